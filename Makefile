@@ -1,0 +1,61 @@
+# What can be done here; `make` alone lists it. Each target first makes .venv where it is missing or outdated.
+
+SHELL := /bin/bash
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint check bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Passed on to the command: make run ARGS="--set feed.interval_seconds=10", make test ARGS="-k watcher -x"
+ARGS ?=
+
+# The Python that .venv is made with: the first of these that works and is new enough.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	"$$python" -c '$(NEW_ENOUGH)' 2>/dev/null && echo "$$python" && break; done)
+
+help: ## List what can be done
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(READY) ## Run the service, with config.toml or none; ARGS="..." is passed on
+	@$(BIN)/python -m bikeflow run $(ARGS)
+
+demo: $(READY) ## Show it all on a simulated city, with no network
+	@$(BIN)/python -m bikeflow demo $(ARGS)
+
+test: $(READY) ## Run all tests; ARGS="..." goes to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## Check format, style, types and import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint ## The same and the quick tests: what to run before a commit
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+bench: $(READY) ## Measure; ARGS="..." is passed on
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+clean: ## Remove .venv and caches; data stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find bikeflow tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An interrupted installation leaves no stamp, so that the next make goes on with it.
+$(READY): pyproject.toml .ci/constraints.txt
+	@$(BIN)/python -c '$(NEW_ENOUGH)' 2>/dev/null || { \
+		python="$(PYTHON)"; \
+		"$${python:-false}" -c '$(NEW_ENOUGH)' || { \
+			echo "bikeflow needs Python 3.11 or newer: apt-get install python3 python3-venv, or make PYTHON=..." >&2; exit 1; }; \
+		"$$python" -c 'import ensurepip, venv' 2>/dev/null || { \
+			package=$$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+			echo "This Python can't make virtual environments yet: apt-get install $$package" >&2; exit 1; }; \
+		echo "Making $(VENV) with $$("$$python" --version)"; \
+		"$$python" -m venv --clear $(VENV); }
+	@echo "Installing bikeflow and what it needs into $(VENV), a minute or two"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[test,dev]'
+	@touch $@

@@ -1,0 +1,67 @@
+"""The `bikeflow` command: its subcommands, and how errors become messages and exit codes.
+
+Exit codes: 0 done, 1 the check or the work failed, 2 wrong usage or configuration, 130 interrupted. To add a command,
+write a module beside this one and register its function below; it imports what it needs when it runs, so that `--help`
+stays quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from bikeflow import __version__
+from bikeflow.cli.check_config import check_config
+from bikeflow.errors import BikeflowError, ConfigError
+
+# plain help: rich alone would take longer to import than all the rest of `bikeflow --help`
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+app.command()(check_config)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bikeflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def bikeflow(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Turn a bike-share feed into an analytics database: one service, from the feed to DuckDB."""
+
+
+def main() -> None:
+    """Run the command line and exit; expected errors end as one line on stderr for each problem."""
+    try:
+        app()
+    except ConfigError as error:
+        _fail(error, 2)
+    except BikeflowError as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        _flush()
+
+
+def _fail(error: BikeflowError, code: int) -> None:
+    for line in str(error).split("\n"):
+        typer.echo(f"error: {line}", err=True)
+    sys.exit(code)
+
+
+def _flush() -> None:
+    """Write what is buffered now: a reader that has gone (`bikeflow query ... | head`) is no error to speak of."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # the interpreter flushes once more at exit, and would complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,65 @@
+"""`bikeflow check-config`: the effective configuration, and where each value comes from."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import typer
+
+from bikeflow.cli import options
+
+if TYPE_CHECKING:
+    from bikeflow.settings import LoadedSettings
+
+
+def check_config(
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    data_dir: options.DataDir = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show the settings in force, and their origins.
+
+    Exit code 2 where the configuration is wrong. Secrets are shown as (set) or (not set) only.
+    """
+    loaded = options.load(config, overrides, data_dir)
+    typer.echo(json.dumps(_document(loaded), ensure_ascii=False, indent=2) if as_json else _listing(loaded))
+
+
+def _document(loaded: LoadedSettings) -> dict[str, object]:
+    from bikeflow.settings import public_values
+
+    return {
+        "config": None if loaded.path is None else str(loaded.path),
+        "notes": list(loaded.notes),
+        "settings": {
+            key: {"value": value, "origin": loaded.origins[key]}
+            for key, value in public_values(loaded.settings).items()
+        },
+    }
+
+
+def _listing(loaded: LoadedSettings) -> str:
+    """The configuration as a TOML file would say it, each line with its origin as a comment."""
+    from bikeflow.settings import public_values
+
+    lines = [f"# configuration file: {loaded.path or 'none'}"]
+    lines += [f"# note: {note}" for note in loaded.notes]
+    shown = {key: _setting(key, value) for key, value in public_values(loaded.settings).items()}
+    width = max(len(line) for line in shown.values() if len(line) <= 60)
+    section = ""
+    for key, line in shown.items():
+        if (home := key.rpartition(".")[0]) != section:
+            section = home
+            lines += ["", f"[{section}]"]
+        lines.append(f"{line:<{width}}  # {loaded.origins[key]}")
+    return "\n".join(lines)
+
+
+def _setting(key: str, value: object) -> str:
+    name = key.rpartition(".")[2]
+    if value is None:
+        return f"#{name} ="
+    hidden = value in ("(set)", "(not set)")
+    return f"{name} = {value if hidden else json.dumps(value, ensure_ascii=False)}"

@@ -1,0 +1,45 @@
+"""The options that commands share, and how a command gets its settings from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bikeflow.settings import LoadedSettings, Settings
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="Configuration file (else $BIKEFLOW_CONFIG, ./config.toml, /etc/bikeflow).",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated.")
+]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Short for --set data_dir=DIR.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def load(config: Path | None, overrides: list[str] | None, data_dir: Path | None) -> LoadedSettings:
+    """The configuration that these options ask for; raises ConfigError."""
+    from bikeflow.settings import load_settings
+
+    short = [] if data_dir is None else [f"data_dir={data_dir}"]
+    return load_settings(config, [*(overrides or ()), *short])
+
+
+def start(config: Path | None, overrides: list[str] | None, data_dir: Path | None) -> Settings:
+    """Load the configuration and set up logging by it: how a command that works, rather than shows, begins."""
+    from bikeflow import log
+
+    loaded = load(config, overrides, data_dir)
+    log.configure(loaded.settings.log)
+    for note in loaded.notes:
+        log.get_logger().warning("found settings without effect", note=note)
+    return loaded.settings

@@ -1,0 +1,49 @@
+"""A circuit breaker for the upstream: when it is dead, one probe now and then instead of a storm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from purgatory import AsyncCircuitBreakerFactory
+from purgatory.domain.model import OPENED, OpenedState
+
+from bikeflow.errors import Permanent
+from bikeflow.settings.sections import FeedSettings
+
+
+class CircuitOpen(Permanent):
+    """The upstream was found dead, and the next probe is not due yet."""
+
+
+class Breaker:
+    """Opens after `breaker_failures` requests in a row have failed; then lets one probe through at a time."""
+
+    def __init__(self, settings: FeedSettings) -> None:
+        self._settings = settings
+        self._circuits = self._closed()
+        self._asked_at = 0.0
+        self.is_open = False
+
+    @asynccontextmanager
+    async def guard(self) -> AsyncIterator[None]:
+        """Stands around one request; raises `CircuitOpen` instead of letting it start."""
+        # purgatory goes by the wall clock: set back by an hour, it would hold back all probes for that hour.
+        if self.is_open and time.monotonic() - self._asked_at > 2 * self._settings.breaker_probe_seconds:
+            self._circuits = self._closed()
+        circuit = await self._circuits.get_breaker("feed")
+        try:
+            async with circuit:
+                self._asked_at = time.monotonic()
+                yield
+        except OpenedState as opened:
+            raise CircuitOpen("the upstream was down, and its next probe is not due yet") from opened
+        finally:
+            self.is_open = circuit.context.state == OPENED
+
+    def _closed(self) -> AsyncCircuitBreakerFactory:
+        # Requests start at ticks only. A probe that is due between two ticks goes out at the earlier one: with equal
+        # intervals each tick would otherwise come just too early for it, and every second snapshot would be lost.
+        wait_seconds = max(self._settings.breaker_probe_seconds - self._settings.interval_seconds, 0)
+        return AsyncCircuitBreakerFactory(self._settings.breaker_failures, wait_seconds)

@@ -1,0 +1,134 @@
+"""The way of a snapshot from the fetcher to the lake: into the spool, and from there to the store."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Callable
+from functools import partial
+
+from bikeflow.errors import NotFound, Permanent, Transient
+from bikeflow.layout import Layout
+from bikeflow.log import bound, get_logger
+from bikeflow.model import ObjectInfo, SnapshotStored
+from bikeflow.retry import retrying, tick
+from bikeflow.settings.sections import RetrySettings
+from bikeflow.spool import Spool, SpoolEntry
+from bikeflow.store.base import Store
+
+_SECOND = dt.timedelta(seconds=1)
+_log = get_logger()
+
+
+class Delivery:
+    """Keeps accepted snapshots in the spool until the store has confirmed them, oldest first.
+
+    `on_stored` is called for each one that the store has confirmed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        layout: Layout,
+        spool: Spool,
+        retry: RetrySettings,
+        on_stored: Callable[[SnapshotStored], None] = lambda event: None,
+    ) -> None:
+        self.store = store
+        self.layout = layout
+        self.spool = spool
+        self._retry = retry
+        self._on_stored = on_stored
+        self._work = asyncio.Event()
+        self._failing_since: float | None = None
+
+    @property
+    def failing_seconds(self) -> float | None:
+        """For how long the store has not taken what waits, or None while it does."""
+        return None if self._failing_since is None else time.monotonic() - self._failing_since
+
+    async def accept(self, at: dt.datetime, trace_id: str, data: bytes) -> str:
+        """Keep a snapshot taken at `at` (whole seconds); gives its key. Raises `NotSpooled`.
+
+        The key is that of the next free second where another snapshot of that second still waits.
+        """
+        while self.spool.holds(at):
+            at += _SECOND
+        await self.spool.add(at, trace_id, data)
+        self.wake()
+        return self.layout.raw_key(at)
+
+    def wake(self) -> None:
+        """Let `run` look at the spool, or at its stop event."""
+        self._work.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Deliver whatever waits until `stop` is set; whoever sets it calls `wake` when nothing more will come."""
+        while True:
+            self._work.clear()
+            stopping = stop.is_set()
+            delivered = await self.drain(stop)
+            if stopping:
+                return
+            if delivered:
+                await self._work.wait()
+            elif await tick(stop, self._retry.max_seconds):
+                return
+
+    async def drain(self, stop: asyncio.Event | None = None) -> bool:
+        """Deliver all that waits, oldest first; False where the store didn't take it (then it goes on waiting)."""
+        count = 0
+        for entry in self.spool.entries:
+            with bound(trace_id=entry.trace_id):
+                try:
+                    await self._deliver(entry, stop)
+                except (Transient, Permanent) as error:
+                    self._note_failure(error)
+                    return False
+                count += 1
+        self._note_success(count)
+        return True
+
+    async def _deliver(self, entry: SpoolEntry, stop: asyncio.Event | None) -> None:
+        data = await self.spool.read(entry)
+        if data is None:
+            return
+        policy = retrying(self._retry, stop, on_retry=self._on_retry)
+        while (info := await policy(partial(self._put, entry, data))) is None:
+            entry = await self._moved(entry)
+        await self.spool.remove(entry)
+        _log.debug("stored", key=info.key, bytes=info.size)
+        self._on_stored(SnapshotStored(info, entry.trace_id))
+
+    async def _put(self, entry: SpoolEntry, data: bytes) -> ObjectInfo | None:
+        """Store a snapshot without ever overwriting one; None where another snapshot has its key."""
+        key = self.layout.raw_key(entry.time)
+        try:
+            found = await self.store.head(key)
+        except NotFound:
+            return await self.store.put(key, data)
+        # A PUT whose confirmation never came may have worked all the same.
+        same = found.size == len(data) and (await self.store.get(key)).data == data
+        return found if same else None
+
+    async def _moved(self, entry: SpoolEntry) -> SpoolEntry:
+        at = entry.time + _SECOND
+        while self.spool.holds(at):
+            at += _SECOND
+        _log.info("key taken by another snapshot", key=self.layout.raw_key(entry.time), new_key=self.layout.raw_key(at))
+        return await self.spool.move(entry, at)
+
+    def _on_retry(self, error: BaseException, attempt: int, wait_seconds: float) -> None:
+        _log.debug("retrying", error=str(error), attempt=attempt, wait_seconds=round(wait_seconds, 3))
+
+    def _note_failure(self, error: Exception) -> None:
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
+            _log.warning("store unreachable, snapshots wait in the spool", error=str(error), waiting=self.spool.depth)
+
+    def _note_success(self, delivered: int) -> None:
+        if self._failing_since is not None:
+            down_seconds = round(time.monotonic() - self._failing_since, 1)
+            _log.info("store reachable again", down_seconds=down_seconds, delivered=delivered)
+            self._failing_since = None

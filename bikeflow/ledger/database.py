@@ -1,0 +1,90 @@
+"""The SQLite file below the ledger: opening, healing, transactions."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+from bikeflow.log import get_logger
+from bikeflow.model import UTC
+
+_SCHEMA = resources.files("bikeflow.ledger").joinpath("schema.sql").read_text(encoding="utf-8")
+# Changes with the schema: a ledger of another version is an index that is cheaper to rebuild than to migrate.
+_VERSION = int.from_bytes(hashlib.sha256(_SCHEMA.encode()).digest()[:3], "big")
+log = get_logger()
+
+
+class Database:
+    """One connection, used by one thread at a time; a damaged or outdated file is set aside and begun anew."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        try:
+            self._connection = self._open()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                raise
+            log.warning("ledger_quarantined", path=str(path), error=str(error))
+            self._set_aside()
+            self._connection = self._open()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing; one at a time."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.rollback()
+                raise
+            self._connection.commit()
+
+    def rows(self, sql: str, *parameters: object) -> list[sqlite3.Row]:
+        """The rows of one query."""
+        with self._lock:
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def close(self) -> None:
+        """Close the file; the write-ahead log is merged into it."""
+        with self._lock:
+            self._connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")
+            # It is an index: after a power cut it may lag behind the lake, but it is never inconsistent.
+            connection.execute("PRAGMA synchronous = NORMAL")
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if verdict != "ok" or (tables and version != _VERSION):
+                raise sqlite3.DatabaseError("malformed" if verdict != "ok" else "written by another version")
+            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_aside(self) -> None:
+        for old in self.path.parent.glob(f"{self.path.name}.damaged-*"):
+            old.unlink()
+        stamp = dt.datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        self.path.rename(self.path.with_name(f"{self.path.name}.damaged-{stamp}"))
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
+
+
+def text(at: dt.datetime) -> str:
+    """A time as the ledger keeps it: sorts as text."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")

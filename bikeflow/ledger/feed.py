@@ -1,0 +1,31 @@
+"""What the fetcher remembers across restarts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import asdict
+
+from bikeflow.ledger.database import Database
+from bikeflow.model import FetchState
+
+
+class FeedMemory:
+    """The table `fetch_state`: the last snapshot that was taken over from the feed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def fetch_state(self) -> FetchState | None:
+        """The last snapshot, or None where nothing was fetched yet."""
+        rows = self._database.rows("SELECT state FROM fetch_state")
+        if not rows:
+            return None
+        values = json.loads(rows[0]["state"])
+        return FetchState(**{**values, "fetched_at": dt.datetime.fromisoformat(values["fetched_at"])})
+
+    def save_fetch_state(self, state: FetchState) -> None:
+        """Replace what is remembered."""
+        text = json.dumps({**asdict(state), "fetched_at": state.fetched_at.isoformat()})
+        with self._database.transaction() as transaction:
+            transaction.execute("INSERT OR REPLACE INTO fetch_state VALUES (1, ?)", (text,))

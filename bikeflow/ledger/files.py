@@ -1,0 +1,250 @@
+"""Which raw files and segments there are, and which segments are dirty.
+
+Level-triggered: a segment is dirty until a run has written it from the raw files that it is now wanted to hold. What
+arrives while a run works raises `wanted` once more, so nothing is missed and nothing needs to be remembered.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from bikeflow.layout import LAYERS, Layer, Layout, segment_of
+from bikeflow.ledger.database import Database, text
+from bikeflow.model import UTC, ObjectInfo, RawFile, Segment, SegmentObject
+
+_UPSERT = """
+INSERT INTO raw_files (key, partition, segment_start, segment_end, time, size, etag, last_modified, trace_id, seen_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET segment_start = excluded.segment_start, segment_end = excluded.segment_end,
+    time = excluded.time, size = excluded.size, etag = excluded.etag, last_modified = excluded.last_modified,
+    trace_id = excluded.trace_id
+"""
+_WANT = """
+INSERT INTO segments (partition, segment_end, segment_start, wanted) VALUES (?, ?, ?, 1)
+ON CONFLICT (partition, segment_end) DO UPDATE SET segment_start = excluded.segment_start, wanted = wanted + 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What the processing of one raw file gave: the conservation record, lines = rows + rejected."""
+
+    key: str
+    etag: str
+    md5: str
+    lines: int
+    rows: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentWork:
+    """A dirty segment: all raw files that it shall hold, and those of them that changed since it was last written.
+
+    `wanted` is the generation that a run fulfils. `etags` tells of its files as they lie in the store (empty: none).
+    `rejected_before` are raw files whose dead letters exist.
+    """
+
+    segment: Segment
+    wanted: int
+    files: tuple[RawFile, ...]
+    changed: frozenset[str]
+    etags: Mapping[Layer, str]
+    rejected_before: frozenset[str]
+    traces: tuple[str, ...]
+
+
+class FileIndex:
+    """The tables `raw_files`, `segments` and `foreign_objects`."""
+
+    def __init__(self, database: Database, layout: Layout, segment_minutes: int) -> None:
+        self._database = database
+        self._layout = layout
+        self._segment_minutes = segment_minutes
+
+    def observe(self, files: Iterable[tuple[RawFile, str]]) -> list[RawFile]:
+        """Take note of raw files (each with its trace id) as the store now shows them; returns the new and changed."""
+        changed: list[RawFile] = []
+        now = text(dt.datetime.now(UTC))
+        with self._database.transaction() as transaction:
+            for file, trace_id in files:
+                segment = segment_of(file.partition, file.time, self._segment_minutes)
+                known = transaction.execute(
+                    "SELECT etag, size, segment_start, segment_end FROM raw_files WHERE key = ?", (file.key,)
+                ).fetchone()
+                span = (_clock(segment.start), _clock(segment.end))
+                if known is not None and tuple(known) == (file.etag, file.size, *span):
+                    continue
+                day = file.partition.isoformat()
+                times = (text(file.time), file.size, file.etag, text(file.last_modified))
+                transaction.execute(_UPSERT, (file.key, day, *span, *times, trace_id, now))
+                transaction.execute(_WANT, (day, *reversed(span)))
+                if known is not None and known["segment_end"] != span[1]:
+                    self._want_again(transaction, day, known["segment_end"])
+                changed.append(file)
+        return changed
+
+    def forget(self, keys: Collection[str]) -> None:
+        """Raw files that are gone from the store: their segments are written anew without them."""
+        with self._database.transaction() as transaction:
+            for key in keys:
+                row = transaction.execute(
+                    "DELETE FROM raw_files WHERE key = ? RETURNING partition, segment_end", (key,)
+                ).fetchone()
+                if row is not None:
+                    self._want_again(transaction, row["partition"], row["segment_end"])
+
+    def known_keys(self) -> dict[str, str]:
+        """The ETag of every known raw file by key."""
+        return {row["key"]: row["etag"] for row in self._database.rows("SELECT key, etag FROM raw_files")}
+
+    def key_before_newest(self, count: int) -> str:
+        """The key that has `count` known keys behind it, or an empty one where there are not so many."""
+        rows = self._database.rows("SELECT key FROM raw_files ORDER BY key DESC LIMIT 1 OFFSET ?", count)
+        return str(rows[0]["key"]) if rows else ""
+
+    def trace_id(self, key: str) -> str:
+        """The trace id of a known raw file."""
+        (row,) = self._database.rows("SELECT trace_id FROM raw_files WHERE key = ?", key)
+        return str(row["trace_id"])
+
+    def rejecting(self) -> set[str]:
+        """Keys of the raw files that gave dead letters."""
+        return {row["key"] for row in self._database.rows("SELECT key FROM raw_files WHERE rejected > 0")}
+
+    def processed_keys(self) -> set[str]:
+        """Keys of the raw files whose rows lie in their segment."""
+        return {row["key"] for row in self._database.rows("SELECT key FROM raw_files WHERE done_etag = etag")}
+
+    def process_again(self, keys: Collection[str]) -> None:
+        """Raw files whose dead letters got lost: they count as changed."""
+        with self._database.transaction() as transaction:
+            for key in keys:
+                row = transaction.execute(
+                    "UPDATE raw_files SET done_etag = NULL WHERE key = ? RETURNING partition, segment_end", (key,)
+                ).fetchone()
+                if row is not None:
+                    self._want_again(transaction, row["partition"], row["segment_end"])
+
+    def due_partitions(self, now: dt.datetime) -> list[dt.date]:
+        """Days with dirty segments, but for those that failed lately and wait for their next try."""
+        rows = self._database.rows(
+            "SELECT DISTINCT partition FROM segments LEFT JOIN backoff USING (partition)"
+            " WHERE wanted > done AND coalesce(retry_at, '') <= ? ORDER BY partition",
+            text(now),
+        )
+        return [dt.date.fromisoformat(row["partition"]) for row in rows]
+
+    def dirty_segments(self, partition: dt.date) -> list[SegmentWork]:
+        """The work of a run: segments to be written in the order of time, then those that nothing belongs to."""
+        rows = self._database.rows(
+            "SELECT * FROM segments WHERE partition = ? AND wanted > done ORDER BY segment_end", partition.isoformat()
+        )
+        work = [self._work(partition, row) for row in rows]
+        return sorted(work, key=lambda item: not item.files)
+
+    def segment_written(
+        self, work: SegmentWork, objects: Mapping[Layer, ObjectInfo], results: Iterable[FileResult]
+    ) -> None:
+        """A run has written the segment (no `objects`: it holds no row and has no files)."""
+        day, end, now = work.segment.partition.isoformat(), _clock(work.segment.end), text(dt.datetime.now(UTC))
+        with self._database.transaction() as transaction:
+            transaction.executemany(
+                "UPDATE raw_files SET done_etag = ?, done_at = ?, md5 = ?, lines = ?, rows = ?, rejected = ? WHERE key = ?",
+                [(r.etag, now, r.md5, r.lines, r.rows, r.rejected, r.key) for r in results],
+            )
+            self._set_objects(transaction, day, end, objects)
+            transaction.execute(
+                "UPDATE segments SET done = max(done, ?) WHERE partition = ? AND segment_end = ?",
+                (work.wanted, day, end),
+            )
+            transaction.execute(
+                "DELETE FROM segments WHERE wanted = done AND enhanced_etag IS NULL AND partition = ? AND segment_end = ?"
+                " AND NOT EXISTS (SELECT 1 FROM raw_files AS raw WHERE raw.partition = segments.partition"
+                " AND raw.segment_end = segments.segment_end)",
+                (day, end),
+            )
+
+    def segment_objects(self) -> list[SegmentObject]:
+        """The enhanced files that the analytics database is made of."""
+        rows = self._database.rows(
+            "SELECT * FROM segments WHERE enhanced_etag IS NOT NULL ORDER BY partition, segment_end"
+        )
+        return [
+            SegmentObject(
+                self._layout.segment_key("enhanced", _segment(row)),
+                dt.date.fromisoformat(row["partition"]),
+                row["enhanced_etag"],
+                row["enhanced_size"],
+            )
+            for row in rows
+        ]
+
+    def set_reconciled(self, at: dt.datetime) -> None:
+        """The ledger now agrees with the whole lake."""
+        with self._database.transaction() as transaction:
+            transaction.execute("INSERT OR REPLACE INTO facts VALUES ('reconciled_at', ?)", (text(at),))
+
+    def reconciled_at(self) -> dt.datetime | None:
+        """When the ledger last agreed with the whole lake; None where it never did: then it is no index yet."""
+        rows = self._database.rows("SELECT value FROM facts WHERE name = 'reconciled_at'")
+        return dt.datetime.fromisoformat(rows[0]["value"]) if rows else None
+
+    def totals(self) -> dict[str, int]:
+        """Counts for `status`: raw files, done, lines, rows, rejected, dirty segments."""
+        (row,) = self._database.rows(
+            "SELECT count(*) AS raw_files, count(*) FILTER (WHERE done_etag = etag) AS processed_files,"
+            " coalesce(sum(lines), 0) AS lines, coalesce(sum(rows), 0) AS rows,"
+            " coalesce(sum(rejected), 0) AS rejected,"
+            " (SELECT count(*) FROM segments WHERE wanted > done) AS dirty_segments FROM raw_files"
+        )
+        return dict(row)
+
+    def _work(self, partition: dt.date, row: sqlite3.Row) -> SegmentWork:
+        raw = self._database.rows(
+            "SELECT * FROM raw_files WHERE partition = ? AND segment_end = ? ORDER BY key",
+            row["partition"],
+            row["segment_end"],
+        )
+        changed = [item for item in raw if item["done_etag"] != item["etag"]]
+        return SegmentWork(
+            segment=_segment(row),
+            wanted=row["wanted"],
+            files=tuple(_raw_file(partition, item) for item in raw),
+            changed=frozenset(item["key"] for item in changed),
+            etags={layer: row[f"{layer}_etag"] for layer in LAYERS if row[f"{layer}_etag"] is not None},
+            rejected_before=frozenset(item["key"] for item in raw if item["rejected"]),
+            traces=tuple(sorted({item["trace_id"] for item in changed})),
+        )
+
+    @staticmethod
+    def _want_again(transaction: sqlite3.Connection, day: str, end: str) -> None:
+        transaction.execute(
+            "UPDATE segments SET wanted = wanted + 1 WHERE partition = ? AND segment_end = ?", (day, end)
+        )
+
+    @staticmethod
+    def _set_objects(transaction: sqlite3.Connection, day: str, end: str, objects: Mapping[Layer, ObjectInfo]) -> None:
+        for layer in LAYERS:
+            info = objects.get(layer)
+            transaction.execute(
+                f"UPDATE segments SET {layer}_etag = ?, {layer}_size = ? WHERE partition = ? AND segment_end = ?",  # noqa: S608
+                (info and info.etag, info and info.size, day, end),
+            )
+
+
+def _raw_file(partition: dt.date, row: sqlite3.Row) -> RawFile:
+    time, last_modified = (dt.datetime.fromisoformat(row[name]) for name in ("time", "last_modified"))
+    return RawFile(row["key"], partition, time, row["size"], row["etag"], last_modified)
+
+
+def _segment(row: sqlite3.Row) -> Segment:
+    start, end = (dt.time.fromisoformat(row[name]) for name in ("segment_start", "segment_end"))
+    return Segment(dt.date.fromisoformat(row["partition"]), start, end)
+
+
+def _clock(at: dt.time) -> str:
+    return f"{at:%H%M%S}"

@@ -1,0 +1,78 @@
+-- The ledger: an index of the lake, never the truth. Deleted or damaged, it is rebuilt from the lake.
+-- Times are RFC 3339 text in UTC, partitions are YYYY-MM-DD, segment ends are HHMMSS.
+
+-- Every raw file seen in the store. It is done when done_etag equals etag: its rows lie in its segment's files.
+CREATE TABLE IF NOT EXISTS raw_files (
+    key           TEXT PRIMARY KEY,
+    partition     TEXT NOT NULL,
+    segment_start TEXT NOT NULL,
+    segment_end   TEXT NOT NULL,
+    time          TEXT NOT NULL,
+    size          INTEGER NOT NULL,
+    etag          TEXT NOT NULL,
+    last_modified TEXT NOT NULL,
+    trace_id      TEXT NOT NULL,
+    seen_at       TEXT NOT NULL,
+    done_etag     TEXT,
+    done_at       TEXT,
+    md5           TEXT,
+    lines         INTEGER,
+    rows          INTEGER,
+    rejected      INTEGER
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS raw_files_by_segment ON raw_files (partition, segment_end);
+
+-- One row for each Parquet file a layer has or should have. It is dirty while wanted > done.
+CREATE TABLE IF NOT EXISTS segments (
+    partition       TEXT NOT NULL,
+    segment_end     TEXT NOT NULL,
+    segment_start   TEXT NOT NULL,
+    wanted          INTEGER NOT NULL,
+    done            INTEGER NOT NULL DEFAULT 0,
+    processed_etag  TEXT,
+    processed_size  INTEGER,
+    enhanced_etag   TEXT,
+    enhanced_size   INTEGER,
+    PRIMARY KEY (partition, segment_end)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS segments_dirty ON segments (partition) WHERE wanted > done;
+
+-- Parquet files below our layers that are not ours (a predecessor's): never counted, never touched.
+CREATE TABLE IF NOT EXISTS foreign_objects (
+    key  TEXT PRIMARY KEY,
+    etag TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- What was run, newest last; `backoff` keeps a failing partition from being tried at every poll.
+CREATE TABLE IF NOT EXISTS runs (
+    run_id      TEXT PRIMARY KEY,
+    partition   TEXT NOT NULL,
+    started_at  TEXT NOT NULL,
+    finished_at TEXT NOT NULL,
+    outcome     TEXT NOT NULL,
+    segments    INTEGER NOT NULL,
+    files       INTEGER NOT NULL,
+    lines       INTEGER NOT NULL,
+    rows        INTEGER NOT NULL,
+    rejected    INTEGER NOT NULL,
+    error       TEXT,
+    traces      TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS backoff (
+    partition TEXT PRIMARY KEY,
+    failures  INTEGER NOT NULL,
+    retry_at  TEXT NOT NULL,
+    error     TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- Single facts: `reconciled_at`, when the ledger last agreed with the whole lake.
+CREATE TABLE IF NOT EXISTS facts (
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- The last snapshot that was taken over from the feed.
+CREATE TABLE IF NOT EXISTS fetch_state (
+    id    INTEGER PRIMARY KEY CHECK (id = 1),
+    state TEXT NOT NULL
+);

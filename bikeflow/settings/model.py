@@ -1,0 +1,109 @@
+"""The whole configuration as one frozen value, and the flat names of its settings."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from bikeflow.settings.sections import (
+    DaemonSettings,
+    FeedSettings,
+    LogSettings,
+    ProcessingSettings,
+    RetrySettings,
+    RulesSettings,
+    StorageSettings,
+    UserPath,
+    WarehouseSettings,
+    WatcherSettings,
+)
+
+ENV_PREFIX = "BIKEFLOW_"
+CONFIG_VARIABLE = "BIKEFLOW_CONFIG"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value as somebody gave it, and where it stands: `config.toml:12`, `env BIKEFLOW_FEED__URL`, ..."""
+
+    value: object
+    origin: str
+
+
+Layer = dict[str, Given]
+"""What one source gives, by flat name: `data_dir`, `feed.url`, ..."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured; `load_settings` fills it from files and the environment."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    data_dir: UserPath = Path("data")
+    feed: FeedSettings = FeedSettings()
+    storage: StorageSettings = StorageSettings()
+    watcher: WatcherSettings = WatcherSettings()
+    processing: ProcessingSettings = ProcessingSettings()
+    retry: RetrySettings = RetrySettings()
+    rules: RulesSettings = RulesSettings()
+    warehouse: WarehouseSettings = WarehouseSettings()
+    log: LogSettings = LogSettings()
+    daemon: DaemonSettings = DaemonSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Constructing `Settings` reads nothing by itself: `load_settings` alone knows the sources and their order."""
+        return (init_settings,)
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+FIELDS: Mapping[str, FieldInfo] = dict(_fields(Settings))
+"""Every setting by its flat name."""
+
+SECRETS: frozenset[str] = frozenset(key for key, field in FIELDS.items() if field.annotation is SecretStr)
+"""Flat names of the settings that are never shown and never stand in a file."""
+
+
+ENVIRONMENT: Mapping[str, str] = {ENV_PREFIX + key.upper().replace(".", "__"): key for key in FIELDS}
+"""Which environment variable sets which setting."""
+
+CREDENTIALS: Mapping[str, str] = {
+    "s3_access_key_id": "storage.access_key_id",
+    "s3_secret_access_key": "storage.secret_access_key",
+}
+"""Which file of `$CREDENTIALS_DIRECTORY` holds which secret."""
+
+
+def public_values(settings: Settings) -> dict[str, object]:
+    """Each setting's value by its flat name, fit for JSON and for anyone's eyes: secrets are (set) or (not set)."""
+    values: dict[str, object] = {}
+    for key in FIELDS:
+        value: object = settings
+        for name in key.split("."):
+            value = getattr(value, name)
+        if isinstance(value, SecretStr):
+            value = "(set)" if value.get_secret_value() else "(not set)"
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # 30 seconds are 30, whether the default or given
+        values[key] = str(value) if isinstance(value, Path) else value
+    return values

@@ -1,0 +1,187 @@
+"""What can be configured: one frozen model a section of `config.toml`, each field with unit, default and meaning.
+
+`config.toml` at the top of the project documents the same fields for operators; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+MiB = 1024 * 1024
+DEFAULT_FEED_URL = "https://gladys.geog.ucl.ac.uk/bikesapi/load.php?scheme=wroclaw"
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def _not_empty(value: object) -> object:
+    if value == "":
+        raise ValueError("must not be empty")
+    return value
+
+
+def _without_credentials(url: str) -> str:
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ValueError("must not hold a user name or password: URLs are logged and shown")
+    return url
+
+
+UserPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(Path.expanduser)]
+Url = Annotated[
+    str,
+    Field(pattern=r"^https?://[^/\s]+\S*$", description="a URL that begins with http:// or https://"),
+    AfterValidator(_without_credentials),
+]
+OptionalUrl = Annotated[
+    str,
+    Field(pattern=r"^(https?://[^/\s]+\S*)?$", description="a URL that begins with http:// or https://, or empty"),
+    AfterValidator(_without_credentials),
+]
+Memory = Annotated[
+    str, Field(pattern=r"^\d+(\.\d+)?\s*([KMGT]i?B)$", description='an amount of memory, such as "512MB" or "2GiB"')
+]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=True, hide_input_in_errors=True
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        # pydantic would take `workers = true` for 1
+        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation in (int, float):
+            raise ValueError("must be a number, not true or false")
+        return value
+
+
+class FeedSettings(Section):
+    """The upstream feed and how it is polled."""
+
+    url: Url = DEFAULT_FEED_URL
+    interval_seconds: Annotated[float, Field(ge=1, le=86_400)] = 60
+    timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 20
+    max_bytes: Annotated[int, Field(ge=1_000)] = 16 * MiB
+    spool_max_bytes: Annotated[int, Field(ge=1_000_000)] = 1024 * MiB
+    breaker_failures: Annotated[int, Field(ge=1)] = 5
+    breaker_probe_seconds: Annotated[float, Field(gt=0)] = 60
+
+
+class StorageSettings(Section):
+    """The object store that holds the lake."""
+
+    backend: Literal["local", "s3"] = "local"
+    bucket: str = ""
+    endpoint_url: OptionalUrl = ""
+    region: str = ""
+    prefix: str = "bike-data/gen_info/"
+    access_key_id: SecretStr = SecretStr("")
+    secret_access_key: SecretStr = SecretStr("")
+    connect_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 5
+    read_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
+    max_connections: Annotated[int, Field(ge=1, le=256)] = 16
+    cache_max_bytes: Annotated[int, Field(ge=0)] = 512 * MiB
+
+    @field_validator("prefix")
+    @classmethod
+    def _ends_in_slash(cls, value: str) -> str:
+        value = value.strip("/")
+        return f"{value}/" if value else ""
+
+    @model_validator(mode="after")
+    def _s3_is_complete(self) -> StorageSettings:
+        if self.backend == "s3":
+            wanted = {
+                "bucket": self.bucket,
+                "access_key_id": self.access_key_id.get_secret_value(),
+                "secret_access_key": self.secret_access_key.get_secret_value(),
+            }
+            missing = [name for name, value in wanted.items() if not value]
+            if missing:
+                raise ValueError(f'backend = "s3" also needs {", ".join(missing)}')
+        return self
+
+
+class WatcherSettings(Section):
+    """How often the store is looked at."""
+
+    poll_seconds: Annotated[float, Field(gt=0, le=3_600)] = 5
+    reconcile_seconds: Annotated[float, Field(gt=0, le=86_400)] = 900
+
+
+class ProcessingSettings(Section):
+    """The processors, their queue, and how a day is cut into segments."""
+
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+    queue_size: Annotated[int, Field(ge=1)] = 64
+    segment_minutes: int = 60
+    engine: Literal["inline"] = "inline"
+
+    @field_validator("segment_minutes")
+    @classmethod
+    def _divides_a_day(cls, value: int) -> int:
+        if not 1 <= value <= 1440 or 1440 % value:
+            raise ValueError("must divide a day into equal parts: 5, 10, 15, 30, 60, 120, ... 1440")
+        return value
+
+
+class RetrySettings(Section):
+    """How transient failures are tried again: exponential backoff with full jitter."""
+
+    attempts: Annotated[int, Field(ge=1, le=100)] = 5
+    initial_seconds: Annotated[float, Field(gt=0)] = 0.5
+    max_seconds: Annotated[float, Field(gt=0)] = 30
+
+
+class RulesSettings(Section):
+    """When a row is flagged as odd (it is kept all the same)."""
+
+    lat_min: Annotated[float, Field(ge=-90, le=90)] = 51.00
+    lat_max: Annotated[float, Field(ge=-90, le=90)] = 51.25
+    lon_min: Annotated[float, Field(ge=-180, le=180)] = 16.75
+    lon_max: Annotated[float, Field(ge=-180, le=180)] = 17.25
+    future_seconds: Annotated[float, Field(ge=0)] = 300
+    stale_seconds: Annotated[float, Field(ge=0)] = 86_400
+
+    @model_validator(mode="after")
+    def _box_is_not_empty(self) -> RulesSettings:
+        if self.lat_min >= self.lat_max or self.lon_min >= self.lon_max:
+            raise ValueError("the service area is empty: lat_min must be below lat_max, lon_min below lon_max")
+        return self
+
+
+class WarehouseSettings(Section):
+    """The analytics database."""
+
+    path: UserPath | None = None
+    mode: Literal["local"] = "local"
+    memory_limit: Memory = "512MB"
+    threads: Annotated[int, Field(ge=1, le=64)] = 2
+    debounce_seconds: Annotated[float, Field(ge=0, le=60)] = 0.1
+
+
+class LogSettings(Section):
+    """What is logged, and in which form (`auto`: console on a terminal, else logfmt)."""
+
+    level: LogLevel = "info"
+    format: Literal["auto", "console", "logfmt", "json"] = "auto"
+
+
+class DaemonSettings(Section):
+    """How the service ends: work in hand gets this long after SIGTERM."""
+
+    shutdown_seconds: Annotated[float, Field(gt=0, le=3_600)] = 20

@@ -1,0 +1,72 @@
+"""What is odd in the real feed, at rates that a demo can show: rows that get flagged, and lines that get rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# The fields of a line from `lat` on; no comma can stand in them, so that they can be split off from the right.
+_FIELDS_FROM_LAT = 10
+_LAT, _BIKES, _SPACES = 0, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Oddities:
+    """How much is odd; each share is 0–1, and none changes anything else of the city.
+
+    - `over_capacity`: share of the stations where people lock more bikes than there are docks (flag `over_capacity`
+      while they do; in the real feed it is a fifth of the stations).
+    - `abroad`: share of the free bikes that stand in Warsaw (flag `outside_service_area`).
+    - `stale`: share of the stations whose terminal last reported two to three days ago (flag `stale_timestamp`); time
+      and counts stand still until midnight UTC.
+    - `malformed`: share of the snapshots with one line that no reader can accept (one dead letter): a field too few,
+      a count like `5+`, a latitude beyond the pole, an id that comes twice, or a last line cut off in the middle.
+    """
+
+    over_capacity: float = 0.08
+    abroad: float = 0.05
+    stale: float = 0.004
+    malformed: float = 0.025
+
+
+NO_ODDITIES = Oddities(over_capacity=0, abroad=0, stale=0, malformed=0)
+
+
+def malform(lines: list[str], kind: float, where: float) -> None:
+    """Break one of a document's data lines (with their ends) in place; `kind` and `where`, in [0, 1), choose."""
+    MALFORMATIONS[int(kind * len(MALFORMATIONS))](lines, int(where * len(lines)))
+
+
+def _lose_a_field(lines: list[str], index: int) -> None:
+    head, *fields = lines[index].rsplit(",", _FIELDS_FROM_LAT)
+    del fields[_SPACES]
+    lines[index] = ",".join([head, *fields])
+
+
+def _count_with_a_plus(lines: list[str], index: int) -> None:
+    head, *fields = lines[index].rsplit(",", _FIELDS_FROM_LAT)
+    fields[_BIKES] += "+"
+    lines[index] = ",".join([head, *fields])
+
+
+def _latitude_beyond_the_pole(lines: list[str], index: int) -> None:
+    head, *fields = lines[index].rsplit(",", _FIELDS_FROM_LAT)
+    fields[_LAT] = f"1{fields[_LAT]}"
+    lines[index] = ",".join([head, *fields])
+
+
+def _id_twice(lines: list[str], index: int) -> None:
+    lines.append(lines[index])
+
+
+def _cut_off_at_the_end(lines: list[str], _index: int) -> None:
+    lines[-1] = lines[-1][: len(lines[-1]) // 2]
+
+
+MALFORMATIONS: tuple[Callable[[list[str], int], None], ...] = (
+    _lose_a_field,
+    _count_with_a_plus,
+    _latitude_beyond_the_pole,
+    _id_twice,
+    _cut_off_at_the_end,
+)

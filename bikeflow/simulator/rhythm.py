@@ -1,0 +1,60 @@
+"""The city's week: how full the docks of each kind of area are, hour by hour.
+
+Local time is UTC + 2 h all year, as the feed's packed offsets say.
+"""
+
+from __future__ import annotations
+
+import enum
+from bisect import bisect_right
+from collections.abc import Mapping
+
+LOCAL_OFFSET_SECONDS = 7_200
+HOUR, DAY, WEEK = 3_600, 86_400, 7 * 86_400
+# The epoch was a Thursday; weeks begin on Monday.
+_EPOCH_WEEKDAY = 3
+
+Knots = tuple[tuple[float, float], ...]
+
+
+class Area(enum.StrEnum):
+    """What people do around a station; it decides when the docks fill and when they empty."""
+
+    HOME = "home"
+    OFFICE = "office"
+    LEISURE = "leisure"
+
+
+# (local hour, share of the docks that are taken): straight lines between the knots.
+_WORKDAY: Mapping[Area, Knots] = {
+    Area.HOME: ((0, 0.68), (5.5, 0.72), (9.5, 0.27), (14.5, 0.30), (18.5, 0.62)),
+    Area.OFFICE: ((0, 0.24), (5.5, 0.20), (9.5, 0.84), (14.5, 0.80), (18.5, 0.32)),
+    Area.LEISURE: ((0, 0.30), (6, 0.28), (15, 0.32), (19, 0.48), (22, 0.34)),
+}
+_DAY_OFF: Mapping[Area, Knots] = {
+    Area.HOME: ((0, 0.66), (9, 0.68), (14, 0.46), (18, 0.48), (22, 0.62)),
+    Area.OFFICE: ((0, 0.32), (9, 0.27), (14, 0.36), (19, 0.38)),
+    Area.LEISURE: ((0, 0.32), (9, 0.34), (13, 0.82), (17, 0.86), (21, 0.40)),
+}
+
+
+def _week(area: Area) -> tuple[list[float], list[float]]:
+    """The knots of a week as (seconds since Monday 00:00, share), with a day more at both ends to join on to."""
+    points = [
+        (day * DAY + hour * HOUR, share)
+        for day in range(-1, 8)
+        for hour, share in (_DAY_OFF if day % 7 in (5, 6) else _WORKDAY)[area]
+    ]
+    return [moment for moment, _ in points], [share for _, share in points]
+
+
+_WEEKS = {area: _week(area) for area in Area}
+
+
+def tide(area: Area, world_seconds: float) -> float:
+    """The share of docks taken around `area` at a world time (seconds since the epoch, UTC), in 0–1."""
+    moments, shares = _WEEKS[area]
+    now = (world_seconds + LOCAL_OFFSET_SECONDS + _EPOCH_WEEKDAY * DAY) % WEEK
+    after = bisect_right(moments, now)
+    start, end = moments[after - 1], moments[after]
+    return shares[after - 1] + (shares[after] - shares[after - 1]) * (now - start) / (end - start)

@@ -1,0 +1,53 @@
+"""What every object store can do, whichever adapter stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+from bikeflow.model import ObjectInfo, StoredObject
+
+PAGE_SIZE = 1_000
+
+
+class Store(Protocol):
+    """An object store; keys are full keys, prefix included, and are ordered by their UTF-8 bytes.
+
+    Every method raises `Transient` for what may work when tried again and `Permanent` for what won't; `last_modified`
+    is in whole seconds everywhere, as not every answer of every store has more.
+    """
+
+    def pages(self, prefix: str, *, after: str = "") -> AsyncIterator[list[ObjectInfo]]:
+        """All objects below `prefix` with keys greater than `after`, in order, in pages of at most 1,000, none empty.
+
+        A listing that failed halfway can go on with `after` = the last key seen.
+        """
+        ...
+
+    async def get(self, key: str, *, last_bytes: int | None = None) -> StoredObject:
+        """One object's content, complete and undamaged, or only its last bytes (all of it where it is smaller).
+
+        `info.size` is the size of the whole object in either case. Raises `NotFound`.
+        """
+        ...
+
+    async def put(self, key: str, data: bytes) -> ObjectInfo:
+        """Create or replace one object: readers see the old content or the new, never a part."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove one object; it is no error that there is none."""
+        ...
+
+    async def head(self, key: str) -> ObjectInfo:
+        """What is known of one object. Raises `NotFound`."""
+        ...
+
+    def describe(self) -> str:
+        """Where the objects lie, for logs and messages; no secrets."""
+        ...
+
+    def local_path(self, key: str) -> Path | None:
+        """The file that holds the object, for hard links to it, or None in a store elsewhere."""
+        ...

@@ -1,0 +1,195 @@
+"""The lake as plain files: an object is a file of the same name below one directory."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import errno
+import os
+import stat
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from bikeflow.errors import NotFound, Permanent, Transient
+from bikeflow.model import UTC, ObjectInfo, StoredObject
+from bikeflow.settings.sections import StorageSettings
+from bikeflow.store.base import PAGE_SIZE, Store
+from bikeflow.store.files import FileWriter
+
+T = TypeVar("T")
+
+_PERMANENT = frozenset({
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.EINVAL, errno.EFBIG,
+})  # fmt: skip
+
+
+@asynccontextmanager
+async def open_local(_settings: StorageSettings, data_dir: Path) -> AsyncIterator[Store]:
+    """The store in `data_dir`/lake, which is created where it is missing."""
+
+    def prepare() -> Path:
+        root = data_dir / "lake"
+        with _translated(f"open the lake {root}"):
+            root.mkdir(parents=True, exist_ok=True)
+            return root.resolve()
+
+    yield LocalStore(await asyncio.to_thread(prepare))
+
+
+class LocalStore:
+    """A directory as an object store; every operation runs in a thread.
+
+    Names that begin with a dot are never objects: what is being written hides behind such a name.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._writer = FileWriter(root)
+
+    async def pages(self, prefix: str, *, after: str = "") -> AsyncIterator[list[ObjectInfo]]:
+        """See `Store.pages`; directories that lie wholly before `after` are not read."""
+        objects = _walk(self._root, "", prefix, after)
+
+        def next_page() -> list[ObjectInfo]:
+            with _translated(f"list {self._root}/{prefix}"):
+                return list(islice(objects, PAGE_SIZE))
+
+        while page := await asyncio.to_thread(next_page):
+            yield page
+
+    async def get(self, key: str, *, last_bytes: int | None = None) -> StoredObject:
+        """See `Store.get`."""
+        return await self._in_thread("read", key, lambda path: _read(path, key, last_bytes))
+
+    async def put(self, key: str, data: bytes) -> ObjectInfo:
+        """See `Store.put`; on return the content is on the disk."""
+        return await self._in_thread("write", key, lambda path: _info(key, self._writer.write(path, data)))
+
+    async def delete(self, key: str) -> None:
+        """See `Store.delete`; directories that it leaves empty go as well."""
+        with suppress(NotFound):
+            await self._in_thread("delete", key, lambda path: self._remove(path, key))
+
+    async def head(self, key: str) -> ObjectInfo:
+        """See `Store.head`."""
+        return await self._in_thread("look at", key, lambda path: _head(path, key))
+
+    def describe(self) -> str:
+        """The directory."""
+        return str(self._root)
+
+    def local_path(self, key: str) -> Path | None:
+        """The object's file, whether it exists or not."""
+        return self._root / _checked(key)
+
+    def _remove(self, path: Path, key: str) -> None:
+        with _finding(key):
+            self._writer.remove(path)
+
+    async def _in_thread(self, doing: str, key: str, work: Callable[[Path], T]) -> T:
+        path = self._root / _checked(key)
+
+        def run() -> T:
+            with _translated(f"{doing} {path}"):
+                return work(path)
+
+        return await asyncio.to_thread(run)
+
+
+def _walk(directory: Path, base: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
+    """All objects of one directory (whose keys begin with `base`) in the order of their keys.
+
+    A directory sorts as its name with the slash, so that `a-b` < `a.txt` < `a/b`, as their keys do; Python compares
+    strings by code point, which is the order of their UTF-8 bytes.
+    """
+    found = []
+    for entry in _scan(directory, base):
+        if entry.is_dir():
+            key = f"{base}{entry.name}/"
+            wanted = (key.startswith(prefix) or prefix.startswith(key)) and (key > after or after.startswith(key))
+        else:
+            key = base + entry.name
+            wanted = key.startswith(prefix) and key > after
+        if wanted and not entry.name.startswith(".") and _is_text(entry.name):
+            found.append((key, entry))
+    for key, entry in sorted(found, key=lambda pair: pair[0]):
+        if key.endswith("/"):
+            yield from _walk(Path(entry), key, prefix, after)
+        else:
+            with suppress(FileNotFoundError):  # deleted since the directory was read
+                status = entry.stat()
+                if stat.S_ISREG(status.st_mode):
+                    yield _info(key, status)
+
+
+def _scan(directory: Path, base: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        if not base:
+            # A lake that went away (a lost mount) is not an empty one: a reconciliation would believe it.
+            raise
+        return []
+
+
+def _read(path: Path, key: str, last_bytes: int | None) -> StoredObject:
+    with _finding(key), path.open("rb") as file:
+        info = _info(key, os.fstat(file.fileno()))
+        start = 0 if last_bytes is None else max(info.size - last_bytes, 0)
+        file.seek(start)
+        data = file.read()
+    if len(data) != info.size - start:
+        raise Transient(f"read {path}: it changed while being read")
+    return StoredObject(info, data)
+
+
+def _head(path: Path, key: str) -> ObjectInfo:
+    with _finding(key):
+        status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise NotFound(f"no object {key!r}")
+    return _info(key, status)
+
+
+def _info(key: str, status: os.stat_result) -> ObjectInfo:
+    modified = dt.datetime.fromtimestamp(status.st_mtime_ns // 1_000_000_000, UTC)
+    return ObjectInfo(key, status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}", modified)
+
+
+def _checked(key: str) -> str:
+    """The key, if it names a file below the root and nothing else."""
+    if "\0" in key or not _is_text(key) or any(not part or part.startswith(".") for part in key.split("/")):
+        raise Permanent(f"the local store can't hold the key {key!r}: no empty or dotted names between slashes")
+    return key
+
+
+def _is_text(name: str) -> bool:
+    """False for a file name that isn't UTF-8, which no key can name."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextmanager
+def _finding(key: str) -> Iterator[None]:
+    """Where a directory stands in the key's place, or a file in its parent's, there is no such object either."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise NotFound(f"no object {key!r}") from error
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        kind = Permanent if error.errno in _PERMANENT else Transient
+        raise kind(f"cannot {doing}: {error.strerror or error}") from error

@@ -1,0 +1,99 @@
+"""What a failed S3 request means: the one place where answers and library errors become `Transient` or `Permanent`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import aiohttp
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, IncompleteReadError
+from botocore.parsers import ResponseParserError
+
+from bikeflow.errors import BikeflowError, NotFound, Permanent, Transient
+from bikeflow.model import UTC
+from bikeflow.retry import retry_after_seconds
+
+EXPECTED = (
+    ClientError,
+    BotoCoreError,
+    aiohttp.ClientError,
+    TimeoutError,
+    OSError,
+    # What botocore lets out of its parsers, and this adapter's own reading of an answer that lacks something.
+    ResponseParserError,
+    ValueError,
+    KeyError,
+)
+"""Every kind of error that a request can end with, but for cancellation and bugs."""
+
+_NETWORK = (ConnectionError, HTTPClientError, IncompleteReadError, aiohttp.ClientError, TimeoutError, OSError)
+
+_TRANSIENT_CODES = frozenset({
+    # 4xx answers that tell of a damaged or unlucky request, not of a wrong one
+    "BadDigest", "IncompleteBody", "OperationAborted", "RequestTimeout", "SlowDown", "XAmzContentSHA256Mismatch",
+    # a clock is put right by time synchronisation, often soon after boot
+    "RequestTimeTooSkewed",
+})  # fmt: skip
+_TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+_PERMANENT_STATUSES = frozenset({501, 505})
+
+_ADVICE = {
+    "AuthorizationHeaderMalformed": "check storage.region",
+    "InvalidAccessKeyId": "the store doesn't know this access key: check S3_ACCESS_KEY_ID",
+    "NoSuchBucket": "there is no such bucket: create it, or check storage.bucket and storage.endpoint_url",
+    "QuotaExceeded": "the bucket's or the user's quota is used up",
+    "RequestTimeTooSkewed": "this machine's clock and the store's differ: check the time synchronisation",
+    "SignatureDoesNotMatch": "check the secret key (S3_SECRET_ACCESS_KEY)",
+    301: "check storage.endpoint_url and storage.region",
+    403: "check the access key, the secret key, this machine's clock and the bucket's policy",
+    404: "check storage.bucket and storage.endpoint_url",
+    405: "check storage.endpoint_url: it doesn't seem to be an S3 endpoint",
+}
+
+
+def translated(error: BaseException, doing: str) -> BikeflowError:
+    """The error as roles understand it; `doing` begins its one line ("get 'key' from s3://bucket at https://…")."""
+    if isinstance(error, ClientError):
+        return _answered(error, doing)
+    if isinstance(error, BotoCoreError) and _is_wrong_certificate(error):
+        return Permanent(f"{doing}: {_cause(error)}; check storage.ca_bundle and storage.endpoint_url")
+    if isinstance(error, _NETWORK):
+        return Transient(f"{doing}: {_cause(error)}")
+    if isinstance(error, BotoCoreError):
+        return Permanent(f"{doing}: {_one_line(error)}")
+    return Transient(f"{doing}: an answer that can't be read, is this an S3 endpoint? ({_one_line(error)})")
+
+
+def _answered(error: ClientError, doing: str) -> BikeflowError:
+    """The meaning of an answer with an error status."""
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    said = f"HTTP {status}" if code in {"", str(status)} else f"HTTP {status} {code}"
+    if code == "NoSuchKey" or (status == 404 and code != "NoSuchBucket"):
+        return NotFound(f"{doing}: {_ADVICE[404]}" if error.operation_name == "ListObjectsV2" else f"{doing}: {said}")
+    advice = _ADVICE.get(code) or _ADVICE.get(status) or _one_line(error.response.get("Error", {}).get("Message", ""))
+    text = f"{doing}: {said}; {advice}" if advice else f"{doing}: {said}"
+    if code in _TRANSIENT_CODES or status in _TRANSIENT_STATUSES or (status >= 500 and status not in _PERMANENT_STATUSES):
+        return Transient(text, retry_after_seconds=_retry_after(error.response))
+    return Permanent(text)
+
+
+def _retry_after(response: dict[str, Any]) -> float | None:
+    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return retry_after_seconds(headers.get("retry-after"), dt.datetime.now(UTC))
+
+
+def _is_wrong_certificate(error: BotoCoreError) -> bool:
+    return isinstance(error.kwargs.get("error"), aiohttp.ClientConnectorCertificateError)
+
+
+def _cause(error: BaseException) -> str:
+    """The library's own words: botocore wraps what aiohttp said, and a time-out says nothing."""
+    inner = getattr(error, "kwargs", {}).get("error") or error
+    if isinstance(inner, TimeoutError) and not isinstance(inner, aiohttp.ClientError):
+        return "no answer in time"
+    return _one_line(inner) or type(inner).__name__
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())[:200]

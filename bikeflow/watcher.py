@@ -1,0 +1,129 @@
+"""The watcher role: finds raw files in the store and puts their partitions on the queue.
+
+Fast path: one LIST a poll, from a little before the newest known key, however large the archive is. Our own snapshots
+need no poll: the fetcher announces them. Slow path: a full reconciliation at start and every `reconcile_seconds`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+from bikeflow.errors import BikeflowError
+from bikeflow.layout import Layout
+from bikeflow.ledger import Ledger
+from bikeflow.log import get_logger
+from bikeflow.model import UTC, PartitionJob, RawFile, SnapshotStored
+from bikeflow.partition_queue import PartitionQueue
+from bikeflow.reconciler import Reconciler
+from bikeflow.retry import tick
+from bikeflow.settings.sections import WatcherSettings
+from bikeflow.store.base import Store
+
+LOOKBACK_KEYS = 250
+"""How many known keys a poll lists again: late, overwritten and out-of-order files among them are found at once."""
+
+log = get_logger()
+
+
+class Watcher:
+    """Turns what lies in the store into partition jobs."""
+
+    def __init__(
+        self,
+        settings: WatcherSettings,
+        store: Store,
+        layout: Layout,
+        ledger: Ledger,
+        queue: PartitionQueue,
+        reconciler: Reconciler,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._layout = layout
+        self._ledger = ledger
+        self._queue = queue
+        self._reconciler = reconciler
+        self._announced: asyncio.Queue[SnapshotStored] = asyncio.Queue()
+        self._ready = asyncio.Event()
+        self.last_error: str | None = None
+        self.last_poll_at: dt.datetime | None = None
+
+    def announce(self, event: SnapshotStored) -> None:
+        """A snapshot of our own is in the store; called by the fetcher's event sink."""
+        self._announced.put_nowait(event)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Watch until stopped. Storage errors are waited out, all others end the role."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._reconcile_forever(stop))
+            endless = [group.create_task(self._poll_forever(stop)), group.create_task(self._take_announcements())]
+            await stop.wait()
+            for task in endless:
+                task.cancel()
+
+    async def poll(self) -> list[RawFile]:
+        """The fast path, once: returns the raw files that are new or changed, whose partitions now wait."""
+        after = await asyncio.to_thread(self._ledger.files.key_before_newest, LOOKBACK_KEYS)
+        found: list[RawFile] = []
+        async for page in self._store.pages(self._layout.raw, after=after):
+            found += await self._reconciler.observe(page)
+        if found:
+            log.info("raw_files_found", count=len(found), first=found[0].key, last=found[-1].key)
+        await self._enqueue(file.partition for file in found)
+        await self._enqueue_due()
+        return found
+
+    async def _poll_forever(self, stop: asyncio.Event) -> None:
+        await self._ready.wait()
+        while not stop.is_set():
+            started = time.monotonic()
+            await self._attempt(self.poll)
+            await tick(stop, max(self._settings.poll_seconds - (time.monotonic() - started), 0))
+
+    async def _reconcile_forever(self, stop: asyncio.Event) -> None:
+        if await asyncio.to_thread(self._ledger.files.reconciled_at) is not None:
+            # The ledger knows what our segments hold: nothing needs to wait for the listing.
+            self._ready.set()
+        while not stop.is_set():
+            agreed = await self._attempt(self._reconcile)
+            await tick(stop, self._settings.reconcile_seconds if agreed else self._settings.poll_seconds)
+
+    async def _reconcile(self) -> None:
+        await self._reconciler.reconcile()
+        self._ready.set()
+        await self._enqueue_due()
+
+    async def _take_announcements(self) -> None:
+        # Before the ledger has seen the whole lake, a run would write a segment without its older files.
+        await self._ready.wait()
+        while True:
+            event = await self._announced.get()
+            raw = self._layout.raw_file(event.info)
+            if raw is not None:
+                await asyncio.to_thread(self._ledger.files.observe, [(raw, event.trace_id)])
+                await self._enqueue([raw.partition])
+
+    async def _enqueue_due(self) -> None:
+        await self._enqueue(await asyncio.to_thread(self._ledger.files.due_partitions, dt.datetime.now(UTC)))
+
+    async def _enqueue(self, partitions: Iterable[dt.date]) -> None:
+        for partition in sorted(set(partitions)):
+            await self._queue.put(PartitionJob(partition))
+
+    async def _attempt(self, work: Callable[[], Awaitable[object]]) -> bool:
+        """Do it once; a storage error is told once, however often it repeats, and waited out by the caller."""
+        try:
+            await work()
+        except BikeflowError as error:
+            if str(error) != self.last_error:
+                log.error("storage_failed", error=str(error), next_try_seconds=self._settings.poll_seconds)
+            self.last_error = str(error)
+            return False
+        if self.last_error is not None:
+            log.info("storage_recovered")
+        self.last_error = None
+        self.last_poll_at = dt.datetime.now(UTC)
+        return True

@@ -1,0 +1,86 @@
+"""An independent reading of a raw file: plain Python, line by line, sharing no code with bikeflow.
+
+It knows the contract's rules and nothing of columns, batches or caches. Multi-line records are out of its scope: texts
+that it judges hold no line break inside quotes.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import re
+from decimal import Decimal
+
+WHOLE_COLUMNS = ("bikes", "spaces", "total_docks", "pedelecs")
+BOOLEAN_COLUMNS = ("installed", "locked", "temporary")
+EPOCH = dt.datetime(1970, 1, 1)
+
+
+def read(text: str) -> tuple[list[dict[str, object]], list[int]]:
+    """Accepted rows (in the order of lines, with `line`) and the numbers of rejected lines."""
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    header = next(csv.reader([lines[0]]))
+    rows: list[dict[str, object]] = []
+    rejected: list[int] = []
+    seen: set[str] = set()
+    for number, line in enumerate(lines[1:], start=2):
+        if line == "":
+            continue
+        row = judge(line, header)
+        if row is None or row["station_id"] in seen:
+            rejected.append(number)
+            continue
+        seen.add(str(row["station_id"]))
+        rows.append({**row, "line": number})
+    return rows, rejected
+
+
+def judge(line: str, header: list[str]) -> dict[str, object] | None:
+    """The row that a line gives, or None where it is rejected."""
+    fields = next(csv.reader([line]))
+    if len(fields) != len(header):
+        return None
+    named = dict(zip(header[2:], fields[2:], strict=True))
+    packed = fields[1].split("|")
+    if len(packed) != 3 or not fields[0] or not named["name"]:
+        return None
+    row: dict[str, object] = {"station_id": fields[0], "name": named["name"]}
+    seconds = real(packed[0])
+    differences = [whole(packed[1]), whole(packed[2])]
+    coordinates = [real(named["lat"]), real(named["lon"])]
+    if seconds is None or None in differences or None in coordinates:
+        return None
+    if abs(coordinates[0]) > 90 or abs(coordinates[1]) > 180 or abs(seconds) * 1_000_000 >= 2**63 - 2:
+        return None
+    row["timestamp"] = int((seconds * 1_000_000).to_integral_value())
+    row["gmt_local_diff_sec"], row["gmt_servertime_diff_sec"] = differences
+    row["lat"], row["lon"] = (float(value) for value in coordinates)
+    for column in WHOLE_COLUMNS:
+        value = whole(named[column])
+        if value is None or value < (1 if column == "total_docks" else 0):
+            return None
+        row[column] = value
+    for column in BOOLEAN_COLUMNS:
+        if named[column] not in ("true", "false"):
+            return None
+        row[column] = named[column] == "true"
+    battery = named.get("givesbonus_acceptspedelecs_fbbattlevel", "")
+    row["givesbonus_acceptspedelecs_fbbattlevel"] = battery == "true"
+    row["battery_level"] = int(battery) if re.fullmatch(r"0*[0-9]{1,3}", battery) and int(battery) <= 100 else None
+    return row
+
+
+def whole(text: str) -> int | None:
+    """A whole number of 64 bits in plain ASCII decimals."""
+    if not re.fullmatch(r"[+-]?[0-9]+", text) or len(text) > 4000:
+        return None
+    value = int(text)
+    return value if -(2**63) <= value < 2**63 else None
+
+
+def real(text: str) -> Decimal | None:
+    """A finite number in plain ASCII decimals, exponent allowed."""
+    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
+        return None
+    value = float(text)
+    return Decimal(value) if abs(value) < float("inf") else None
