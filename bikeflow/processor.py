@@ -109,7 +109,7 @@ def _finished(job: PartitionJob, progress: _Progress, started_at: dt.datetime) -
         finished_at=dt.datetime.now(UTC),
         outcome="failed" if progress.errors else "done",
         segments=len(written),
-        files=sum(item.parsed for item in written),
+        files=sum(item.files for item in written),
         lines=sum(item.lines for item in written),
         rows=sum(item.rows for item in written),
         rejected=sum(item.rejected for item in written),

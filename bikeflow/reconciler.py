@@ -13,16 +13,15 @@ import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from bikeflow.errors import NotFound
 from bikeflow.layout import LAYERS, Layer, Layout
 from bikeflow.ledger import Ledger
 from bikeflow.ledger.files import FileResult
 from bikeflow.log import get_logger
 from bikeflow.model import UTC, ObjectInfo, RawFile, Segment
+from bikeflow.provenance import NotOurs, read_provenance
 from bikeflow.store.base import Store
-from bikeflow.transform.segment import FOOTER_READ_BYTES, FileRecord, Footer, read_footer
+from bikeflow.transform.segment import FileRecord, Footer
 
 log = get_logger()
 
@@ -144,14 +143,10 @@ class Reconciler:
         if not self._layout.is_segment_key(layer, info.key):
             return None
         try:
-            tail = await self._store.get(info.key, last_bytes=FOOTER_READ_BYTES)
-            try:
-                footer = read_footer(tail.data)
-            except (pa.ArrowInvalid, OSError):
-                footer = read_footer((await self._store.get(info.key)).data)
-        except (pa.ArrowInvalid, OSError, NotFound):
+            footer = await read_provenance(self._store, info.key)
+        except NotFound:
             return None
-        if footer is not None and self._layout.segment_key(layer, footer.segment) != info.key:
+        if isinstance(footer, NotOurs) or self._layout.segment_key(layer, footer.segment) != info.key:
             return None
         return footer
 

@@ -56,6 +56,10 @@ ENHANCED = pa.schema(
     ]
 )
 
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+ENCODED = pa.schema([field.with_type(_TEXT) if field.type == pa.string() else field for field in ENHANCED])
+"""The enhanced layer in memory: its texts repeat, so they are kept as dictionaries. In Parquet they are plain strings."""
+
 
 @cache
 def row_checks() -> pandera.DataFrameSchema:

@@ -1,7 +1,9 @@
 """One dirty segment, from its raw files to its Parquet files and dead letters in the store.
 
-Every step is idempotent, and the ledger is told last: a crash anywhere leaves the segment dirty, and the next run writes
-the same objects again.
+Raw files that did not change are not read again: their rows come from the segment as it was last written, in memory or
+in the store. So an arrival costs the parsing of one file, a late file does not cost its day, and a day is sealed without
+its raw files. Every step is idempotent, and the ledger is told last: a crash anywhere leaves the segment dirty, and the
+next run writes the same objects again.
 """
 
 from __future__ import annotations
@@ -12,69 +14,69 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 import pyarrow as pa
 
 from bikeflow.concurrency import bounded_map
 from bikeflow.errors import NotFound, Permanent, Transient
-from bikeflow.feeds.text import decode
+from bikeflow.feeds.text import decode as decode_text
 from bikeflow.layout import LAYERS, Layer, Layout
 from bikeflow.ledger import Ledger
 from bikeflow.ledger.files import FileResult, SegmentWork
 from bikeflow.log import get_logger
-from bikeflow.model import UTC, ObjectInfo, RawFile
+from bikeflow.model import UTC, ObjectInfo, RawFile, SegmentObject
+from bikeflow.provenance import NotOurs, read_provenance
 from bikeflow.retry import retrying
 from bikeflow.settings.sections import RetrySettings, RulesSettings
 from bikeflow.store.base import Store
 from bikeflow.store.cache import ObjectCache
 from bikeflow.transform.parsing import ParsedFile, RawText, dead_letter_lines, parse_files
-from bikeflow.transform.segment import FOOTER_READ_BYTES, build, read_footer
+from bikeflow.transform.segment import SegmentTable, decode, encode, merge
 
 CONCURRENT_REQUESTS = 8
+PARSED_AT_ONCE = 500
+MEMORY_BYTES = 64 * 1024 * 1024
+"""Room for the rows of the open segments; an hour of 30-second snapshots takes about 12 MB."""
+
 Answer = TypeVar("Answer")
 log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What writing a segment came to; counts are of the raw files that were parsed in this run, `files` of all."""
+    """What writing a segment came to; the counts are of the raw files that were parsed in this run."""
 
     files: int
-    parsed: int
     lines: int
     rows: int
     rejected: int
 
 
-class ParsedFiles:
-    """The rows of recently parsed raw files, so that an arrival costs the parsing of one file; least recently used go."""
+class SegmentMemory:
+    """The rows of recently written segments, by key and ETag of their enhanced file; least recently used go."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int = MEMORY_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._bytes = 0
-        self._files: OrderedDict[tuple[str, str], ParsedFile] = OrderedDict()
+        self._tables: OrderedDict[tuple[str, str], SegmentTable] = OrderedDict()
 
-    def get(self, raw: RawFile) -> ParsedFile | None:
-        """What this very version of the raw file gave, if it is still here."""
-        identity = (raw.key, raw.etag)
-        if identity not in self._files:
-            return None
-        self._files.move_to_end(identity)
-        return self._files[identity]
+    def get(self, key: str, etag: str) -> SegmentTable | None:
+        """What this very version of the file holds, if it is still here."""
+        if (key, etag) in self._tables:
+            self._tables.move_to_end((key, etag))
+        return self._tables.get((key, etag))
 
-    def add(self, parsed: ParsedFile) -> None:
-        """Keep it, as long as there is room."""
-        replaced = self._files.pop((parsed.raw.key, parsed.raw.etag), None)
-        self._files[parsed.raw.key, parsed.raw.etag] = parsed
-        self._bytes += parsed.table.nbytes - (replaced.table.nbytes if replaced else 0)
-        while self._bytes > self._max_bytes and self._files:
-            self._bytes -= self._files.popitem(last=False)[1].table.nbytes
+    def put(self, key: str, etag: str, content: SegmentTable) -> None:
+        """Keep it instead of earlier versions, as long as there is room."""
+        for old in [known for known in self._tables if known[0] == key]:
+            del self._tables[old]
+        self._tables[key, etag] = content
+        while sum(item.table.nbytes for item in self._tables.values()) > self._max_bytes:
+            self._tables.popitem(last=False)
 
 
 class SegmentWriter:
-    """Reads, parses, validates and writes segments, one at a time for each partition."""
+    """Reads, parses, validates and writes segments; one instance serves all processors."""
 
     def __init__(  # noqa: PLR0913
         self,
@@ -84,7 +86,6 @@ class SegmentWriter:
         ledger: Ledger,
         rules: RulesSettings,
         retry: RetrySettings,
-        memory: ParsedFiles,
     ) -> None:
         self._store = store
         self._cache = cache
@@ -92,36 +93,57 @@ class SegmentWriter:
         self._ledger = ledger
         self._rules = rules
         self._retry = retry
-        self._memory = memory
+        self._memory = SegmentMemory()
+        self._drifted: set[str] = set()
 
     async def write(self, work: SegmentWork) -> Written:
         """Bring the segment's files in the store up to date, then tell the ledger."""
-        parsed = await self._parse(work)
-        fresh = [item for item in parsed if item.raw.key in work.changed]
-        await self._write_dead_letters(work, fresh)
-        files = await asyncio.to_thread(build, work.segment, parsed) if parsed else None
-        objects = await self._write_layers(work, files) if files else await self._remove_layers(work)
-        results = [FileResult(p.raw.key, p.raw.etag, p.md5, p.lines, p.rows, p.rejected) for p in parsed]
+        bases = await self._bases(work)
+        covered = {record.key for base in bases for record in base.files} - work.changed
+        parsed = await self._parse([raw for raw in work.files if raw.key not in covered])
+        await self._write_dead_letters(work, parsed)
+        present = (covered | {item.raw.key for item in parsed}) & {raw.key for raw in work.files}
+        content = await asyncio.to_thread(merge, present, bases, parsed)
+        objects = await self._write_layers(work, await asyncio.to_thread(encode, work.segment, content))
+        if "enhanced" in objects:
+            self._memory.put(objects["enhanced"].key, objects["enhanced"].etag, content)
+        etags = {raw.key: raw.etag for raw in work.files}
+        results = [FileResult(f.key, etags[f.key], f.md5, f.lines, f.rows, f.rejected) for f in content.files]
         await asyncio.to_thread(self._ledger.files.segment_written, work, objects, results)
         return Written(
             files=len(parsed),
-            parsed=len(fresh),
-            lines=sum(item.lines for item in fresh),
-            rows=sum(item.rows for item in fresh),
-            rejected=sum(item.rejected for item in fresh),
+            lines=sum(item.lines for item in parsed),
+            rows=sum(item.rows for item in parsed),
+            rejected=sum(item.rejected for item in parsed),
         )
 
-    async def _parse(self, work: SegmentWork) -> list[ParsedFile]:
-        """All raw files of the segment, parsed: from memory where possible, the others in one batch."""
-        known = {raw.key: parsed for raw in work.files if (parsed := self._memory.get(raw)) is not None}
-        unknown = [raw for raw in work.files if raw.key not in known]
-        texts = [text for text in await bounded_map(self._read, unknown, CONCURRENT_REQUESTS) if text is not None]
-        for parsed in await asyncio.to_thread(parse_files, texts, self._rules) if texts else ():
-            if parsed.unknown_columns:
-                log.warning("schema_drifted", key=parsed.raw.key, unknown_columns=list(parsed.unknown_columns))
-            known[parsed.raw.key] = parsed
-            self._memory.add(parsed)
-        return [known[raw.key] for raw in work.files if raw.key in known]
+    async def _bases(self, work: SegmentWork) -> list[SegmentTable]:
+        """The segments in which the rows of unchanged raw files lie; one that can't be read is left out."""
+        found = await bounded_map(self._base, work.bases, CONCURRENT_REQUESTS)
+        return [base for base in found if base is not None]
+
+    async def _base(self, source: SegmentObject) -> SegmentTable | None:
+        remembered = self._memory.get(source.key, source.etag)
+        if remembered is not None:
+            return remembered
+        try:
+            found = await self._try(self._store.get, source.key)
+            content = await asyncio.to_thread(decode, found.data)
+        except (NotFound, pa.ArrowInvalid, OSError) as error:
+            log.warning("segment_unreadable", key=source.key, error=str(error))
+            return None
+        return content if found.info.etag == source.etag else None
+
+    async def _parse(self, files: Sequence[RawFile]) -> list[ParsedFile]:
+        """Read and parse raw files, so many at once that memory stays bounded."""
+        parsed: list[ParsedFile] = []
+        for start in range(0, len(files), PARSED_AT_ONCE):
+            some = files[start : start + PARSED_AT_ONCE]
+            texts = [text for text in await bounded_map(self._read, some, CONCURRENT_REQUESTS) if text is not None]
+            parsed += await asyncio.to_thread(parse_files, texts, self._rules)
+        for item in parsed:
+            self._report_drift(item)
+        return parsed
 
     async def _read(self, raw: RawFile) -> RawText | None:
         """A raw file's text; None where it has vanished in the meantime, which the ledger is told."""
@@ -134,14 +156,21 @@ class SegmentWriter:
         except Transient:
             await self._look_again(raw)
             raise
-        return await asyncio.to_thread(_text, raw, data)
+        return RawText(raw, hashlib.md5(data, usedforsecurity=False).hexdigest(), decode_text(data))
 
     async def _look_again(self, raw: RawFile) -> None:
-        """It can't be read as it was listed: perhaps it was overwritten, then the next try is to read the new one."""
+        """It can't be read as it was listed: perhaps it was overwritten, then the next run is to read the new one."""
         current = self._layout.raw_file(await self._store.head(raw.key))
         if current is not None and current.etag != raw.etag:
-            traces = await asyncio.to_thread(self._ledger.files.trace_id, raw.key)
-            await asyncio.to_thread(self._ledger.files.observe, [(current, traces)])
+            trace_id = await asyncio.to_thread(self._ledger.files.trace_id, raw.key)
+            await asyncio.to_thread(self._ledger.files.observe, [(current, trace_id)])
+
+    def _report_drift(self, parsed: ParsedFile) -> None:
+        """Unknown columns are told once, not with every snapshot."""
+        new = set(parsed.unknown_columns) - self._drifted
+        if new:
+            self._drifted |= new
+            log.warning("schema_drifted", key=parsed.raw.key, unknown_columns=", ".join(sorted(new)))
 
     async def _write_dead_letters(self, work: SegmentWork, parsed: Sequence[ParsedFile]) -> None:
         now = dt.datetime.now(UTC)
@@ -153,35 +182,27 @@ class SegmentWriter:
                 await self._try(self._store.delete, key)
 
     async def _write_layers(self, work: SegmentWork, files: Mapping[Layer, bytes]) -> dict[Layer, ObjectInfo]:
+        """Put both files in the store; where no row is left, the segment's files go."""
+        keys = {layer: self._layout.segment_key(layer, work.segment) for layer in LAYERS}
+        if not files:
+            for layer in work.etags:
+                await self._try(self._store.delete, keys[layer])
+            return {}
         if not work.etags:
-            for layer in LAYERS:
-                await self._refuse_foreign(self._layout.segment_key(layer, work.segment))
-        return {
-            layer: await self._try(self._store.put, self._layout.segment_key(layer, work.segment), files[layer])
-            for layer in LAYERS
-        }
-
-    async def _remove_layers(self, work: SegmentWork) -> dict[Layer, ObjectInfo]:
-        """No row is left in the segment: its files go."""
-        for layer in work.etags:
-            await self._try(self._store.delete, self._layout.segment_key(layer, work.segment))
-        return {}
+            for key in keys.values():
+                await self._refuse_foreign(key)
+        return {layer: await self._try(self._store.put, key, files[layer]) for layer, key in keys.items()}
 
     async def _refuse_foreign(self, key: str) -> None:
         """Before a segment is first written: a predecessor's file of the same name is not ours to replace."""
         try:
-            found = await self._try(partial(self._store.get, last_bytes=FOOTER_READ_BYTES), key)
-            footer = read_footer(found.data)
+            found = await self._try(read_provenance, self._store, key)
         except NotFound:
             return
-        except (pa.ArrowInvalid, OSError):
-            footer = None
-        if footer is None:
+        if found is NotOurs.FOREIGN:
             raise Permanent(f"{key} exists and is not bikeflow's: move it away, and this segment will be written")
+        if found is NotOurs.DAMAGED:
+            log.warning("damaged_file_replaced", key=key)
 
     async def _try(self, call: Callable[..., Awaitable[Answer]], *arguments: object) -> Answer:
         return await retrying(self._retry)(call, *arguments)
-
-
-def _text(raw: RawFile, data: bytes) -> RawText:
-    return RawText(raw, hashlib.md5(data, usedforsecurity=False).hexdigest(), decode(data))

@@ -28,9 +28,10 @@ _WIDE = re.compile(r"utf-(16|32)(-[lb]e)?")
 _LINE_END = re.compile("[\r\n]")
 _C1_CONTROL = re.compile("[\x80-\x9f]")
 _NOT_ASCII = re.compile("[^\x00-\x7f]+")
+_NEITHER_LATIN_NOR_SIGN = re.compile("[^\x00-\u017f\u0218-\u021b\u0300-\u036f\u1e00-\u1eff\u2000-\u27ff\ufeff]")
 
-# Without `explain`, ftfy's own loop would ignore this configuration, so the fixer is called directly.
-# U+00A0 and lost characters are not guessed, since a guess takes an ASCII space or invents U+FFFD.
+# Only what is certain to be mojibake: spaces that might have been U+00A0 and characters that are lost are not guessed.
+# (`ftfy.fix_text` would ignore these choices unless it also explains, so the step that heeds them is called directly.)
 _TOGETHER = ftfy.TextFixerConfig(
     unescape_html=False,
     restore_byte_a0=False,
@@ -149,7 +150,9 @@ def _repaired(text: str, config: ftfy.TextFixerConfig) -> str:
     repaired, plan = ftfy.fix_encoding_and_explain(text, config)
     # ftfy also takes C1 controls for windows-1252, which no option turns off; in Poland that is a wrong guess.
     guessed = any(step.action == "decode" and step.parameter == "windows-1252" for step in plan or ())
-    return text if guessed or _skeleton(repaired) != _skeleton(text) else repaired
+    # Some rows of Polish letters are valid UTF-8 by accident: 'ćŁą' would become '棹'.
+    garbled = _NEITHER_LATIN_NOR_SIGN.search("".join(set(repaired).difference(text)))
+    return text if guessed or garbled or _skeleton(repaired) != _skeleton(text) else repaired
 
 
 def _skeleton(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A circuit breaker for the upstream: when it is dead, one probe now and then instead of a storm."""
+"""A circuit breaker for the upstream: when it is dead or wants rest, it gets no storm of requests."""
 
 from __future__ import annotations
 
@@ -9,26 +9,32 @@ from contextlib import asynccontextmanager
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OPENED, OpenedState
 
-from bikeflow.errors import Permanent
+from bikeflow.errors import Permanent, Transient
 from bikeflow.settings.sections import FeedSettings
 
 
 class CircuitOpen(Permanent):
-    """The upstream was found dead, and the next probe is not due yet."""
+    """No request was made: the upstream was found dead and no probe is due, or it has asked for a pause."""
 
 
 class Breaker:
-    """Opens after `breaker_failures` requests in a row have failed; then lets one probe through at a time."""
+    """Opens after `breaker_failures` requests in a row have failed, and then lets one probe through at a time.
+
+    It also keeps the pause that an error's `retry_after_seconds` asks for.
+    """
 
     def __init__(self, settings: FeedSettings) -> None:
         self._settings = settings
         self._circuits = self._closed()
         self._asked_at = 0.0
+        self._resting_until = 0.0
         self.is_open = False
 
     @asynccontextmanager
     async def guard(self) -> AsyncIterator[None]:
         """Stands around one request; raises `CircuitOpen` instead of letting it start."""
+        if time.monotonic() < self._resting_until:
+            raise CircuitOpen("the upstream has asked for a pause, which is not over yet")
         # purgatory goes by the wall clock: set back by an hour, it would hold back all probes for that hour.
         if self.is_open and time.monotonic() - self._asked_at > 2 * self._settings.breaker_probe_seconds:
             self._circuits = self._closed()
@@ -37,6 +43,9 @@ class Breaker:
             async with circuit:
                 self._asked_at = time.monotonic()
                 yield
+        except Transient as error:
+            self._resting_until = time.monotonic() + (error.retry_after_seconds or 0.0)
+            raise
         except OpenedState as opened:
             raise CircuitOpen("the upstream was down, and its next probe is not due yet") from opened
         finally:

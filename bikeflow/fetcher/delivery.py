@@ -95,8 +95,10 @@ class Delivery:
         if data is None:
             return
         policy = retrying(self._retry, stop, on_retry=self._on_retry)
-        while (info := await policy(partial(self._put, entry, data))) is None:
+        info: ObjectInfo | None = await policy(partial(self._put, entry, data))
+        while info is None:
             entry = await self._moved(entry)
+            info = await policy(partial(self._put, entry, data))
         await self.spool.remove(entry)
         _log.debug("stored", key=info.key, bytes=info.size)
         self._on_stored(SnapshotStored(info, entry.trace_id))

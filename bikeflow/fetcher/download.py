@@ -124,7 +124,7 @@ class Downloader:
             case aiohttp.ClientPayloadError():
                 raise Transient(f"{self._place} sent a broken or incomplete body") from error
             case _:
-                raise Transient(f"{self._place} broke the connection ({error or type(error).__name__})") from error
+                raise Transient(f"{self._place} broke the connection ({str(error) or type(error).__name__})") from error
 
 
 @asynccontextmanager

@@ -9,15 +9,16 @@ from typing import Literal, Protocol
 
 from bikeflow.model import FetchState
 
-Outcome = Literal["stored", "duplicate", "not_modified", "failed", "not_a_feed", "skipped_open_circuit"]
+Outcome = Literal["stored", "duplicate", "not_modified", "failed", "not_a_feed", "lost", "skipped_open_circuit"]
 
 
 @dataclass(frozen=True, slots=True)
 class FetchOutcome:
     """How one fetch ended.
 
-    `stored` means that the new snapshot is safe on the local disk and on its way to the store. `key` is the raw key
-    (empty unless stored), `bytes` the size of the downloaded document, `attempts` the number of requests made.
+    `stored` means that the new snapshot is safe on the local disk and on its way to the store, `lost` that it could not
+    be kept there. `key` is the raw key (empty unless stored), `bytes` the size of the document, `attempts` the number
+    of requests made.
     """
 
     outcome: Outcome
@@ -38,8 +39,8 @@ class FetchOutcome:
 class FetcherStatus:
     """The fetcher at one moment: for status pages, metrics and readiness.
 
-    `counts` has the number of fetches by outcome, `lost` the number of snapshots that could not be kept anywhere;
-    `store_failing_seconds` is None while the store takes what waits in the spool.
+    `counts` has the number of fetches by outcome; `failing_since` is None while the feed answers as it should, and
+    `store_failing_seconds` while the store takes what waits in the spool.
     """
 
     last: FetchOutcome | None
@@ -47,7 +48,6 @@ class FetcherStatus:
     failing_since: dt.datetime | None
     consecutive_failures: int
     counts: Mapping[Outcome, int]
-    lost: int
     spool_entries: int
     spool_bytes: int
     store_failing_seconds: float | None

@@ -23,9 +23,12 @@ log = get_logger()
 class Database:
     """One connection, used by one thread at a time; a damaged or outdated file is set aside and begun anew."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._lock = threading.Lock()
+        if read_only:
+            self._connection = _connect(f"{path.absolute().as_uri()}?mode=ro")
+            return
         try:
             self._connection = self._open()
         except sqlite3.DatabaseError as error:
@@ -59,9 +62,8 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
+        connection = _connect(self.path.absolute().as_uri())
         try:
-            connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")
             # It is an index: after a power cut it may lag behind the lake, but it is never inconsistent.
             connection.execute("PRAGMA synchronous = NORMAL")
@@ -83,6 +85,12 @@ class Database:
         self.path.rename(self.path.with_name(f"{self.path.name}.damaged-{stamp}"))
         for suffix in ("-wal", "-shm"):
             self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+    connection.row_factory = sqlite3.Row
+    return connection
 
 
 def text(at: dt.datetime) -> str:

@@ -44,7 +44,8 @@ class FileResult:
 class SegmentWork:
     """A dirty segment: all raw files that it shall hold, and those of them that changed since it was last written.
 
-    `wanted` is the generation that a run fulfils. `etags` tells of its files as they lie in the store (empty: none).
+    `wanted` is the generation that a run fulfils. `bases` are the enhanced files in which the rows of the unchanged raw
+    files lie. `etags` tells of the segment's own files as they lie in the store (empty: none).
     `rejected_before` are raw files whose dead letters exist.
     """
 
@@ -52,6 +53,7 @@ class SegmentWork:
     wanted: int
     files: tuple[RawFile, ...]
     changed: frozenset[str]
+    bases: tuple[SegmentObject, ...]
     etags: Mapping[Layer, str]
     rejected_before: frozenset[str]
     traces: tuple[str, ...]
@@ -138,6 +140,27 @@ class FileIndex:
         )
         return [dt.date.fromisoformat(row["partition"]) for row in rows]
 
+    def dirty_partitions(self) -> list[dt.date]:
+        """All days with dirty segments."""
+        rows = self._database.rows("SELECT DISTINCT partition FROM segments WHERE wanted > done ORDER BY partition")
+        return [dt.date.fromisoformat(row["partition"]) for row in rows]
+
+    def dirty_files(self, first: dt.date, last: dt.date) -> int:
+        """Number of raw files in a range of days that are still to be processed."""
+        (row,) = self._database.rows(
+            "SELECT count(*) AS files FROM raw_files WHERE partition BETWEEN ? AND ? AND done_etag IS NOT etag",
+            first.isoformat(),
+            last.isoformat(),
+        )
+        return int(row["files"])
+
+    def keys(self, first: dt.date, last: dt.date) -> list[str]:
+        """Keys of all raw files in a range of days."""
+        rows = self._database.rows(
+            "SELECT key FROM raw_files WHERE partition BETWEEN ? AND ?", first.isoformat(), last.isoformat()
+        )
+        return [row["key"] for row in rows]
+
     def dirty_segments(self, partition: dt.date) -> list[SegmentWork]:
         """The work of a run: segments to be written in the order of time, then those that nothing belongs to."""
         rows = self._database.rows(
@@ -153,8 +176,9 @@ class FileIndex:
         day, end, now = work.segment.partition.isoformat(), _clock(work.segment.end), text(dt.datetime.now(UTC))
         with self._database.transaction() as transaction:
             transaction.executemany(
-                "UPDATE raw_files SET done_etag = ?, done_at = ?, md5 = ?, lines = ?, rows = ?, rejected = ? WHERE key = ?",
-                [(r.etag, now, r.md5, r.lines, r.rows, r.rejected, r.key) for r in results],
+                "UPDATE raw_files SET done_at = iif(done_etag IS ?1, done_at, ?2), done_etag = ?1, done_end = ?3,"
+                " md5 = ?4, lines = ?5, rows = ?6, rejected = ?7 WHERE key = ?8",
+                [(r.etag, now, end, r.md5, r.lines, r.rows, r.rejected, r.key) for r in results],
             )
             self._set_objects(transaction, day, end, objects)
             transaction.execute(
@@ -173,15 +197,7 @@ class FileIndex:
         rows = self._database.rows(
             "SELECT * FROM segments WHERE enhanced_etag IS NOT NULL ORDER BY partition, segment_end"
         )
-        return [
-            SegmentObject(
-                self._layout.segment_key("enhanced", _segment(row)),
-                dt.date.fromisoformat(row["partition"]),
-                row["enhanced_etag"],
-                row["enhanced_size"],
-            )
-            for row in rows
-        ]
+        return [self._segment_object(row) for row in rows]
 
     def set_reconciled(self, at: dt.datetime) -> None:
         """The ledger now agrees with the whole lake."""
@@ -210,15 +226,26 @@ class FileIndex:
             row["segment_end"],
         )
         changed = [item for item in raw if item["done_etag"] != item["etag"]]
+        ends = {item["done_end"] for item in raw if item["done_etag"] == item["etag"]}
         return SegmentWork(
             segment=_segment(row),
             wanted=row["wanted"],
             files=tuple(_raw_file(partition, item) for item in raw),
             changed=frozenset(item["key"] for item in changed),
+            bases=tuple(self._segment_object(item) for item in self._written(row["partition"], ends)),
             etags={layer: row[f"{layer}_etag"] for layer in LAYERS if row[f"{layer}_etag"] is not None},
             rejected_before=frozenset(item["key"] for item in raw if item["rejected"]),
             traces=tuple(sorted({item["trace_id"] for item in changed})),
         )
+
+    def _written(self, day: str, ends: Collection[str]) -> list[sqlite3.Row]:
+        rows = self._database.rows("SELECT * FROM segments WHERE partition = ? AND enhanced_etag IS NOT NULL", day)
+        return [row for row in rows if row["segment_end"] in ends]
+
+    def _segment_object(self, row: sqlite3.Row) -> SegmentObject:
+        segment = _segment(row)
+        key = self._layout.segment_key("enhanced", segment)
+        return SegmentObject(key, segment.partition, row["enhanced_etag"], row["enhanced_size"])
 
     @staticmethod
     def _want_again(transaction: sqlite3.Connection, day: str, end: str) -> None:

@@ -84,7 +84,7 @@ class ObjectIndex:
 
 def _adopt_file(transaction: sqlite3.Connection, segment: Segment, result: FileResult) -> int:
     changed = transaction.execute(
-        "UPDATE raw_files SET done_etag = etag, md5 = ?, lines = ?, rows = ?, rejected = ?"
+        "UPDATE raw_files SET done_etag = etag, done_end = segment_end, md5 = ?, lines = ?, rows = ?, rejected = ?"
         " WHERE key = ? AND etag = ? AND partition = ? AND segment_end = ?",
         (result.md5, result.lines, result.rows, result.rejected, result.key, result.etag, *_identity(segment)),
     )

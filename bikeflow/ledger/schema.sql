@@ -1,7 +1,8 @@
 -- The ledger: an index of the lake, never the truth. Deleted or damaged, it is rebuilt from the lake.
 -- Times are RFC 3339 text in UTC, partitions are YYYY-MM-DD, segment ends are HHMMSS.
 
--- Every raw file seen in the store. It is done when done_etag equals etag: its rows lie in its segment's files.
+-- Every raw file seen in the store. It is done when done_etag equals etag: its rows lie in the segment that ends at
+-- done_end, which is another one than segment_end for a moment only, while a day is sealed or cut anew.
 CREATE TABLE IF NOT EXISTS raw_files (
     key           TEXT PRIMARY KEY,
     partition     TEXT NOT NULL,
@@ -14,6 +15,7 @@ CREATE TABLE IF NOT EXISTS raw_files (
     trace_id      TEXT NOT NULL,
     seen_at       TEXT NOT NULL,
     done_etag     TEXT,
+    done_end      TEXT,
     done_at       TEXT,
     md5           TEXT,
     lines         INTEGER,

@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FilePath,
     SecretStr,
     ValidationInfo,
     field_validator,
@@ -91,6 +92,7 @@ class StorageSettings(Section):
     prefix: str = "bike-data/gen_info/"
     access_key_id: SecretStr = SecretStr("")
     secret_access_key: SecretStr = SecretStr("")
+    ca_bundle: UserPath | None = None
     connect_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 5
     read_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
     max_connections: Annotated[int, Field(ge=1, le=256)] = 16

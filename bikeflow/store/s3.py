@@ -9,8 +9,9 @@ import hashlib
 import io
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,19 +19,17 @@ from urllib.parse import urlsplit
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.utils import parse_timestamp
 
 from bikeflow import __version__
-from bikeflow.errors import ConfigError, Transient
+from bikeflow.errors import ConfigError, NotFound
 from bikeflow.model import UTC, ObjectInfo, StoredObject
 from bikeflow.settings.sections import StorageSettings
-from bikeflow.store.base import PAGE_SIZE, Store
-from bikeflow.store.s3_errors import EXPECTED, translated
+from bikeflow.store.base import Store
+from bikeflow.store.s3_errors import EXPECTED, BadAnswer, translated
 
-_PLAIN_MD5 = re.compile(r"[0-9a-f]{32}")
-_SMALL_ANSWER_BYTES = 1024 * 1024
-_SLOWEST_BYTES_PER_SECOND = 64 * 1024
-_LARGEST_RAW_BODY_BYTES = 1024 * 1024
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_SMALL_BODY_BYTES = _LARGEST_PLAIN_BODY_BYTES = 1024 * 1024
+SLOWEST_BYTES_PER_SECOND = 64 * 1024
 
 
 @asynccontextmanager
@@ -51,14 +50,12 @@ async def open_s3(settings: StorageSettings) -> AsyncIterator[Store]:
         verify=str(settings.ca_bundle) if settings.ca_bundle else None,
         config=_client_config(settings),
     )
-    try:
-        client = await creating.__aenter__()
-    except (BotoCoreError, ValueError) as error:
-        raise ConfigError(f"[storage] can't be used: {error}") from error
-    try:
+    async with AsyncExitStack() as stack:
+        try:
+            client = await stack.enter_async_context(creating)
+        except (BotoCoreError, ValueError) as error:
+            raise ConfigError(f"[storage] makes no S3 client: {error}") from error
         yield S3Store(client, settings)
-    finally:
-        await creating.__aexit__(None, None, None)
 
 
 def _client_config(settings: StorageSettings) -> AioConfig:
@@ -87,48 +84,129 @@ class S3Store:
         self._client = client
         self._bucket = settings.bucket
         self._patience_seconds = settings.connect_timeout_seconds + settings.read_timeout_seconds
-        # A place of our own for each connection: waiting for one of the pool must not count against a deadline.
+        # A place of our own for each connection, as waiting for one of the pool must not count against a deadline.
         self._connections = asyncio.Semaphore(settings.max_connections)
-        endpoint = urlsplit(settings.endpoint_url or client.meta.endpoint_url)
-        self._place = f"s3://{settings.bucket}/{settings.prefix} at {endpoint.scheme}://{endpoint.netloc.split('@')[-1]}"
+        endpoint = urlsplit(client.meta.endpoint_url)
+        self._place = (
+            f"s3://{settings.bucket}/{settings.prefix} at {endpoint.scheme}://{endpoint.netloc.split('@')[-1]}"
+        )
 
     async def pages(self, prefix: str, *, after: str = "") -> AsyncIterator[list[ObjectInfo]]:
-        """See `Store.pages`; one request a page."""
+        """See `Store.pages`; each page is one request, made when it is asked for."""
         position = {"StartAfter": after} if after else {}
         while True:
             async with self._request(f"list {prefix!r}"):
-                answer = await self._client.list_objects_v2(
-                    Bucket=self._bucket, Prefix=prefix, MaxKeys=PAGE_SIZE, **position
-                )
+                answer = await self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, **position)
                 page = [_info(entry["Key"], entry["Size"], entry) for entry in answer.get("Contents", ())]
-                token = answer.get("NextContinuationToken") if answer["IsTruncated"] else None
-                if (page and page[0].key <= after) or token == position.get("ContinuationToken", ""):
-                    # Some servers have been known to ignore their own token: better an error than an endless loop.
-                    raise ValueError("the listing does not advance")
+                following = {"ContinuationToken": answer["NextContinuationToken"]} if answer["IsTruncated"] else {}
+                if following == (position or None) or (page and page[0].key <= after):
+                    raise BadAnswer("the listing does not advance")
             if page:
                 yield page
                 after = page[-1].key
-            if not token:
+            if not following:
                 return
-            position = {"ContinuationToken": token}
+            position = following
 
     async def get(self, key: str, *, last_bytes: int | None = None) -> StoredObject:
         """See `Store.get`; the length is always verified, and the MD5 where the ETag is one."""
-        wanted = {} if last_bytes is None else {"Range": f"bytes=-{last_bytes}"}
-        try:
-            async with self._request(f"get {key!r}") as deadline:
-                answer = await self._client.get_object(Bucket=self._bucket, Key=key, **wanted)
-                async with answer["Body"] as body:
-                    deadline.reschedule(self._deadline(answer["ContentLength"]))
-                    data = await body.read()
-                info = _info(key, _whole_size(answer), answer)
-        except Transient as error:
-            if wanted and _is_unsatisfiable(error.__cause__):
-                # No tail of an empty object can be had, and of a small one not everywhere: take the whole of it.
-                return await self.get(key)
-            raise
-        if len(data) != answer["ContentLength"]:
-            raise Transient(f"get {key!r} from {self._place}: {len(data)} bytes of {answer['ContentLength']} arrived")
-        if len(data) == info.size:
-            await self._check_digest(f"get {key!r}", data, answer)
+        async with self._request(f"get {key!r}") as deadline:
+            answer = await self._get_object(key, last_bytes)
+            async with answer["Body"] as body:
+                deadline.reschedule(self._deadline(answer["ContentLength"]))
+                data: bytes = await body.read()
+            info = _info(key, _whole_size(answer), answer)
+            if len(data) == info.size:
+                _check_digest(await _md5(data), answer)
         return StoredObject(info, data if last_bytes is None else data[-last_bytes:])
+
+    async def _get_object(self, key: str, last_bytes: int | None) -> Any:
+        if last_bytes is not None:
+            try:
+                return await self._client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes=-{last_bytes}")
+            except ClientError as error:
+                # An empty object has no last bytes; a few servers also say so of one smaller than what is asked for.
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    raise
+        return await self._client.get_object(Bucket=self._bucket, Key=key)
+
+    async def put(self, key: str, data: bytes) -> ObjectInfo:
+        """See `Store.put`; the server refuses what arrives damaged. `last_modified` is the server's clock just then."""
+        digest = await _md5(data)
+        # aiohttp warns of large bodies that are bytes, and writes them at one go; file-like ones it sends in pieces.
+        body = io.BytesIO(data) if len(data) > _LARGEST_PLAIN_BODY_BYTES else data
+        async with self._request(f"put {key!r}", len(data)):
+            answer = await self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=body, ContentMD5=base64.b64encode(digest).decode()
+            )
+            _check_digest(digest, answer)
+            now = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+            return _info(key, len(data), {**answer, "LastModified": _timestamp(now) if now else dt.datetime.now(UTC)})
+
+    async def delete(self, key: str) -> None:
+        """See `Store.delete`."""
+        with suppress(NotFound):
+            async with self._request(f"delete {key!r}"):
+                await self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    async def head(self, key: str) -> ObjectInfo:
+        """See `Store.head`; a bucket that doesn't exist can't be told from an object that doesn't."""
+        async with self._request(f"head {key!r}"):
+            answer = await self._client.head_object(Bucket=self._bucket, Key=key)
+            return _info(key, answer["ContentLength"], answer)
+
+    def describe(self) -> str:
+        """Bucket, prefix and endpoint."""
+        return self._place
+
+    def local_path(self, key: str) -> Path | None:
+        """Nothing of a bucket lies on this machine."""
+        return None
+
+    @asynccontextmanager
+    async def _request(self, doing: str, size: int = _SMALL_BODY_BYTES) -> AsyncIterator[asyncio.Timeout]:
+        """The bounds of one request: a free connection, a deadline, errors in our own terms.
+
+        The deadline is there because the read timeout covers neither the sending of a body nor an answer that trickles.
+        """
+        async with self._connections:
+            try:
+                async with asyncio.timeout_at(self._deadline(size)) as deadline:
+                    yield deadline
+            except EXPECTED as error:
+                raise translated(error, f"{doing} at {self._place}") from error
+
+    def _deadline(self, size: int) -> float:
+        """The loop's time at which a transfer of `size` bytes, begun now, is given up."""
+        return asyncio.get_running_loop().time() + self._patience_seconds + size / SLOWEST_BYTES_PER_SECOND
+
+
+def _info(key: str, size: int, answer: Mapping[str, Any]) -> ObjectInfo:
+    return ObjectInfo(key, size, answer["ETag"].strip('"'), answer["LastModified"].replace(microsecond=0))
+
+
+def _whole_size(answer: Mapping[str, Any]) -> int:
+    """The size of the object of which the answer has all or a part (`ContentRange` = bytes first-last/size)."""
+    return int(answer["ContentRange"].rpartition("/")[2] if "ContentRange" in answer else answer["ContentLength"])
+
+
+def _timestamp(text: str) -> dt.datetime:
+    """A time as S3 writes it in XML (ISO 8601) or in a header (RFC 9110)."""
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        moment = parsedate_to_datetime(text)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+async def _md5(data: bytes) -> bytes:
+    digest = await asyncio.to_thread(hashlib.md5, data, usedforsecurity=False)
+    return digest.digest()
+
+
+def _check_digest(digest: bytes, answer: Mapping[str, Any]) -> None:
+    """Compare the content's MD5 with the ETag, where that is one: not of multipart uploads or with KMS encryption."""
+    etag = answer["ETag"].strip('"')
+    encrypted = str(answer.get("ServerSideEncryption", "")).startswith("aws:") or "SSECustomerAlgorithm" in answer
+    if _MD5.fullmatch(etag) and not encrypted and etag != digest.hex():
+        raise BadAnswer("the content is damaged: its MD5 is not the ETag")

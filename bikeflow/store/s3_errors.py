@@ -6,27 +6,34 @@ import datetime as dt
 from typing import Any
 
 import aiohttp
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.parsers import ResponseParserError
 
 from bikeflow.errors import BikeflowError, NotFound, Permanent, Transient
 from bikeflow.model import UTC
 from bikeflow.retry import retry_after_seconds
 
+
+class BadAnswer(Exception):
+    """The store answered, but not with what was asked for; the text says in what way."""
+
+
 EXPECTED = (
+    BadAnswer,
     ClientError,
     BotoCoreError,
     aiohttp.ClientError,
     TimeoutError,
     OSError,
-    # What botocore lets out of its parsers, and this adapter's own reading of an answer that lacks something.
+    # What botocore's parsers let out, and what reading an answer gives that lacks something.
     ResponseParserError,
     ValueError,
     KeyError,
 )
 """Every kind of error that a request can end with, but for cancellation and bugs."""
 
-_NETWORK = (ConnectionError, HTTPClientError, IncompleteReadError, aiohttp.ClientError, TimeoutError, OSError)
+_NETWORK = (BotoConnectionError, HTTPClientError, IncompleteReadError, aiohttp.ClientError, TimeoutError, OSError)
 
 _TRANSIENT_CODES = frozenset({
     # 4xx answers that tell of a damaged or unlucky request, not of a wrong one
@@ -55,6 +62,8 @@ def translated(error: BaseException, doing: str) -> BikeflowError:
     """The error as roles understand it; `doing` begins its one line ("get 'key' from s3://bucket at https://…")."""
     if isinstance(error, ClientError):
         return _answered(error, doing)
+    if isinstance(error, BadAnswer):
+        return Transient(f"{doing}: {error}")
     if isinstance(error, BotoCoreError) and _is_wrong_certificate(error):
         return Permanent(f"{doing}: {_cause(error)}; check storage.ca_bundle and storage.endpoint_url")
     if isinstance(error, _NETWORK):
@@ -69,11 +78,15 @@ def _answered(error: ClientError, doing: str) -> BikeflowError:
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     code = str(error.response.get("Error", {}).get("Code", ""))
     said = f"HTTP {status}" if code in {"", str(status)} else f"HTTP {status} {code}"
-    if code == "NoSuchKey" or (status == 404 and code != "NoSuchBucket"):
-        return NotFound(f"{doing}: {_ADVICE[404]}" if error.operation_name == "ListObjectsV2" else f"{doing}: {said}")
+    if status == 404 and code != "NoSuchBucket" and error.operation_name != "ListObjectsV2":
+        return NotFound(f"{doing}: {said}")
     advice = _ADVICE.get(code) or _ADVICE.get(status) or _one_line(error.response.get("Error", {}).get("Message", ""))
     text = f"{doing}: {said}; {advice}" if advice else f"{doing}: {said}"
-    if code in _TRANSIENT_CODES or status in _TRANSIENT_STATUSES or (status >= 500 and status not in _PERMANENT_STATUSES):
+    if (
+        code in _TRANSIENT_CODES
+        or status in _TRANSIENT_STATUSES
+        or (status >= 500 and status not in _PERMANENT_STATUSES)
+    ):
         return Transient(text, retry_after_seconds=_retry_after(error.response))
     return Permanent(text)
 

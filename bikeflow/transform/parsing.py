@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from bikeflow.model import RawFile
-from bikeflow.schema import ENHANCED
+from bikeflow.schema import ENCODED
 from bikeflow.settings.sections import RulesSettings
 from bikeflow.transform.columnar import parse
 from bikeflow.transform.document import Document, Unreadable, count_records, read_document, records
@@ -35,7 +35,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class ParsedFile:
-    """What one raw file gave: `table` holds its accepted rows (columns `ENHANCED`), in the order of its lines.
+    """What one raw file gave: `table` holds its accepted rows (columns `ENCODED`), in the order of its lines.
 
     The conservation law holds by construction and is checked again by `verify`: lines = rows + rejected.
     """
@@ -148,4 +148,4 @@ def _unreadable(file: RawText, error: Unreadable) -> ParsedFile:
     header = file.text.lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
     letter = _letter(file.raw.key, None, header, error.column, error.check, None, str(error))
     lines = count_records(file.text)
-    return ParsedFile(file.raw, file.md5, ENHANCED.empty_table(), lines, lines, (letter,))
+    return ParsedFile(file.raw, file.md5, ENCODED.empty_table(), lines, lines, (letter,))

@@ -15,14 +15,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bikeflow.schema import BATTERY, ENHANCED, FLAGS, RECORD_TYPES, row_checks
+from bikeflow.schema import BATTERY, ENCODED, FLAGS, RECORD_TYPES, row_checks
 from bikeflow.settings.sections import RulesSettings
 from bikeflow.transform.document import Document
 from bikeflow.transform.exact import MICRO, battery_level
 
 _FLAG_SETS = pa.array(
     [[flag for bit, flag in enumerate(FLAGS) if mask >> bit & 1] for mask in range(1 << len(FLAGS))],
-    ENHANCED.field("quality_flags").type,
+    ENCODED.field("quality_flags").type,
 )
 
 
@@ -54,7 +54,7 @@ def impossible(table: pa.Table) -> list[Impossible]:
 
 
 def enhanced(table: pa.Table, documents: Sequence[Document], rules: RulesSettings) -> pa.Table:
-    """Accepted typed rows as rows of the enhanced layer (columns `ENHANCED`), in the same order."""
+    """Accepted typed rows as rows of the enhanced layer (columns `ENCODED`), in the same order."""
     document = table["document"].to_numpy()
     file_time = _per_row([_microseconds(item.time) for item in documents], document, pa.int64())
     battery = table["battery"].combine_chunks().dictionary_encode()
@@ -62,17 +62,21 @@ def enhanced(table: pa.Table, documents: Sequence[Document], rules: RulesSetting
     level = pa.array([battery_level(text) for text in battery.dictionary.to_pylist()], pa.int64())
     time = file_time.cast(pa.timestamp("us"))
     columns = {name: table[name] for name in table.column_names if name not in ("battery", "line", "document")}
+    for name in ("station_id", "name"):
+        columns[name] = table[name].combine_chunks().dictionary_encode()
     columns["timestamp"] = table["timestamp"].cast(pa.timestamp("us"))
     columns[BATTERY] = pc.fill_null(is_true.take(battery.indices), False)
     columns["record_type"] = _record_type(table)
-    columns["s3_source_key"] = _per_row([item.source_key for item in documents], document, pa.string())
+    columns["s3_source_key"] = pa.DictionaryArray.from_arrays(
+        pa.array(document.astype(np.int32)), pa.array([item.source_key for item in documents])
+    )
     columns["file_timestamp"] = time
     columns["date"] = _per_row([item.partition for item in documents], document, pa.date32())
     # Not the wall clock: the same raw file always gives the same bytes. The ledger knows when it ran.
     columns["processed_at"] = time
     columns["battery_level"] = level.take(battery.indices)
     columns["quality_flags"] = _flags(table, file_time.to_numpy(), rules)
-    return pa.table([columns[name] for name in ENHANCED.names], schema=ENHANCED)
+    return pa.table([columns[name] for name in ENCODED.names], schema=ENCODED)
 
 
 def _refused_by_schema(table: pa.Table) -> list[Impossible]:
@@ -107,8 +111,8 @@ def _record_type(table: pa.Table) -> pa.Array:
     digits = pc.match_substring_regex(station_id, "^[0-9]+$")
     is_station = pc.and_not(digits, named_bike)
     is_bike = pc.and_(pc.starts_with(station_id, "fb"), named_bike)
-    station, bike, unknown = RECORD_TYPES
-    return pc.if_else(is_station, station, pc.if_else(is_bike, bike, unknown))
+    kind = pc.if_else(is_station, 0, pc.if_else(is_bike, 1, 2)).cast(pa.int32()).combine_chunks()
+    return pa.DictionaryArray.from_arrays(kind, pa.array(RECORD_TYPES))
 
 
 def _flags(table: pa.Table, file_time: npt.NDArray[np.int64], rules: RulesSettings) -> pa.Array:

@@ -1,23 +1,25 @@
-"""A segment's Parquet files: sorted, compressed, with a footer that tells which raw files they come from.
+"""A segment's rows in memory and as Parquet files: sorted, compressed, with a footer that names their raw files.
 
-The bytes are a pure function of the raw files (and of this program's version): no clock, no order of arrival.
+The bytes are a pure function of the raw files (and of this program's version): no clock, no order of arrival. A segment
+can be made from raw files, from segments written before, or from both: the result is the same.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bikeflow import __version__
 from bikeflow.layout import Layer
 from bikeflow.model import Segment
-from bikeflow.schema import ENHANCED, PROCESSED
+from bikeflow.schema import ENCODED, ENHANCED, PROCESSED
 from bikeflow.transform.parsing import ParsedFile
 
 ROW_GROUP_ROWS = 256 * 1024
@@ -25,10 +27,15 @@ FOOTER_READ_BYTES = 512 * 1024
 """How much of a file's end holds the footer of a usual segment."""
 
 _SCHEMAS: dict[Layer, pa.Schema] = {"processed": PROCESSED, "enhanced": ENHANCED}
-# Few distinct values each; the others only cost time and memory as dictionaries.
+# Times grow steadily within a station: as differences they take a fifth of what plain ones or dictionaries do.
+_TIMES = {
+    layer: {field.name: "DELTA_BINARY_PACKED" for field in schema if pa.types.is_timestamp(field.type)}
+    for layer, schema in _SCHEMAS.items()
+}
+# All others have few distinct values: as dictionaries they are smaller, and quicker to write and read.
 _DICTIONARY = {
-    "processed": [name for name in PROCESSED.names if name not in ("timestamp",)],
-    "enhanced": [name for name in ENHANCED.names if name not in ("timestamp", "quality_flags")],
+    layer: [name for name in schema.names if name != "quality_flags" and name not in _TIMES[layer]]
+    for layer, schema in _SCHEMAS.items()
 }
 _VERSION, _SEGMENT, _FILES = b"bikeflow.version", b"bikeflow.segment", b"bikeflow.files"
 
@@ -54,17 +61,46 @@ class Footer:
     files: tuple[FileRecord, ...]
 
 
-def build(segment: Segment, parsed: Sequence[ParsedFile]) -> dict[Layer, bytes] | None:
-    """Both layers' files of a segment, or None where its raw files gave no row: nothing empty is published."""
-    parsed = sorted(parsed, key=lambda item: item.raw.key)
-    table = _sorted(pa.concat_tables([item.table for item in parsed]))
-    if not table.num_rows:
+@dataclass(frozen=True, slots=True)
+class SegmentTable:
+    """A segment's rows (columns `ENCODED`), sorted by station_id, timestamp and raw file, and where they come from."""
+
+    table: pa.Table
+    files: tuple[FileRecord, ...]
+
+
+def merge(keys: Collection[str], bases: Iterable[SegmentTable], parsed: Sequence[ParsedFile]) -> SegmentTable:
+    """The rows of the raw files `keys`: freshly parsed where they are in `parsed`, else as they lie in `bases`."""
+    fresh = {item.raw.key for item in parsed}
+    kept = set(keys) - fresh
+    records = [_record(item) for item in parsed]
+    tables = [item.table for item in parsed]
+    for base in bases:
+        mine = [record for record in base.files if record.key in kept]
+        records += mine
+        tables.append(base.table if len(mine) == len(base.files) else _only(base.table, {item.key for item in mine}))
+    table = pa.concat_tables([ENCODED.empty_table(), *tables]).unify_dictionaries().combine_chunks()
+    return SegmentTable(_sorted(table), tuple(sorted(records, key=lambda record: record.key)))
+
+
+def encode(segment: Segment, content: SegmentTable) -> dict[Layer, bytes]:
+    """Both layers' Parquet files; empty where there is no row: nothing empty is published."""
+    if not content.table.num_rows:
+        return {}
+    span = f"{segment.partition:%Y-%m-%d} {segment.start:%H:%M:%S} {segment.end:%H:%M:%S}"
+    files = json.dumps([asdict(record) for record in content.files], ensure_ascii=False)
+    footer = {_VERSION: __version__.encode(), _SEGMENT: span.encode(), _FILES: files.encode()}
+    return {layer: _write(content.table, layer, footer) for layer in _SCHEMAS}
+
+
+def decode(data: bytes) -> SegmentTable | None:
+    """The rows of an enhanced-layer file, or None where it is not bikeflow's; raises pyarrow.ArrowInvalid, OSError."""
+    footer = read_footer(data)
+    if footer is None:
         return None
-    records = tuple(
-        FileRecord(item.raw.key, item.raw.size, item.md5, item.lines, item.rows, item.rejected) for item in parsed
-    )
-    footer = _encode(Footer(__version__, segment, records))
-    return {layer: _write(table, layer, footer) for layer in _SCHEMAS}
+    dictionaries = [field.name for field in ENCODED if pa.types.is_dictionary(field.type)]
+    table = pq.read_table(pa.BufferReader(data), read_dictionary=dictionaries, partitioning=None)
+    return SegmentTable(table.replace_schema_metadata(None).cast(ENCODED), footer.files)
 
 
 def read_footer(tail: bytes) -> Footer | None:
@@ -81,29 +117,51 @@ def read_footer(tail: bytes) -> Footer | None:
     return Footer(metadata[_VERSION].decode(), segment, files)
 
 
-def _encode(footer: Footer) -> dict[bytes, bytes]:
-    segment = footer.segment
-    span = f"{segment.partition:%Y-%m-%d} {segment.start:%H:%M:%S} {segment.end:%H:%M:%S}"
-    files = json.dumps([asdict(record) for record in footer.files], ensure_ascii=False)
-    return {_VERSION: footer.version.encode(), _SEGMENT: span.encode(), _FILES: files.encode()}
+def _record(parsed: ParsedFile) -> FileRecord:
+    return FileRecord(parsed.raw.key, parsed.raw.size, parsed.md5, parsed.lines, parsed.rows, parsed.rejected)
+
+
+def _only(table: pa.Table, keys: Collection[str]) -> pa.Table:
+    return table.filter(pc.is_in(table["s3_source_key"].cast(pa.string()), pa.array(keys, pa.string())))
 
 
 def _sorted(table: pa.Table) -> pa.Table:
-    """By station_id and timestamp; rows alike in both keep the order of their file and line."""
-    stations = table["station_id"].combine_chunks().dictionary_encode()
-    names = np.array(stations.dictionary.to_pylist(), dtype=object)
-    rank = np.empty(len(names), dtype=np.int64)
-    rank[np.argsort(names, kind="stable")] = np.arange(len(names))
-    station = rank[stations.indices.to_numpy()]
-    return table.take(pa.array(np.lexsort((table["timestamp"].cast(pa.int64()).to_numpy(), station))))
+    """By station_id, timestamp and raw file: a total order, as a file holds each id once.
+
+    The dictionaries come out sorted too, and without texts that no row uses: they are part of the bytes.
+    """
+    for position, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(position, field, _canonical(table[position].combine_chunks()))
+    keys = (
+        table["s3_source_key"].chunk(0).indices.to_numpy(),
+        table["timestamp"].cast(pa.int64()).to_numpy(),
+        table["station_id"].chunk(0).indices.to_numpy(),
+    )
+    return table.take(pa.array(np.lexsort(keys)))
+
+
+def _canonical(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The same texts with a sorted dictionary, in code point order."""
+    used, position = np.unique(column.indices.to_numpy(), return_inverse=True)
+    texts = column.dictionary.take(pa.array(used)).to_pylist()
+    order = np.argsort(np.array(texts, dtype=object), kind="stable")
+    rank = np.empty(len(texts), dtype=np.int32)
+    rank[order] = np.arange(len(texts), dtype=np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(rank[position]), pa.array([texts[n] for n in order], pa.string()))
 
 
 def _write(table: pa.Table, layer: Layer, footer: dict[bytes, bytes]) -> bytes:
-    schema = _SCHEMAS[layer]
+    names = _SCHEMAS[layer].names
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
-        sink, schema, compression="zstd", use_dictionary=_DICTIONARY[layer], store_schema=False
+        sink,
+        pa.schema([ENCODED.field(name) for name in names]),
+        compression="zstd",
+        use_dictionary=_DICTIONARY[layer],
+        column_encoding=_TIMES[layer],
+        store_schema=False,
     ) as writer:
-        writer.write_table(table.select(schema.names), row_group_size=ROW_GROUP_ROWS)
+        writer.write_table(table.select(names), row_group_size=ROW_GROUP_ROWS)
         writer.add_key_value_metadata(footer)
     return sink.getvalue().to_pybytes()

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from bikeflow.errors import ConfigError
 from bikeflow.settings import LoadedSettings, Settings, load_settings
+from bikeflow.settings.model import Given
+from bikeflow.settings.problems import invalid_values
 from bikeflow.settings.sections import StorageSettings
 
 SECRET = "s3cr3t-value"
@@ -223,6 +225,12 @@ class TestSecrets:
         assert secrets(loaded) == ("id", SECRET)
         assert SECRET not in f"{loaded!r} {loaded.settings} {loaded.settings.model_dump_json()}"
 
+    def test_nor_by_the_line_that_tells_a_wrong_one(self) -> None:
+        with pytest.raises(ValidationError) as caught:
+            Settings.model_validate({"storage": {"access_key_id": [SECRET]}})
+        (line,) = invalid_values(caught.value, {"storage.access_key_id": Given([SECRET], "env X")})
+        assert line == "env X: storage.access_key_id = (hidden): must be text"
+
     def test_not_even_by_the_error_of_a_section_that_does_not_fit(self) -> None:
         with pytest.raises(ValidationError) as caught:
             StorageSettings.model_validate({"backend": "s3", "secret_access_key": SECRET})
@@ -240,6 +248,9 @@ class TestOlderNames:
     def test_a_backend_that_is_set_stays(self) -> None:
         loaded = load_settings(overrides=["storage.backend=local"], environ=LEGACY_S3)
         assert loaded.settings.storage.backend == "local"
+
+    def test_an_empty_bucket_names_none(self) -> None:
+        assert load_settings(written('[storage]\nbucket = ""\n'), environ={}).settings.storage.backend == "local"
 
     def test_a_bucket_without_keys_is_an_error_that_says_how_to_give_them(self) -> None:
         (line,) = problems(environ={"BUCKET_NAME": "bikes", "S3_ACCESS_KEY_ID": "id"})

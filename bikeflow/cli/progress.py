@@ -1,0 +1,58 @@
+"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+LINE_EVERY_SECONDS = 10.0
+
+
+@contextmanager
+def progress(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Yields what is to be told of units done and in all; shows them on stderr with rate and time left."""
+    if sys.stderr.isatty():
+        with _bar(title, unit) as tell:
+            yield tell
+    else:
+        yield _lines(title, unit)
+
+
+@contextmanager
+def _bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{unit}, {{task.fields[rate]:.0f}}/s"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=None, rate=0.0)
+        started = time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            rate = done / max(time.monotonic() - started, 1e-3)
+            bar.update(task, completed=done, total=total, rate=rate)
+
+        yield tell
+
+
+def _lines(title: str, unit: str) -> Callable[[int, int], None]:
+    started = told = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= LINE_EVERY_SECONDS or (done == total and told != started):
+            told = now
+            print(f"{title}: {done} of {total} {unit}, {done / (now - started):.0f}/s", file=sys.stderr)  # noqa: T201
+
+    return tell

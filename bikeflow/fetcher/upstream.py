@@ -1,0 +1,46 @@
+"""The feed's server as the fetcher sees it: a request that is tried again within its tick, behind a circuit breaker."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tenacity import RetryCallState
+from tenacity.stop import stop_before_delay
+
+from bikeflow.fetcher.breaker import Breaker
+from bikeflow.fetcher.download import Answer, Downloader
+from bikeflow.model import FetchState
+from bikeflow.retry import OnRetry, retrying
+from bikeflow.settings.sections import FeedSettings, RetrySettings
+
+
+class Upstream:
+    """Asks for the document; `attempts` is the number of requests that the last `ask` has made."""
+
+    def __init__(self, settings: FeedSettings, retry: RetrySettings, downloader: Downloader) -> None:
+        self._interval_seconds = settings.interval_seconds
+        self._retry = retry
+        self._downloader = downloader
+        self._breaker = Breaker(settings)
+        self.attempts = 0
+
+    async def ask(self, known: FetchState | None, stop: asyncio.Event | None, on_retry: OnRetry) -> Answer:
+        """The answer of the first request that succeeds.
+
+        No request starts after the tick's time is over, nor once the breaker has opened. Raises `CircuitOpen` where
+        none may be made at all, else what the last one raised (see `Downloader.get`).
+        """
+        self.attempts = 0
+
+        async def request() -> Answer:
+            async with self._breaker.guard():
+                self.attempts += 1
+                return await self._downloader.get(known)
+
+        policy = retrying(self._retry, stop, on_retry=on_retry)
+        too_late = stop_before_delay(self._interval_seconds)
+
+        def give_up(state: RetryCallState) -> bool:
+            return self._breaker.is_open or too_late(state) or policy.stop(state)
+
+        return await policy.copy(stop=give_up)(request)

@@ -1,0 +1,235 @@
+"""From raw files in a store to both layers and dead letters, over a local lake and over a real S3 server."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bikeflow.ledger import FILE_NAME
+from bikeflow.schema import ENHANCED, PROCESSED
+from bikeflow.settings.sections import StorageSettings
+from bikeflow.transform.segment import read_footer
+from tests.support.lines import HEADER, bike, raw_file, station
+from tests.support.road import Road, open_road
+
+DAY = "dt=2025-06-01"
+REAL = Path(__file__).parents[3] / "shared/data/wrm/raw"
+
+
+def name(time: str, day: str = "2025-06-01") -> str:
+    return f"dt={day}/wrm_stations_{day}_{time}.txt"
+
+
+def short(time: str, day: str = "2025-06-01") -> str:
+    return name(time, day).split("/")[1]
+
+
+def predecessors_parquet() -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"station_id": ["1"], "s3_source_key": ["x"]}), sink)
+    return sink.getvalue()
+
+
+async def test_raw_files_become_segments_of_both_layers(road: Road) -> None:
+    await road.put_raw(name("18-10-07"), raw_file(station(2), station(1), bike(1)))
+    await road.put_raw(name("18-59-59"), raw_file(station(1), station(2)))
+    await road.put_raw(name("19-00-00"), raw_file(station(1)))
+    (run,) = await road.process()
+    assert (run.outcome, run.segments, run.files, run.lines, run.rows, run.rejected) == ("done", 2, 3, 6, 6, 0)
+    for layer, schema in (("processed", PROCESSED), ("enhanced", ENHANCED)):
+        files = await road.objects(f"{layer}/all/")
+        prefix = f"{road.layout.prefix}{layer}/all/{DAY}/all_{layer}_20250601_"
+        assert sorted(files) == [f"{prefix}185959.parquet", f"{prefix}195959.parquet"]
+        first = pq.ParquetFile(io.BytesIO(files[f"{prefix}185959.parquet"]))
+        assert first.schema_arrow.remove_metadata() == schema
+        rows = first.read().to_pylist()
+        assert [row["station_id"] for row in rows] == ["1", "1", "2", "2", "fb1"]
+        assert [row["s3_source_key"].split("_")[-1] for row in rows[:2]] == ["18-10-07.txt", "18-59-59.txt"]
+    assert road.processed[0].partition == dt.date(2025, 6, 1)
+    assert (await road.verify()).findings == []
+
+
+async def test_the_footer_names_the_raw_files_with_their_counts(road: Road) -> None:
+    key = await road.put_raw(name("18-10-07"), raw_file(station(1), station(2, bikes="5+")))
+    await road.process()
+    (data,) = (await road.objects("enhanced/all/")).values()
+    footer = read_footer(data)
+    assert footer is not None
+    assert (footer.segment.start, footer.segment.end) == (dt.time(18), dt.time(18, 59, 59))
+    (record,) = footer.files
+    assert (record.key, record.lines, record.rows, record.rejected) == (key, 2, 1, 1)
+
+
+async def test_the_four_real_snapshots_come_out_whole_and_doing_it_again_changes_nothing(road: Road) -> None:
+    if not REAL.exists():
+        pytest.skip("the real snapshots are not beside this checkout")
+    await road.put_folder(REAL)
+    runs = await road.process()
+    assert sum(run.rows for run in runs) == 1798
+    assert sum(run.rejected for run in runs) == 0
+    rows = await road.rows("enhanced")
+    assert len(rows) == len(await road.rows("processed")) == 1798
+    assert sum(row["battery_level"] is not None for row in rows) > 90
+    report = await road.verify()
+    assert (report.findings, report.lines, report.rows, report.rejected) == ([], 1798, 1798, 0)
+    before = await road.keys()
+    assert await road.process() == []
+    road.ledger.files.process_again(road.ledger.files.keys(dt.date.min, dt.date.max))
+    assert len(await road.process()) == 2
+    after = await road.keys()
+    assert before.keys() == after.keys()
+    contents = await road.objects("enhanced/all/")
+    road.ledger.files.process_again(road.ledger.files.keys(dt.date.min, dt.date.max))
+    await road.process()
+    assert await road.objects("enhanced/all/") == contents
+
+
+async def test_an_arrival_gives_the_same_bytes_as_processing_all_at_once(road: Road, tmp_path: Path) -> None:
+    texts = {name(f"18-{n:02}-00"): raw_file(*[station(i, bikes=str(n), name=f"S{n * i % 7}") for i in range(5)]) for n in range(6)}
+    for at, text in texts.items():
+        await road.put_raw(at, text)
+        await road.process()
+    one_by_one = await road.objects("enhanced/all/") | await road.objects("processed/all/")
+    async with open_road(StorageSettings(prefix=road.layout.prefix), tmp_path / "other") as other:
+        for at, text in texts.items():
+            await other.put_raw(at, text)
+        await other.process()
+        at_once = await other.objects("enhanced/all/") | await other.objects("processed/all/")
+    assert one_by_one == at_once
+
+
+async def test_late_overwritten_and_deleted_raw_files_are_followed(road: Road) -> None:
+    await road.put_raw(name("18-10-00"), raw_file(station(1), station(2)))
+    await road.put_raw(name("18-20-00"), raw_file(station(1)))
+    await road.process()
+    late = await road.put_raw(name("18-05-00"), raw_file(station(1)))
+    await road.put_raw(name("18-10-00"), raw_file(station(1, bikes="1"), station(2), station(3)))
+    await road.store.delete(f"{road.layout.raw}{name('18-20-00')}")
+    await road.process()
+    assert await road.row_counts() == {short("18-05-00"): 1, short("18-10-00"): 3}
+    await road.store.delete(late)
+    await road.store.delete(f"{road.layout.raw}{name('18-10-00')}")
+    await road.process()
+    assert await road.keys("enhanced/") == await road.keys("processed/") == {}
+
+
+async def test_dead_letters_are_replaced_with_their_file_and_go_when_it_is_mended(road: Road) -> None:
+    await road.put_raw(name("18-10-00"), raw_file(station(1, bikes="-1"), "junk", station(2)))
+    await road.process()
+    key = f"{road.layout.prefix}dlq/{DAY}/wrm_stations_2025-06-01_18-10-00.jsonl"
+    assert len((await road.objects("dlq/"))[key].splitlines()) == 2
+    assert (await road.verify()).findings == []
+    await road.put_raw(name("18-10-00"), raw_file(station(1), "junk!", station(2)))
+    await road.process()
+    assert len((await road.objects("dlq/"))[key].splitlines()) == 1
+    await road.put_raw(name("18-10-00"), raw_file(station(1), station(2)))
+    await road.process()
+    assert await road.keys("dlq/") == {}
+
+
+async def test_a_file_of_which_every_line_is_bad_leaves_dead_letters_and_no_parquet(road: Road) -> None:
+    await road.put_raw(name("18-10-00"), raw_file("junk", "more junk"))
+    await road.put_raw(name("19-10-00"), "<html>502</html>")
+    (run,) = await road.process()
+    assert (run.outcome, run.rows) == ("done", 0)
+    assert await road.keys("enhanced/") == {}
+    assert len(await road.keys("dlq/")) == 2
+    assert (await road.verify()).findings == []
+    assert await road.process() == []
+
+
+async def test_a_lost_ledger_is_rebuilt_from_the_lake_without_writing_anything_again(
+    storage: StorageSettings, tmp_path: Path
+) -> None:
+    async with open_road(storage, tmp_path) as road:
+        await road.put_raw(name("18-10-00"), raw_file(station(1), station(2, lat="95")))
+        await road.put_raw(name("19-10-00", "2025-06-02"), raw_file(station(1)))
+        await road.process()
+        before, totals = await road.keys(), road.ledger.files.totals()
+    for path in tmp_path.glob(f"{FILE_NAME}*"):
+        path.unlink()
+    async with open_road(storage, tmp_path) as road:
+        assert await road.process() == []
+        assert (await road.keys(), road.ledger.files.totals()) == (before, totals)
+
+
+async def test_lost_and_damaged_outputs_are_made_again(road: Road) -> None:
+    await road.put_raw(name("18-10-00"), raw_file(station(1), "junk"))
+    await road.put_raw(name("19-10-00"), raw_file(station(1)))
+    await road.put_raw(name("20-10-00"), raw_file(station(1)))
+    await road.process()
+    before = {**await road.objects("enhanced/"), **await road.objects("processed/")}
+    enhanced = [key for key in before if "enhanced" in key]
+    await road.store.delete(enhanced[0])
+    await road.store.put(enhanced[1], b"PAR1 is not enough")
+    await road.store.delete(next(iter(await road.keys("dlq/"))))
+    await road.store.delete(enhanced[2].replace("enhanced", "processed"))
+    await road.process()
+    assert {**await road.objects("enhanced/"), **await road.objects("processed/")} == before
+    assert len(await road.keys("dlq/")) == 1
+
+
+async def test_a_predecessors_parquet_is_neither_counted_nor_touched_nor_replaced(road: Road) -> None:
+    others = [f"{road.layout.prefix}enhanced/all/{DAY}/all_enhanced_20250601_{at}.parquet" for at in ("135005", "185959")]
+    for key in others:
+        await road.store.put(key, predecessors_parquet())
+    await road.put_raw(name("18-10-00"), raw_file(station(1)))
+    await road.put_raw(name("19-10-00"), raw_file(station(1)))
+    (run,) = await road.process()
+    assert run.outcome == "failed"
+    assert run.segments == 1
+    assert "all_enhanced_20250601_185959.parquet exists and is not bikeflow's" in str(run.error)
+    objects = await road.objects("enhanced/")
+    assert [objects[key] for key in others] == [predecessors_parquet()] * 2
+    assert len(road.ledger.files.segment_objects()) == 1
+    await road.store.delete(others[1])
+    assert [run.outcome for run in await road.process()] == ["done"]
+
+
+async def test_foreign_objects_and_odd_names_below_raw(road: Road) -> None:
+    await road.put_raw("dt=2025-06-01/anything.txt", raw_file(station(1)))
+    for odd in ("dt=2025-06-01/readme.md", "dt=2025-13-01/wrm_stations_2025-13-01_00-00-00.txt", "stray.txt", "dt=x/a.txt"):
+        await road.store.put(f"{road.layout.raw}{odd}", b"not ours")
+    (run,) = await road.process()
+    assert (run.files, run.rows) == (1, 1)
+    (key,) = await road.keys("enhanced/")
+    assert key.endswith(("_235959.parquet", "_005959.parquet")) or "20250601_" in key
+
+
+async def test_another_segment_length_rewrites_the_day_without_losing_or_doubling_a_row(
+    storage: StorageSettings, tmp_path: Path
+) -> None:
+    async with open_road(storage, tmp_path, segment_minutes=60) as road:
+        for at in ("18-05-00", "18-45-00", "19-05-00"):
+            await road.put_raw(name(at), raw_file(station(1), station(2)))
+        await road.process()
+    async with open_road(storage, tmp_path, segment_minutes=20) as road:
+        await road.process()
+        assert await road.row_counts() == {short("18-05-00"): 2, short("18-45-00"): 2, short("19-05-00"): 2}
+        assert sorted(key[-14:-8] for key in await road.keys("enhanced/")) == ["181959", "185959", "191959"]
+        assert (await road.verify()).findings == []
+
+
+async def test_verify_finds_what_is_wrong(road: Road) -> None:
+    first = await road.put_raw(name("18-10-00"), raw_file(station(1), station(2)))
+    await road.put_raw(name("19-10-00"), raw_file(station(1)))
+    await road.process()
+    assert (await road.verify()).findings == []
+    await road.store.put(first, raw_file(station(1), station(2), station(3)).encode())
+    await road.put_raw(name("20-10-00"), raw_file(station(1)))
+    await road.store.delete(f"{road.layout.raw}{name('19-10-00')}")
+    kinds = {finding.key.rsplit("_", 1)[-1]: finding.kind for finding in (await road.verify()).findings}
+    assert kinds == {"18-10-00.txt": "not_conserved", "19-10-00.txt": "orphan_rows", "20-10-00.txt": "not_processed"}
+
+
+async def test_a_header_that_lost_a_column_rejects_the_file_only(road: Road) -> None:
+    await road.put_raw(name("18-10-00"), raw_file(station(1), header=HEADER.replace("lat", "latitude")))
+    await road.put_raw(name("18-20-00"), raw_file(station(1)))
+    await road.process()
+    assert await road.row_counts() == {short("18-20-00"): 1}
+    assert (await road.verify()).findings == []

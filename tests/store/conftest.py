@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from bikeflow.model import ObjectInfo
+from bikeflow.settings.sections import StorageSettings
+from bikeflow.store import Store, open_store
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of a store that one test has for itself: all its keys begin with `prefix`."""
+
+    store: Store
+    prefix: str
+
+    def key(self, name: str) -> str:
+        return self.prefix + name
+
+    async def put(self, *names: str) -> None:
+        for name in names:
+            await self.store.put(self.key(name), name.encode())
+
+    async def listed(self, prefix: str = "", after: str = "") -> list[ObjectInfo]:
+        pages = self.store.pages(self.key(prefix), after=self.key(after) if after else "")
+        return [info async for page in pages for info in page]
+
+    async def names(self, prefix: str = "", after: str = "") -> list[str]:
+        return [info.key.removeprefix(self.prefix) for info in await self.listed(prefix, after)]
+
+
+BACKENDS = ["local", "s3", "s3-tls"]
+
+
+# One client for the whole session, as in the service's life; making one takes longer than most tests.
+@pytest_asyncio.fixture(scope="session", loop_scope="session", params=BACKENDS)
+async def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[Store, StorageSettings]]:
+    """Each kind of store in turn, empty at first; tests that take it run in the session's event loop."""
+    servers = {"s3": "s3_server", "s3-tls": "s3_tls_server"}
+    if request.param in servers:
+        settings = request.getfixturevalue(servers[request.param]).settings(max_connections=8)
+    else:
+        settings = StorageSettings()
+    async with open_store(settings, tmp_path_factory.mktemp("data")) as store:
+        yield store, settings
+
+
+@pytest.fixture
+def place(opened: tuple[Store, StorageSettings]) -> Place:
+    store, settings = opened
+    return Place(store, f"{settings.prefix}{secrets.token_hex(4)}/")
+
+
+@pytest_asyncio.fixture
+async def local_store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(StorageSettings(), tmp_path) as store:
+        yield store

@@ -1,0 +1,90 @@
+"""The processing half of the road for tests: a real store, a real ledger, the reconciler and one processor."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from bikeflow.layout import Layer, Layout
+from bikeflow.ledger import Ledger
+from bikeflow.ledger.runs import Run
+from bikeflow.model import PartitionJob, PartitionProcessed
+from bikeflow.partition_queue import PartitionQueue
+from bikeflow.processor import Processor
+from bikeflow.reconciler import Reconciler
+from bikeflow.segment_writer import SegmentWriter
+from bikeflow.settings.sections import RetrySettings, RulesSettings, StorageSettings
+from bikeflow.store import ObjectCache, Store, open_store
+from bikeflow.verifier import Report, Verifier
+
+RETRY = RetrySettings(attempts=2, initial_seconds=0.01, max_seconds=0.02)
+
+
+@dataclass
+class Road:
+    """What a test drives and looks at."""
+
+    store: Store
+    layout: Layout
+    ledger: Ledger
+    reconciler: Reconciler
+    processor: Processor
+    processed: list[PartitionProcessed] = field(default_factory=list)
+
+    async def put_raw(self, name: str, text: str) -> str:
+        """Put a raw file in the store as somebody else would; `name` is `dt=.../....txt`."""
+        key = f"{self.layout.raw}{name}"
+        await self.store.put(key, text.encode())
+        return key
+
+    async def put_folder(self, folder: Path) -> None:
+        """Put all raw files below a folder of `dt=` folders in the store."""
+        for path in sorted(folder.glob("dt=*/*.txt")):
+            await self.store.put(f"{self.layout.raw}{path.parent.name}/{path.name}", path.read_bytes())
+
+    async def process(self) -> list[Run]:
+        """Reconcile, then process whatever is dirty."""
+        await self.reconciler.reconcile()
+        runs = [await self.processor.process(PartitionJob(day)) for day in self.ledger.files.dirty_partitions()]
+        return [run for run in runs if run is not None]
+
+    async def keys(self, prefix: str = "") -> dict[str, str]:
+        """ETags of all objects below the lake's prefix (or a part of it), by key."""
+        below = f"{self.layout.prefix}{prefix}"
+        return {info.key: info.etag async for page in self.store.pages(below) for info in page}
+
+    async def objects(self, prefix: str) -> dict[str, bytes]:
+        """Contents of all objects below a part of the lake."""
+        return {key: (await self.store.get(key)).data for key in await self.keys(prefix)}
+
+    async def rows(self, layer: Layer) -> list[dict[str, object]]:
+        """All rows of a layer, whoever wrote its files."""
+        contents = (await self.objects(f"{layer}/all/")).values()
+        return [row for data in contents for row in pq.ParquetFile(io.BytesIO(data)).read().to_pylist()]
+
+    async def row_counts(self, layer: Layer = "enhanced") -> Counter[str]:
+        """Rows of each raw file's name in a layer."""
+        return Counter(str(row["s3_source_key"]).rsplit("/", 1)[-1] for row in await self.rows(layer))
+
+    async def verify(self) -> Report:
+        """The audit of the whole lake."""
+        return await Verifier(self.store, self.layout).verify(lambda day: True)
+
+
+@asynccontextmanager
+async def open_road(storage: StorageSettings, data_dir: Path, segment_minutes: int = 60) -> AsyncIterator[Road]:
+    """A road over a store, with its ledger in `data_dir`."""
+    layout = Layout(storage.prefix)
+    async with open_store(storage, data_dir) as store:
+        with Ledger(data_dir, layout, segment_minutes) as ledger:
+            cache = ObjectCache(store, data_dir / "cache", storage.cache_max_bytes)
+            writer = SegmentWriter(store, cache, layout, ledger, RulesSettings(), RETRY)
+            processed: list[PartitionProcessed] = []
+            processor = Processor(PartitionQueue(8), ledger, writer, processed.append)
+            yield Road(store, layout, ledger, Reconciler(store, layout, ledger), processor, processed)
