@@ -107,3 +107,11 @@ class FetchState:
     key: str
     fetched_at: dt.datetime
     url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabasePublished:
+    """The analytics database was replaced; `traces` are those of the snapshots that it shows for the first time."""
+
+    at: dt.datetime
+    traces: tuple[str, ...]

@@ -40,18 +40,25 @@ class Pipeline:
     fetcher: Fetcher
     delivery: Delivery
     watcher: Watcher
+    writer: SegmentWriter
     processors: tuple[Processor, ...]
     refresher: Refresher
     database_path: Path
 
     async def process(self, wanted: Callable[[dt.date], bool]) -> None:
-        """Write all dirty segments of the partitions that are `wanted`, then return; the queue is closed afterwards."""
+        """Write all dirty segments of the partitions that are `wanted`, then seal the days that are over.
+
+        The queue is closed afterwards.
+        """
         async with asyncio.TaskGroup() as group:
             for processor in self.processors:
                 group.create_task(processor.run())
-            for partition in await asyncio.to_thread(self.ledger.files.dirty_partitions):
-                if wanted(partition):
-                    await self.queue.put(PartitionJob(partition))
+            for _ in ("as they are cut", "sealed"):
+                await self.reconciler.seal_finished_days()
+                for partition in await asyncio.to_thread(self.ledger.files.dirty_partitions):
+                    if wanted(partition):
+                        await self.queue.put(PartitionJob(partition))
+                await self.queue.join()
             await self.queue.close()
 
 
@@ -79,7 +86,7 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
         ledger.runs.forgive()
         cache = ObjectCache(store, data_dir / "cache", settings.storage.cache_max_bytes)
         queue = PartitionQueue(settings.processing.queue_size)
-        reconciler = Reconciler(store, layout, ledger)
+        reconciler = Reconciler(store, layout, ledger, settings.processing.seal_after_minutes)
         spool = await Spool.open(data_dir / "spool", settings.feed.spool_max_bytes)
         delivery = Delivery(store, layout, spool, settings.retry, events.stored)
         fetcher = await stack.enter_async_context(open_fetcher(settings.feed, settings.retry, delivery, ledger.feed))
@@ -87,8 +94,11 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
         writer = SegmentWriter(store, cache, layout, ledger, settings.rules, settings.retry)
         processors = [Processor(queue, ledger, writer, events.processed) for _ in range(settings.processing.workers)]
         warehouse = Warehouse(settings.warehouse, data_dir)
+        stack.callback(warehouse.close)
         mirror = Mirror(store, data_dir)
-        events.refresher = Refresher(settings.warehouse, settings.retry, ledger.files.segment_objects, mirror, warehouse)
+        events.refresher = Refresher(
+            settings.warehouse, settings.retry, ledger.files.segment_objects, mirror, warehouse
+        )
         yield Pipeline(
             layout=layout,
             store=store,
@@ -98,6 +108,7 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
             fetcher=fetcher,
             delivery=delivery,
             watcher=events.watcher,
+            writer=writer,
             processors=tuple(processors),
             refresher=events.refresher,
             database_path=warehouse.path,

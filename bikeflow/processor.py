@@ -69,7 +69,7 @@ class Processor:
         with bound_contextvars(run_id=progress.run_id, partition=str(job.partition)):
             try:
                 await self._write_segments(job, progress)
-            except Exception as error:  # noqa: BLE001 - the job boundary: a bug costs one run, not the service
+            except Exception as error:  # the job boundary: a bug costs one run, not the service
                 progress.errors.append(f"{type(error).__name__}: {error}")
                 log.error("run_crashed", exc_info=error)
             if not progress.written and not progress.errors:

@@ -8,7 +8,7 @@ from enum import Enum
 import pyarrow as pa
 
 from bikeflow.store.base import Store
-from bikeflow.transform.segment import FOOTER_READ_BYTES, Footer, read_footer
+from bikeflow.transform.footer import FOOTER_READ_BYTES, Footer, read_footer
 
 
 class NotOurs(Enum):

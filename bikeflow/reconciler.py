@@ -21,7 +21,7 @@ from bikeflow.log import get_logger
 from bikeflow.model import UTC, ObjectInfo, RawFile, Segment
 from bikeflow.provenance import NotOurs, read_provenance
 from bikeflow.store.base import Store
-from bikeflow.transform.segment import FileRecord, Footer
+from bikeflow.transform.footer import FileRecord, Footer
 
 log = get_logger()
 
@@ -42,8 +42,9 @@ class Reconciliation:
 class Reconciler:
     """Makes the ledger agree with the whole lake; reads only what differs."""
 
-    def __init__(self, store: Store, layout: Layout, ledger: Ledger) -> None:
+    def __init__(self, store: Store, layout: Layout, ledger: Ledger, seal_after_minutes: float) -> None:
         self._store = store
+        self._seal_after = dt.timedelta(minutes=seal_after_minutes)
         self._layout = layout
         self._ledger = ledger
 
@@ -76,6 +77,14 @@ class Reconciler:
             duration_seconds=result.duration_seconds,
         )
         return result
+
+    async def seal_finished_days(self) -> list[dt.date]:
+        """Days that are over, and whose late files had their time, become one segment each; returns those days."""
+        today = (dt.datetime.now(UTC) - self._seal_after).date()
+        days = await asyncio.to_thread(self._ledger.files.unsealed, today)
+        for day in days:
+            await asyncio.to_thread(self._ledger.files.seal, day)
+        return days
 
     async def observe(self, infos: list[ObjectInfo]) -> list[RawFile]:
         """Enter listed objects in the ledger; returns the raw files that are new or changed."""
@@ -132,6 +141,9 @@ class Reconciler:
             await asyncio.to_thread(self._ledger.objects.lost, segment)
         # A processor may have written and recorded a segment while this pass was listing.
         recorded = {layer: await asyncio.to_thread(self._ledger.objects.known, layer) for layer in LAYERS}
+        for segment in found:
+            if segment.sealed:
+                await asyncio.to_thread(self._ledger.files.seal, segment.partition)
         for segment, layers in found.items():
             if any(recorded[layer].get(info.key, ("", ""))[1] != info.etag for layer, (info, _) in layers.items()):
                 await self._adopt(segment, layers, files)
@@ -185,7 +197,7 @@ def new_trace_id() -> str:
 def _result(record: FileRecord, raw: RawFile | None, written: dt.datetime) -> FileResult:
     """The footer's word on a raw file; its ETag is left empty where the raw file is not the one that was processed.
 
-    Like make, it trusts a file of the same size that is not younger than what was made from it: not every ETag is an MD5.
+    Not every ETag is an MD5: like make, it also trusts a file of the same size that is older than what was made of it.
     """
     same = raw is not None and raw.size == record.size and (raw.etag == record.md5 or raw.last_modified <= written)
     etag = raw.etag if raw is not None and same else ""

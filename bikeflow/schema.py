@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    import pandera.pandas as pandera
+    import pandera.pandas as pandera  # noqa: PLC0415
 
 PACKED = "timestamp|gmt_local_diff_sec|gmt_servertime_diff_sec"
 BATTERY = "givesbonus_acceptspedelecs_fbbattlevel"
@@ -58,7 +58,7 @@ ENHANCED = pa.schema(
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 ENCODED = pa.schema([field.with_type(_TEXT) if field.type == pa.string() else field for field in ENHANCED])
-"""The enhanced layer in memory: its texts repeat, so they are kept as dictionaries. In Parquet they are plain strings."""
+"""The enhanced layer in memory: its texts repeat, so they are dictionaries there. In Parquet they are plain strings."""
 
 
 @cache
@@ -67,7 +67,7 @@ def row_checks() -> pandera.DataFrameSchema:
 
     Imported on first use: Pandera takes most of a second, and only processors need it.
     """
-    import pandera.pandas as pandera
+    import pandera.pandas as pandera  # noqa: PLC0415
 
     def at_least(low: int) -> pandera.Check:
         return pandera.Check.ge(low, name="range", error=f"must be at least {low}")

@@ -1,8 +1,8 @@
 """One dirty segment, from its raw files to its Parquet files and dead letters in the store.
 
 Raw files that did not change are not read again: their rows come from the segment as it was last written, in memory or
-in the store. So an arrival costs the parsing of one file, a late file does not cost its day, and a day is sealed without
-its raw files. Every step is idempotent, and the ledger is told last: a crash anywhere leaves the segment dirty, and the
+in the store. So an arrival costs the parsing of one file, a late file does not cost its day, and a day is cut anew
+without its raw files. Every step is idempotent, and the ledger is told last: a crash anywhere leaves the segment dirty, and the
 next run writes the same objects again.
 """
 
@@ -12,7 +12,7 @@ import asyncio
 import datetime as dt
 import hashlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,10 +32,10 @@ from bikeflow.settings.sections import RetrySettings, RulesSettings
 from bikeflow.store.base import Store
 from bikeflow.store.cache import ObjectCache
 from bikeflow.transform.parsing import ParsedFile, RawText, dead_letter_lines, parse_files
-from bikeflow.transform.segment import SegmentTable, decode, encode, merge
+from bikeflow.transform.segment import SegmentTable, collect, read, write
 
 CONCURRENT_REQUESTS = 8
-PARSED_AT_ONCE = 500
+PARSED_AT_ONCE = 120
 MEMORY_BYTES = 64 * 1024 * 1024
 """Room for the rows of the open segments; an hour of 30-second snapshots takes about 12 MB."""
 
@@ -78,7 +78,7 @@ class SegmentMemory:
 class SegmentWriter:
     """Reads, parses, validates and writes segments; one instance serves all processors."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         store: Store,
         cache: ObjectCache,
@@ -95,20 +95,22 @@ class SegmentWriter:
         self._retry = retry
         self._memory = SegmentMemory()
         self._drifted: set[str] = set()
+        self.files_parsed = 0
+        """Raw files parsed by this process, for progress."""
 
     async def write(self, work: SegmentWork) -> Written:
         """Bring the segment's files in the store up to date, then tell the ledger."""
-        bases = await self._bases(work)
-        covered = {record.key for base in bases for record in base.files} - work.changed
-        parsed = await self._parse([raw for raw in work.files if raw.key not in covered])
-        await self._write_dead_letters(work, parsed)
-        present = (covered | {item.raw.key for item in parsed}) & {raw.key for raw in work.files}
-        content = await asyncio.to_thread(merge, present, bases, parsed)
-        objects = await self._write_layers(work, await asyncio.to_thread(encode, work.segment, content))
-        if "enhanced" in objects:
-            self._memory.put(objects["enhanced"].key, objects["enhanced"].etag, content)
+        old = await self._bases(work)
+        covered = {record.key for base in old for record in base.files} - work.changed
+        fresh = await self._parse(work, [raw for raw in work.files if raw.key not in covered])
+        parsed = [record for base in fresh for record in base.files]
+        present = (covered & {raw.key for raw in work.files}) | {record.key for record in parsed}
+        written = await asyncio.to_thread(write, work.segment, present, [*fresh, *old])
+        objects = await self._write_layers(work, written.data)
+        if "enhanced" in objects and written.content is not None:
+            self._memory.put(objects["enhanced"].key, objects["enhanced"].etag, written.content)
         etags = {raw.key: raw.etag for raw in work.files}
-        results = [FileResult(f.key, etags[f.key], f.md5, f.lines, f.rows, f.rejected) for f in content.files]
+        results = [FileResult(f.key, etags[f.key], f.md5, f.lines, f.rows, f.rejected) for f in written.files]
         await asyncio.to_thread(self._ledger.files.segment_written, work, objects, results)
         return Written(
             files=len(parsed),
@@ -128,22 +130,24 @@ class SegmentWriter:
             return remembered
         try:
             found = await self._try(self._store.get, source.key)
-            content = await asyncio.to_thread(decode, found.data)
+            content = await asyncio.to_thread(read, found.data)
         except (NotFound, pa.ArrowInvalid, OSError) as error:
             log.warning("segment_unreadable", key=source.key, error=str(error))
             return None
         return content if found.info.etag == source.etag else None
 
-    async def _parse(self, files: Sequence[RawFile]) -> list[ParsedFile]:
-        """Read and parse raw files, so many at once that memory stays bounded."""
-        parsed: list[ParsedFile] = []
+    async def _parse(self, work: SegmentWork, files: Sequence[RawFile]) -> list[SegmentTable]:
+        """Read and parse raw files, so many at once that memory stays bounded; their dead letters are in the store then."""
+        tables: list[SegmentTable] = []
         for start in range(0, len(files), PARSED_AT_ONCE):
             some = files[start : start + PARSED_AT_ONCE]
             texts = [text for text in await bounded_map(self._read, some, CONCURRENT_REQUESTS) if text is not None]
-            parsed += await asyncio.to_thread(parse_files, texts, self._rules)
-        for item in parsed:
-            self._report_drift(item)
-        return parsed
+            parsed = await asyncio.to_thread(parse_files, texts, self._rules)
+            await self._write_dead_letters(work, parsed)
+            self._report_drift(parsed)
+            tables.append(await asyncio.to_thread(collect, parsed))
+            self.files_parsed += len(parsed)
+        return tables
 
     async def _read(self, raw: RawFile) -> RawText | None:
         """A raw file's text; None where it has vanished in the meantime, which the ledger is told."""
@@ -165,12 +169,13 @@ class SegmentWriter:
             trace_id = await asyncio.to_thread(self._ledger.files.trace_id, raw.key)
             await asyncio.to_thread(self._ledger.files.observe, [(current, trace_id)])
 
-    def _report_drift(self, parsed: ParsedFile) -> None:
+    def _report_drift(self, parsed: Iterable[ParsedFile]) -> None:
         """Unknown columns are told once, not with every snapshot."""
-        new = set(parsed.unknown_columns) - self._drifted
-        if new:
-            self._drifted |= new
-            log.warning("schema_drifted", key=parsed.raw.key, unknown_columns=", ".join(sorted(new)))
+        for item in parsed:
+            new = set(item.unknown_columns) - self._drifted
+            if new:
+                self._drifted |= new
+                log.warning("schema_drifted", key=item.raw.key, unknown_columns=", ".join(sorted(new)))
 
     async def _write_dead_letters(self, work: SegmentWork, parsed: Sequence[ParsedFile]) -> None:
         now = dt.datetime.now(UTC)

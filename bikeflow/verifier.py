@@ -25,7 +25,7 @@ from bikeflow.model import ObjectInfo, RawFile
 from bikeflow.schema import ENHANCED, PROCESSED
 from bikeflow.store.base import Store
 from bikeflow.transform.document import Unreadable, count_records, read_document, records
-from bikeflow.transform.segment import read_footer
+from bikeflow.transform.footer import read_footer
 
 CONCURRENT_REQUESTS = 8
 _SCHEMAS: Mapping[Layer, pa.Schema] = {"processed": PROCESSED, "enhanced": ENHANCED}

@@ -73,6 +73,7 @@ class Watcher:
         if found:
             log.info("raw_files_found", count=len(found), first=found[0].key, last=found[-1].key)
         await self._enqueue(file.partition for file in found)
+        await self._enqueue(await self._reconciler.seal_finished_days())
         await self._enqueue_due()
         return found
 

@@ -14,13 +14,24 @@ from typing import Annotated
 import typer
 
 from bikeflow import __version__
+from bikeflow.cli import dlq
+from bikeflow.cli.backfill import backfill
 from bikeflow.cli.check_config import check_config
+from bikeflow.cli.demo import demo
+from bikeflow.cli.fetch import fetch
+from bikeflow.cli.query import query
+from bikeflow.cli.refresh import refresh
+from bikeflow.cli.run import run
+from bikeflow.cli.status import status
+from bikeflow.cli.verify import verify
 from bikeflow.errors import BikeflowError, ConfigError
 
 # plain help: rich alone would take longer to import than all the rest of `bikeflow --help`
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-app.command()(check_config)
+for command in (run, demo, check_config, fetch, backfill, refresh, verify, status, query):
+    app.command()(command)
+app.add_typer(dlq.app, name="dlq")
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Force = Annotated[bool, typer.Option("--force", help="Parse raw files again that are already processed.")]
 
 
-def backfill(  # noqa: PLR0913
+def backfill(
     first: First = None,
     last: Last = None,
     force: Force = False,
@@ -29,7 +29,7 @@ def backfill(  # noqa: PLR0913
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Process the lake's raw files of a range of days; what is already processed is left alone, so it can be repeated."""
+    """Process the raw files of a range of days; what is processed is left alone, so it can be repeated."""
     wanted = days(first, last)
     settings = options.start(config, overrides, data_dir)
     with progress("backfill", "files") as tell:
@@ -41,15 +41,16 @@ def backfill(  # noqa: PLR0913
             f"{result['files']} raw files processed in {result['seconds']:.1f} s; the lake holds {result['raw_files']}"
             f" raw files with {result['rows']:,} rows and {result['rejected']:,} rejected lines"
         )
-    if result["failed_partitions"]:
-        for partition, error in result["failed_partitions"].items():
-            typer.echo(f"error: {partition}: {error}", err=True)
+    failed = result["failed_partitions"]
+    for partition, error in failed.items():
+        typer.echo(f"error: {partition}: {error}", err=True)
+    if failed:
         raise typer.Exit(1)
 
 
 async def run_backfill(
     settings: Settings, wanted: Days, *, force: bool, tell: Callable[[int, int], None]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Reconcile with the lake, process the range, refresh the database; returns what `--json` prints."""
     from bikeflow.lock import exclusive
     from bikeflow.pipeline import open_pipeline
@@ -65,7 +66,7 @@ async def run_backfill(
             work = asyncio.create_task(pipeline.process(wanted.__contains__))
             while not work.done():
                 await asyncio.wait([work], timeout=0.2)
-                tell(total - await asyncio.to_thread(files.dirty_files, wanted.first, wanted.last), total)
+                tell(min(pipeline.writer.files_parsed, total), total)
             await work
             await pipeline.refresher.refresh_once()
             left = await asyncio.to_thread(files.dirty_files, wanted.first, wanted.last)

@@ -10,8 +10,12 @@ import typer
 
 from bikeflow.errors import ConfigError
 
-First = Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="First day (default: the first there is).")]
-Last = Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="Last day, inclusive (default: the last).")]
+First = Annotated[
+    str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="First day (default: the first there is).")
+]
+Last = Annotated[
+    str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="Last day, inclusive (default: the last).")
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many dead
 
 
 @app.command("list")
-def list_(  # noqa: PLR0913
+def list_(
     first: First = None,
     last: Last = None,
     check: Check = None,
@@ -49,7 +49,7 @@ def list_(  # noqa: PLR0913
 
 
 @app.command()
-def show(  # noqa: PLR0913
+def show(
     first: First = None,
     last: Last = None,
     check: Check = None,

@@ -30,7 +30,9 @@ def fetch(
     else:
         typer.echo(f"{outcome.outcome}: {outcome.key or outcome.error or settings.feed.url}")
     if waiting:
-        typer.echo(f"error: the store did not take {waiting} snapshots; they wait in the spool for the next try", err=True)
+        typer.echo(
+            f"error: the store did not take {waiting} snapshots; they wait in the spool for the next try", err=True
+        )
     if waiting or outcome.error:
         raise typer.Exit(1)
 

@@ -7,9 +7,7 @@ import asyncio
 from bikeflow.cli import options
 
 
-def run(
-    config: options.Config = None, overrides: options.Overrides = None, data_dir: options.DataDir = None
-) -> None:
+def run(config: options.Config = None, overrides: options.Overrides = None, data_dir: options.DataDir = None) -> None:
     """Run the service: fetch, store, process and refresh until SIGTERM or Ctrl-C."""
     settings = options.start(config, overrides, data_dir)
     from bikeflow.daemon import serve

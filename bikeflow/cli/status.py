@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -30,7 +30,7 @@ def status(
         raise typer.Exit(1)
 
 
-def _document(settings: Settings) -> dict[str, object]:
+def _document(settings: Settings) -> dict[str, Any]:
     from bikeflow.errors import BikeflowError
     from bikeflow.layout import Layout
     from bikeflow.ledger import FILE_NAME, Ledger
@@ -38,7 +38,9 @@ def _document(settings: Settings) -> dict[str, object]:
 
     path = settings.data_dir / FILE_NAME
     if not path.exists():
-        raise BikeflowError(f"there is no ledger in {settings.data_dir} yet; start with `bikeflow run` or `bikeflow demo`")
+        raise BikeflowError(
+            f"there is no ledger in {settings.data_dir} yet; start with `bikeflow run` or `bikeflow demo`"
+        )
     layout = Layout(settings.storage.prefix)
     with Ledger(settings.data_dir, layout, settings.processing.segment_minutes, read_only=True) as ledger:
         return {
@@ -56,7 +58,9 @@ def _document(settings: Settings) -> dict[str, object]:
 
 def _last_snapshot(ledger: Ledger) -> dict[str, object] | None:
     state = ledger.feed.fetch_state()
-    return state and {"key": state.key, "fetched_at": _stamp(state.fetched_at), "sha256": state.sha256}
+    return (
+        state if state is None else {"key": state.key, "fetched_at": _stamp(state.fetched_at), "sha256": state.sha256}
+    )
 
 
 def _database(path: Path) -> dict[str, object] | None:
@@ -71,7 +75,7 @@ def _stamp(at: dt.datetime) -> str:
     return at.astimezone(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _text(document: dict[str, object]) -> str:
+def _text(document: dict[str, Any]) -> str:
     snapshot, database, process = document["last_snapshot"], document["database"], document["service_process"]
     lines = [
         ("service", f"running, process {process}" if process else "not running"),
@@ -84,6 +88,5 @@ def _text(document: dict[str, object]) -> str:
     ]
     text = [f"{name:<14} {value}" for name, value in lines]
     failing = document["failing_partitions"]
-    assert isinstance(failing, list)
     text += [f"failing        {row['partition']}, {row['failures']} times: {row['error']}" for row in failing]
     return "\n".join(text)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FINDINGS_SHOWN = 20
 
 
-def verify(  # noqa: PLR0913
+def verify(
     first: First = None,
     last: Last = None,
     config: options.Config = None,

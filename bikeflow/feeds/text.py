@@ -46,6 +46,8 @@ KNOWN_COLUMNS = frozenset({*REQUIRED, BATTERY})
 NEEDED_COLUMNS = 3
 """So many known column names make a header; which ones are missing is for the processor to judge."""
 LONGEST_HEADER = 10_000
+MANY_LINES = 5
+"""So many lines that are not ASCII, all of them mojibake in the same way, can't be so by accident."""
 
 
 def decode(body: bytes, charset: str | None = None) -> str:
@@ -83,8 +85,10 @@ def repair(text: str) -> str:
     served = "\n".join(lines[number] for number in suspects)
     if not is_bad(served):
         return text
-    together = _repaired(served, _TOGETHER)
-    repaired = [_repaired(lines[number], _ALONE) for number in suspects] if together == served else together.split("\n")
+    together = _repaired(served, _TOGETHER) if len(suspects) >= MANY_LINES else served
+    repaired = together.split("\n")
+    if together == served:
+        repaired = [_repaired_alone(line) for line in repaired]
     for number, line in zip(suspects, repaired, strict=True):
         lines[number] = line
     return "\n".join(lines)
@@ -150,9 +154,14 @@ def _repaired(text: str, config: ftfy.TextFixerConfig) -> str:
     repaired, plan = ftfy.fix_encoding_and_explain(text, config)
     # ftfy also takes C1 controls for windows-1252, which no option turns off; in Poland that is a wrong guess.
     guessed = any(step.action == "decode" and step.parameter == "windows-1252" for step in plan or ())
-    # Some rows of Polish letters are valid UTF-8 by accident: 'ćŁą' would become '棹'.
-    garbled = _NEITHER_LATIN_NOR_SIGN.search("".join(set(repaired).difference(text)))
-    return text if guessed or garbled or _skeleton(repaired) != _skeleton(text) else repaired
+    return text if guessed or _skeleton(repaired) != _skeleton(text) else repaired
+
+
+def _repaired_alone(line: str) -> str:
+    repaired = _repaired(line, _ALONE)
+    # A few Polish letters in a row can be valid UTF-8 by accident: 'ćŁą' would become '棹'. Many lines can't.
+    garbled = _NEITHER_LATIN_NOR_SIGN.search("".join(set(repaired).difference(line)))
+    return line if garbled else repaired
 
 
 def _skeleton(text: str) -> str:

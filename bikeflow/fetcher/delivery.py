@@ -41,6 +41,7 @@ class Delivery:
         self._retry = retry
         self._on_stored = on_stored
         self._work = asyncio.Event()
+        self._finishing = False
         self._failing_since: float | None = None
 
     @property
@@ -56,20 +57,22 @@ class Delivery:
         while self.spool.holds(at):
             at += _SECOND
         await self.spool.add(at, trace_id, data)
-        self.wake()
+        self._work.set()
         return self.layout.raw_key(at)
 
-    def wake(self) -> None:
-        """Let `run` look at the spool, or at its stop event."""
+    def finish(self) -> None:
+        """Let `run` end once it has looked at the spool for a last time: nothing more will be accepted."""
+        self._finishing = True
         self._work.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Deliver whatever waits until `stop` is set; whoever sets it calls `wake` when nothing more will come."""
+        """Deliver whatever comes until `finish` is called; a set `stop` ends the waiting for a store that is down."""
+        self._finishing = False
         while True:
             self._work.clear()
-            stopping = stop.is_set()
+            finishing = self._finishing
             delivered = await self.drain(stop)
-            if stopping:
+            if finishing:
                 return
             if delivered:
                 await self._work.wait()
@@ -127,10 +130,17 @@ class Delivery:
     def _note_failure(self, error: Exception) -> None:
         if self._failing_since is None:
             self._failing_since = time.monotonic()
-            _log.warning("store unreachable, snapshots wait in the spool", error=str(error), waiting=self.spool.depth)
+            _log.warning(
+                "store unreachable, snapshots wait in the spool",
+                store=self.store.describe(),
+                error=str(error),
+                waiting=self.spool.depth,
+            )
 
     def _note_success(self, delivered: int) -> None:
         if self._failing_since is not None:
             down_seconds = round(time.monotonic() - self._failing_since, 1)
-            _log.info("store reachable again", down_seconds=down_seconds, delivered=delivered)
+            _log.info(
+                "store reachable again", store=self.store.describe(), down_seconds=down_seconds, delivered=delivered
+            )
             self._failing_since = None

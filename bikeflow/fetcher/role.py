@@ -87,7 +87,7 @@ class Fetcher:
             await asyncio.wait([polling], timeout=GRACE_SECONDS)
             polling.cancel()
             await asyncio.wait([polling])
-            self._delivery.wake()
+            self._delivery.finish()
 
     async def fetch_once(self, stop: asyncio.Event | None = None) -> FetchOutcome:
         """One fetch, tried again within its tick; what is new lies in the spool when this returns."""

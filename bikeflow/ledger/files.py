@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from bikeflow.layout import LAYERS, Layer, Layout, segment_of
+from bikeflow.layout import LAYERS, Layer, Layout, sealed_segment, segment_of
 from bikeflow.ledger.database import Database, text
 from bikeflow.model import UTC, ObjectInfo, RawFile, Segment, SegmentObject
 
@@ -72,8 +72,9 @@ class FileIndex:
         changed: list[RawFile] = []
         now = text(dt.datetime.now(UTC))
         with self._database.transaction() as transaction:
+            sealed = {row["partition"] for row in transaction.execute("SELECT partition FROM sealed")}
             for file, trace_id in files:
-                segment = segment_of(file.partition, file.time, self._segment_minutes)
+                segment = self._segment_of(file, sealed)
                 known = transaction.execute(
                     "SELECT etag, size, segment_start, segment_end FROM raw_files WHERE key = ?", (file.key,)
                 ).fetchone()
@@ -88,6 +89,38 @@ class FileIndex:
                     self._want_again(transaction, day, known["segment_end"])
                 changed.append(file)
         return changed
+
+    def unsealed(self, before: dt.date) -> list[dt.date]:
+        """Days before this one that can be sealed: all their segments are written, or none is yet."""
+        rows = self._database.rows(
+            "SELECT partition FROM segments WHERE partition < ? AND partition NOT IN (SELECT partition FROM sealed)"
+            " GROUP BY partition HAVING count(*) FILTER (WHERE done = wanted) IN (0, count(*))"
+            " AND count(*) FILTER (WHERE 0 < done AND done < wanted) = 0 ORDER BY partition",
+            before.isoformat(),
+        )
+        return [dt.date.fromisoformat(row["partition"]) for row in rows]
+
+    def seal(self, partition: dt.date) -> None:
+        """From now on the day is one segment: that is to be written, and those it was cut into have nothing left."""
+        day, whole = partition.isoformat(), sealed_segment(partition)
+        span = (_clock(whole.start), _clock(whole.end))
+        with self._database.transaction() as transaction:
+            if transaction.execute("INSERT OR IGNORE INTO sealed VALUES (?)", (day,)).rowcount == 0:
+                return
+            moved = transaction.execute(
+                "UPDATE raw_files SET segment_start = ?1, segment_end = ?2"
+                " WHERE partition = ?3 AND (segment_start, segment_end) <> (?1, ?2)",
+                (*span, day),
+            )
+            if moved.rowcount:
+                transaction.execute(
+                    "DELETE FROM segments WHERE partition = ? AND processed_etag IS NULL AND enhanced_etag IS NULL",
+                    (day,),
+                )
+                transaction.execute(
+                    "UPDATE segments SET wanted = wanted + 1 WHERE partition = ? AND segment_end <> ?", (day, span[1])
+                )
+                transaction.execute(_WANT, (day, *reversed(span)))
 
     def forget(self, keys: Collection[str]) -> None:
         """Raw files that are gone from the store: their segments are written anew without them."""
@@ -186,8 +219,8 @@ class FileIndex:
                 (work.wanted, day, end),
             )
             transaction.execute(
-                "DELETE FROM segments WHERE wanted = done AND enhanced_etag IS NULL AND partition = ? AND segment_end = ?"
-                " AND NOT EXISTS (SELECT 1 FROM raw_files AS raw WHERE raw.partition = segments.partition"
+                "DELETE FROM segments WHERE wanted = done AND enhanced_etag IS NULL"
+                " AND partition = ? AND segment_end = ? AND NOT EXISTS (SELECT 1 FROM raw_files AS raw WHERE raw.partition = segments.partition"
                 " AND raw.segment_end = segments.segment_end)",
                 (day, end),
             )
@@ -237,6 +270,11 @@ class FileIndex:
             rejected_before=frozenset(item["key"] for item in raw if item["rejected"]),
             traces=tuple(sorted({item["trace_id"] for item in changed})),
         )
+
+    def _segment_of(self, file: RawFile, sealed: Collection[str]) -> Segment:
+        if file.partition.isoformat() in sealed:
+            return sealed_segment(file.partition)
+        return segment_of(file.partition, file.time, self._segment_minutes)
 
     def _written(self, day: str, ends: Collection[str]) -> list[sqlite3.Row]:
         rows = self._database.rows("SELECT * FROM segments WHERE partition = ? AND enhanced_etag IS NOT NULL", day)

@@ -46,7 +46,7 @@ class ObjectIndex:
             )
 
     def adopt(self, segment: Segment, objects: Mapping[Layer, ObjectInfo], results: Sequence[FileResult]) -> bool:
-        """Take over a segment as its footers describe it (`results`, whose `etag` is that of the raw file as processed).
+        """Take over a segment as its footers describe it: `results`, whose `etag` is that of the file as processed.
 
         Returns whether it is complete: both layers there, made of exactly the raw files that are now wanted in it.
         """

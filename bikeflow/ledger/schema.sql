@@ -39,6 +39,11 @@ CREATE TABLE IF NOT EXISTS segments (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS segments_dirty ON segments (partition) WHERE wanted > done;
 
+-- Days that are over and lie in one file a layer.
+CREATE TABLE IF NOT EXISTS sealed (
+    partition TEXT PRIMARY KEY
+) WITHOUT ROWID;
+
 -- Parquet files below our layers that are not ours (a predecessor's): never counted, never touched.
 CREATE TABLE IF NOT EXISTS foreign_objects (
     key  TEXT PRIMARY KEY,

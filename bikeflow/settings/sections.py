@@ -131,6 +131,7 @@ class ProcessingSettings(Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     queue_size: Annotated[int, Field(ge=1)] = 64
     segment_minutes: int = 60
+    seal_after_minutes: Annotated[float, Field(ge=0, le=43_200)] = 60
     engine: Literal["inline"] = "inline"
 
     @field_validator("segment_minutes")

@@ -65,15 +65,24 @@ def typed(record: Record, header: Header) -> TypedRow:
     if not served["name"]:
         raise Rejected("name must not be empty", check="required", column="name", value="")
     timestamp, local, server = _packed(fields[1])
+    lat, lon = (_real(served[column], column) for column in REAL)
+    bikes, spaces, total_docks, pedelecs = (_whole(served[column], column) for column in WHOLE)
+    installed, locked, temporary = (_boolean(served[column], column) for column in BOOLEAN)
     return TypedRow(
         station_id=fields[0],
         name=served["name"],
         timestamp=timestamp,
         gmt_local_diff_sec=local,
         gmt_servertime_diff_sec=server,
-        **{column: _real(served[column], column) for column in REAL},
-        **{column: _whole(served[column], column) for column in WHOLE},
-        **{column: _boolean(served[column], column) for column in BOOLEAN},
+        lat=lat,
+        lon=lon,
+        bikes=bikes,
+        spaces=spaces,
+        installed=installed,
+        locked=locked,
+        temporary=temporary,
+        total_docks=total_docks,
+        pedelecs=pedelecs,
         battery=served.get(BATTERY),
         line=record.line_number,
     )

@@ -13,7 +13,7 @@ import pyarrow as pa
 from bikeflow.model import RawFile
 from bikeflow.schema import ENCODED
 from bikeflow.settings.sections import RulesSettings
-from bikeflow.transform.columnar import parse
+from bikeflow.transform.columnar import Broken, parse
 from bikeflow.transform.document import Document, Unreadable, count_records, read_document, records
 from bikeflow.transform.rows import enhanced, impossible
 
@@ -91,19 +91,14 @@ def dead_letter_lines(letters: Iterable[DeadLetter], rejected_at: dt.datetime) -
 def _parse_readable(files: Sequence[RawText], documents: Sequence[Document], rules: RulesSettings) -> list[ParsedFile]:
     table, broken = parse(documents)
     letters: list[list[DeadLetter]] = [[] for _ in documents]
-    for item in broken:
-        key, reason = documents[item.document].source_key, item.reason
-        letters[item.document].append(
-            _letter(
-                key, item.record.line_number, item.record.text, reason.column, reason.check, reason.value, str(reason)
-            )
-        )
+    for line in broken:
+        letters[line.document].append(_broken(documents[line.document].source_key, line))
     refused = impossible(table)
     if refused:
         texts = _texts(table, [item.row for item in refused], documents)
-        for item, (index, line, text) in zip(refused, texts, strict=True):
+        for row, (index, number, text) in zip(refused, texts, strict=True):
             key = documents[index].source_key
-            letters[index].append(_letter(key, line, text, item.column, item.check, item.value, item.message))
+            letters[index].append(_letter(key, number, text, row.column, row.check, row.value, row.message))
         keep = np.ones(table.num_rows, dtype=bool)
         keep[[item.row for item in refused]] = False
         table = table.filter(pa.array(keep))
@@ -141,6 +136,11 @@ def _letter(
     key: str, line: int | None, text: str, column: str | None, check: str, value: str | None, message: str
 ) -> DeadLetter:
     return DeadLetter(key, line, text[:_MAX_RAW_LINE], column, check, value and value[:_MAX_RAW_LINE], message)
+
+
+def _broken(key: str, line: Broken) -> DeadLetter:
+    record, reason = line.record, line.reason
+    return _letter(key, record.line_number, record.text, reason.column, reason.check, reason.value, str(reason))
 
 
 def _unreadable(file: RawText, error: Unreadable) -> ParsedFile:

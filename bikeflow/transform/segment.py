@@ -1,30 +1,30 @@
-"""A segment's rows in memory and as Parquet files: sorted, compressed, with a footer that names their raw files.
+"""A segment's rows as Parquet files: sorted, compressed, with a footer that names their raw files.
 
 The bytes are a pure function of the raw files (and of this program's version): no clock, no order of arrival. A segment
-can be made from raw files, from segments written before, or from both: the result is the same.
+can be made from raw files, from segments written before, or from both: the result is the same. A day of millions of rows
+is merged station by station, so that memory holds its inputs but never a second copy.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import json
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bikeflow import __version__
-from bikeflow.layout import Layer
+from bikeflow.layout import LAYERS, Layer
 from bikeflow.model import Segment
 from bikeflow.schema import ENCODED, ENHANCED, PROCESSED
+from bikeflow.transform.footer import FileRecord, footer_metadata, read_footer
 from bikeflow.transform.parsing import ParsedFile
 
-ROW_GROUP_ROWS = 256 * 1024
-FOOTER_READ_BYTES = 512 * 1024
-"""How much of a file's end holds the footer of a usual segment."""
+ROW_GROUP_ROWS = 128 * 1024
+"""A row group ends with the station that fills it: one station's rows are a small read."""
 
 _SCHEMAS: dict[Layer, pa.Schema] = {"processed": PROCESSED, "enhanced": ENHANCED}
 # Times grow steadily within a station: as differences they take a fifth of what plain ones or dictionaries do.
@@ -37,28 +37,6 @@ _DICTIONARY = {
     layer: [name for name in schema.names if name != "quality_flags" and name not in _TIMES[layer]]
     for layer, schema in _SCHEMAS.items()
 }
-_VERSION, _SEGMENT, _FILES = b"bikeflow.version", b"bikeflow.segment", b"bikeflow.files"
-
-
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """What a segment's footer tells of one raw file: identity, and the conservation record."""
-
-    key: str
-    size: int
-    md5: str
-    lines: int
-    rows: int
-    rejected: int
-
-
-@dataclass(frozen=True, slots=True)
-class Footer:
-    """The provenance that a segment's file carries."""
-
-    version: str
-    segment: Segment
-    files: tuple[FileRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,70 +47,125 @@ class SegmentTable:
     files: tuple[FileRecord, ...]
 
 
-def merge(keys: Collection[str], bases: Iterable[SegmentTable], parsed: Sequence[ParsedFile]) -> SegmentTable:
-    """The rows of the raw files `keys`: freshly parsed where they are in `parsed`, else as they lie in `bases`."""
-    fresh = {item.raw.key for item in parsed}
-    kept = set(keys) - fresh
-    records = [_record(item) for item in parsed]
-    tables = [item.table for item in parsed]
-    for base in bases:
-        mine = [record for record in base.files if record.key in kept]
-        records += mine
-        tables.append(base.table if len(mine) == len(base.files) else _only(base.table, {item.key for item in mine}))
-    table = pa.concat_tables([ENCODED.empty_table(), *tables]).unify_dictionaries().combine_chunks()
-    return SegmentTable(_sorted(table), tuple(sorted(records, key=lambda record: record.key)))
+@dataclass(frozen=True, slots=True)
+class SegmentFiles:
+    """Both layers' Parquet files (none where there is no row: nothing empty is published), and what they are made of.
+
+    `content` holds the rows once more, for the next arrival, unless they were too many for one row group.
+    """
+
+    data: dict[Layer, bytes]
+    files: tuple[FileRecord, ...]
+    content: SegmentTable | None
 
 
-def encode(segment: Segment, content: SegmentTable) -> dict[Layer, bytes]:
-    """Both layers' Parquet files; empty where there is no row: nothing empty is published."""
-    if not content.table.num_rows:
-        return {}
-    span = f"{segment.partition:%Y-%m-%d} {segment.start:%H:%M:%S} {segment.end:%H:%M:%S}"
-    files = json.dumps([asdict(record) for record in content.files], ensure_ascii=False)
-    footer = {_VERSION: __version__.encode(), _SEGMENT: span.encode(), _FILES: files.encode()}
-    return {layer: _write(content.table, layer, footer) for layer in _SCHEMAS}
+def collect(parsed: Sequence[ParsedFile]) -> SegmentTable:
+    """The rows of freshly parsed files."""
+    return SegmentTable(_sorted([item.table for item in parsed]), tuple(_record(item) for item in parsed))
 
 
-def decode(data: bytes) -> SegmentTable | None:
+def write(segment: Segment, keys: Collection[str], bases: Iterable[SegmentTable]) -> SegmentFiles:
+    """The files of a segment that holds the raw files `keys`, each as the first of `bases` knows it."""
+    inputs, files = _inputs(keys, bases)
+    spans = _spans(inputs)
+    if not spans:
+        return SegmentFiles({}, files, SegmentTable(ENCODED.empty_table(), files))
+    writers = {layer: _LayerWriter(layer) for layer in LAYERS}
+    for first, last in spans:
+        table = _sorted([_slice(item, first, last) for item in inputs])
+        for writer in writers.values():
+            writer.add(table)
+    metadata = footer_metadata(segment, files)
+    data = {layer: writer.finish(metadata) for layer, writer in writers.items()}
+    return SegmentFiles(data, files, SegmentTable(table, files) if len(spans) == 1 else None)
+
+
+def read(data: bytes) -> SegmentTable | None:
     """The rows of an enhanced-layer file, or None where it is not bikeflow's; raises pyarrow.ArrowInvalid, OSError."""
     footer = read_footer(data)
     if footer is None:
         return None
     dictionaries = [field.name for field in ENCODED if pa.types.is_dictionary(field.type)]
     table = pq.read_table(pa.BufferReader(data), read_dictionary=dictionaries, partitioning=None)
-    return SegmentTable(table.replace_schema_metadata(None).cast(ENCODED), footer.files)
+    return SegmentTable(_canonical(table.replace_schema_metadata(None).cast(ENCODED)), footer.files)
 
 
-def read_footer(tail: bytes) -> Footer | None:
-    """The provenance in a Parquet file (or in its last bytes), or None where it is not bikeflow's.
+class _LayerWriter:
+    """One layer's file, row group by row group."""
 
-    Raises pyarrow.ArrowInvalid where it is no Parquet file, or its footer is larger than what was given.
-    """
-    metadata = pq.read_metadata(pa.BufferReader(tail)).metadata or {}
-    if _FILES not in metadata or _SEGMENT not in metadata:
-        return None
-    day, start, end = metadata[_SEGMENT].decode().split(" ")
-    segment = Segment(dt.date.fromisoformat(day), dt.time.fromisoformat(start), dt.time.fromisoformat(end))
-    files = tuple(FileRecord(**item) for item in json.loads(metadata[_FILES]))
-    return Footer(metadata[_VERSION].decode(), segment, files)
+    def __init__(self, layer: Layer) -> None:
+        self._names = _SCHEMAS[layer].names
+        self._sink = pa.BufferOutputStream()
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            pa.schema([ENCODED.field(name) for name in self._names]),
+            compression="zstd",
+            use_dictionary=_DICTIONARY[layer],
+            column_encoding=_TIMES[layer],
+            store_schema=False,
+        )
+
+    def add(self, table: pa.Table) -> None:
+        self._writer.write_table(table.select(self._names), row_group_size=max(table.num_rows, 1))
+
+    def finish(self, metadata: dict[bytes, bytes]) -> bytes:
+        self._writer.add_key_value_metadata(metadata)
+        self._writer.close()
+        data: bytes = self._sink.getvalue().to_pybytes()
+        return data
+
+
+def _inputs(keys: Collection[str], bases: Iterable[SegmentTable]) -> tuple[list[pa.Table], tuple[FileRecord, ...]]:
+    """Tables sorted by station that together hold each wanted raw file once, and the records of those files."""
+    files: list[FileRecord] = []
+    tables: list[pa.Table] = []
+    missing = set(keys)
+    for base in bases:
+        mine = [record for record in base.files if record.key in missing]
+        missing -= {record.key for record in mine}
+        files += mine
+        tables.append(base.table if len(mine) == len(base.files) else _only(base.table, [item.key for item in mine]))
+    return tables, tuple(sorted(files, key=lambda record: record.key))
 
 
 def _record(parsed: ParsedFile) -> FileRecord:
     return FileRecord(parsed.raw.key, parsed.raw.size, parsed.md5, parsed.lines, parsed.rows, parsed.rejected)
 
 
-def _only(table: pa.Table, keys: Collection[str]) -> pa.Table:
+def _only(table: pa.Table, keys: Sequence[str]) -> pa.Table:
     return table.filter(pc.is_in(table["s3_source_key"].cast(pa.string()), pa.array(keys, pa.string())))
 
 
-def _sorted(table: pa.Table) -> pa.Table:
-    """By station_id, timestamp and raw file: a total order, as a file holds each id once.
+def _spans(tables: Iterable[pa.Table]) -> list[tuple[str, str]]:
+    """First and last station of each row group: a pure function of how many rows each station has."""
+    counts: Counter[str] = Counter()
+    for table in tables:
+        for item in pc.value_counts(table["station_id"].cast(pa.string())).to_pylist():
+            counts[item["values"]] += item["counts"]
+    spans: list[tuple[str, str]] = []
+    first, rows = None, 0
+    for station in sorted(counts):
+        first, rows = first if first is not None else station, rows + counts[station]
+        if rows >= ROW_GROUP_ROWS:
+            spans.append((first, station))
+            first, rows = None, 0
+    return [*spans, (first, station)] if first is not None else spans
 
-    The dictionaries come out sorted too, and without texts that no row uses: they are part of the bytes.
-    """
-    for position, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            table = table.set_column(position, field, _canonical(table[position].combine_chunks()))
+
+def _slice(table: pa.Table, first: str, last: str) -> pa.Table:
+    """The rows of a range of stations, both ends included; the table is sorted by station, as is its dictionary."""
+    if not table.num_rows:
+        return table
+    column = table["station_id"].combine_chunks()
+    stations, indices = column.dictionary.to_pylist(), column.indices.to_numpy()
+    start = np.searchsorted(indices, bisect_left(stations, first), side="left")
+    end = np.searchsorted(indices, bisect_right(stations, last), side="left")
+    return table.slice(int(start), int(end - start))
+
+
+def _sorted(tables: Sequence[pa.Table]) -> pa.Table:
+    """By station_id, timestamp and raw file: a total order, as a file holds each id once."""
+    table = _canonical(pa.concat_tables([ENCODED.empty_table(), *tables]).unify_dictionaries())
     keys = (
         table["s3_source_key"].chunk(0).indices.to_numpy(),
         table["timestamp"].cast(pa.int64()).to_numpy(),
@@ -141,27 +174,19 @@ def _sorted(table: pa.Table) -> pa.Table:
     return table.take(pa.array(np.lexsort(keys)))
 
 
-def _canonical(column: pa.DictionaryArray) -> pa.DictionaryArray:
-    """The same texts with a sorted dictionary, in code point order."""
+def _canonical(table: pa.Table) -> pa.Table:
+    """The same rows in one chunk, with sorted dictionaries of just the texts in use: they are part of the bytes."""
+    table = table.combine_chunks() if table.num_rows else ENCODED.empty_table()
+    for position, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(position, field, _sorted_dictionary(table[position].combine_chunks()))
+    return table
+
+
+def _sorted_dictionary(column: pa.DictionaryArray) -> pa.DictionaryArray:
     used, position = np.unique(column.indices.to_numpy(), return_inverse=True)
     texts = column.dictionary.take(pa.array(used)).to_pylist()
-    order = np.argsort(np.array(texts, dtype=object), kind="stable")
+    order = sorted(range(len(texts)), key=texts.__getitem__)
     rank = np.empty(len(texts), dtype=np.int32)
     rank[order] = np.arange(len(texts), dtype=np.int32)
     return pa.DictionaryArray.from_arrays(pa.array(rank[position]), pa.array([texts[n] for n in order], pa.string()))
-
-
-def _write(table: pa.Table, layer: Layer, footer: dict[bytes, bytes]) -> bytes:
-    names = _SCHEMAS[layer].names
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        sink,
-        pa.schema([ENCODED.field(name) for name in names]),
-        compression="zstd",
-        use_dictionary=_DICTIONARY[layer],
-        column_encoding=_TIMES[layer],
-        store_schema=False,
-    ) as writer:
-        writer.write_table(table.select(names), row_group_size=ROW_GROUP_ROWS)
-        writer.add_key_value_metadata(footer)
-    return sink.getvalue().to_pybytes()

@@ -1,0 +1,17 @@
+"""The analytics database: a mirror of the enhanced layer, partial results per segment, and atomic publishing."""
+
+from __future__ import annotations
+
+from bikeflow.warehouse.mirror import Mirror, MirrorChange, MirroredFile
+from bikeflow.warehouse.publishing import Publication
+from bikeflow.warehouse.warehouse import Refresh, Warehouse, published_path
+
+__all__ = [
+    "Mirror",
+    "MirrorChange",
+    "MirroredFile",
+    "Publication",
+    "Refresh",
+    "Warehouse",
+    "published_path",
+]

@@ -36,10 +36,8 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def publish_copy(source: Path, target: Path) -> int:
-    """Replace `target` by a copy of `source` at one instant that survives a power cut; returns its size in bytes."""
-    part = hidden(target)
-    shutil.copyfile(source, part)
+def replace(part: Path, target: Path) -> int:
+    """Rename `part` to `target` at one instant that survives a power cut; returns the size in bytes."""
     flush(part)
     size = part.stat().st_size
     part.replace(target)

@@ -14,32 +14,32 @@ import json
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from bikeflow.errors import NotFound
 from bikeflow.log import get_logger
 from bikeflow.model import SegmentObject
-from bikeflow.schema import ENHANCED
 from bikeflow.warehouse.files import disk_errors, hidden, remove
-from bikeflow.warehouse.sources import Source
+from bikeflow.warehouse.parquet import write_empty
+from bikeflow.warehouse.sources import Lake, fetch
 
 EMPTY = "dt=0001-01-01/empty.parquet"
 """Always there, first in the glob, without rows: it gives the schema, also where there is no segment yet."""
 
 LONGEST_QUERY_SECONDS = 900
-_MAGIC = b"PAR1"
 _PARALLEL_PARTITIONS = 4
 log = get_logger()
 
 
+def mirror_root(data_dir: Path) -> Path:
+    """Where the mirror lies."""
+    return data_dir.absolute() / "mirror" / "enhanced"
+
+
 @dataclass(frozen=True, slots=True)
 class MirroredFile:
-    """A segment's file in the mirror: the version of the store's object (`etag`), and how the file looked when placed."""
+    """A segment's file in the mirror: which version of the object it is (`etag`), and its looks when it was placed."""
 
     etag: str
     size: int
@@ -48,12 +48,12 @@ class MirroredFile:
 
 @dataclass(slots=True)
 class MirrorChange:
-    """What one `sync` did: files placed (new or replaced), retired, and unavailable in the store; bytes placed."""
+    """What one `sync` did: files placed (new or replaced), their bytes, files retired, wanted files not to be had."""
 
     placed: int = 0
+    placed_bytes: int = 0
     retired: int = 0
     unavailable: int = 0
-    placed_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,11 @@ class _Plan:
 
 
 class Mirror:
-    """The directory `root`; files are known by their names below it, `dt=YYYY-MM-DD/<name>.parquet`."""
+    """The directory `root` below `data_dir`; files are known by their names in it, `dt=YYYY-MM-DD/<name>.parquet`."""
 
-    def __init__(self, root: Path, source: Source) -> None:
-        self.root = root.absolute()
-        self._source = source
+    def __init__(self, lake: Lake, data_dir: Path) -> None:
+        self.root = mirror_root(data_dir)
+        self._lake = lake
         self._manifest = self.root.with_name(f"{self.root.name}.json")
         self._files: dict[str, MirroredFile] = {}
         self._retired: dict[str, float] = {}
@@ -84,14 +84,16 @@ class Mirror:
     async def sync(self, wanted: Iterable[SegmentObject]) -> MirrorChange:
         """Make the mirror hold exactly `wanted`; only what differs is touched.
 
-        A file that is missing or broken in the store is left out: the ledger will learn of it. Raises Transient where
-        the store or the disk fails; what could be fetched until then is in place all the same.
+        Where the store holds no such version of a file, the mirror's stays as it is: the ledger will learn of it.
+        Raises Transient where the store or the disk fails; what could be fetched until then is in place all the same.
         """
         with disk_errors():
             if not self._verified:
                 await asyncio.to_thread(self._verify)
             change = MirrorChange()
-            plans = deque(plan for _, plan in sorted(self._plan({_name(segment): segment for segment in wanted}).items()))
+            plans = deque(
+                plan for _, plan in sorted(self._plan({_name(segment): segment for segment in wanted}).items())
+            )
             if plans:
                 workers = [self._work(plans, change) for _ in range(_PARALLEL_PARTITIONS)]
                 failures = [error for error in await asyncio.gather(*workers, return_exceptions=True) if error]
@@ -140,23 +142,17 @@ class Mirror:
         part = hidden(self.root / name)
         await asyncio.to_thread(part.parent.mkdir, parents=True, exist_ok=True)
         await asyncio.to_thread(remove, part)
-        try:
-            await self._source.fetch(segment, part)
-        except NotFound:
-            log.warning("found a segment missing in the store", key=segment.key)
-            return False
-        if not await asyncio.to_thread(_is_whole, part):
-            log.warning("found a segment damaged in the store", key=segment.key)
+        found = await fetch(self._lake, segment, part)
+        if found is not None:
+            # mostly a segment that is just being written or sealed: nothing to worry about unless it stays so
+            log.info("segment_unavailable", key=segment.key, found=found)
             await asyncio.to_thread(remove, part)
-            return False
-        return True
+        return found is None
 
     def _swap(self, plan: _Plan, fetched: Sequence[str], change: MirrorChange) -> None:
-        unavailable = plan.place.keys() - fetched
-        gone = [*plan.retire, *(unavailable & self._files.keys())]
         for name in fetched:
             hidden(self.root / name).replace(self.root / name)
-        for name in gone:
+        for name in plan.retire:
             self._retire(name)
         for name in fetched:
             status = (self.root / name).stat()
@@ -164,8 +160,8 @@ class Mirror:
             self._retired.pop(name, None)
             change.placed_bytes += status.st_size
         change.placed += len(fetched)
-        change.retired += len(gone)
-        change.unavailable += len(unavailable)
+        change.retired += len(plan.retire)
+        change.unavailable += len(plan.place) - len(fetched)
 
     def _retire(self, name: str) -> None:
         part = hidden(self.root / name)
@@ -186,12 +182,12 @@ class Mirror:
 
     def _remember(self) -> None:
         part = hidden(self._manifest)
-        part.write_text(json.dumps({name: asdict(file) for name, file in sorted(self._files.items())}, indent=0))
+        part.write_text(json.dumps({name: astuple(file) for name, file in sorted(self._files.items())}, indent=0))
         part.replace(self._manifest)
 
     def _verify(self) -> None:
         """Keep what is as it was placed; everything else in the directory is retired, or no file of ours."""
-        _write_empty(self.root / EMPTY)
+        write_empty(self.root / EMPTY)
         known = self._read_manifest()
         self._files = {name: file for name, file in known.items() if _is_unchanged(self.root / name, file)}
         for path in self.root.glob("*/*"):
@@ -203,16 +199,16 @@ class Mirror:
             else:
                 remove(path)
         if lost := len(known) - len(self._files):
-            log.warning("found mirrored files damaged or missing", files=lost)
+            log.warning("mirror_damaged", files=lost)
         self._verified = True
 
     def _read_manifest(self) -> dict[str, MirroredFile]:
         try:
-            return {name: MirroredFile(**file) for name, file in json.loads(self._manifest.read_bytes()).items()}
+            return {name: MirroredFile(*file) for name, file in json.loads(self._manifest.read_bytes()).items()}
         except FileNotFoundError:
             return {}
         except (ValueError, TypeError, AttributeError) as error:
-            log.warning("found the mirror's manifest damaged", path=str(self._manifest), error=str(error))
+            log.warning("mirror_manifest_damaged", path=str(self._manifest), error=str(error))
             return {}
 
 
@@ -230,24 +226,3 @@ def _is_unchanged(path: Path, file: MirroredFile) -> bool:
     except OSError:
         return False
     return (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns)
-
-
-def _is_whole(path: Path) -> bool:
-    """True where the file begins and ends as Parquet does: a cheap look, for one bad file would fail every query."""
-    with path.open("rb") as file:
-        head = file.read(len(_MAGIC))
-        end = file.seek(0, 2)
-        file.seek(max(end - len(_MAGIC), 0))
-        return end > 2 * len(_MAGIC) and head == _MAGIC == file.read()
-
-
-def _write_empty(path: Path) -> None:
-    sink = pa.BufferOutputStream()
-    pq.write_table(ENHANCED.empty_table(), sink, store_schema=False)
-    data = sink.getvalue().to_pybytes()
-    if path.is_file() and path.read_bytes() == data:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = hidden(path)
-    part.write_bytes(data)
-    part.replace(path)

@@ -1,67 +1,74 @@
-"""Where the mirror takes a segment's file from: the local lake by hard link, any other store by download."""
+"""How a segment's file comes to the local disk: from the local lake by hard link, from any other store by download."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
-from bikeflow.errors import NotFound, Transient
-from bikeflow.model import SegmentObject
+from bikeflow.errors import NotFound
+from bikeflow.model import SegmentObject, StoredObject
 from bikeflow.warehouse.files import flush
+from bikeflow.warehouse.parquet import is_whole
 
 
-class Source(Protocol):
-    """Brings a segment's file to the local disk."""
+class Lake(Protocol):
+    """What the mirror needs of an object store."""
 
-    async def fetch(self, segment: SegmentObject, target: Path) -> None:
-        """Make `target`, which does not exist yet, the segment's file; raises NotFound, Transient."""
+    async def get(self, key: str) -> StoredObject:
+        """An object's content; raises NotFound, Transient."""
+        ...
+
+    def local_path(self, key: str) -> Path | None:
+        """The file that holds the object, or None in a store elsewhere."""
         ...
 
 
-class LakeSource:
-    """The local lake below `root`: a hard link costs nothing, and keeps its content when the lake's file is replaced."""
+async def fetch(lake: Lake, segment: SegmentObject, target: Path) -> str | None:
+    """Make `target`, which does not exist yet, this version of the segment's file.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    async def fetch(self, segment: SegmentObject, target: Path) -> None:
-        """Link the lake's file; copy it where the mirror lies on another file system."""
-        await asyncio.to_thread(self._link, self._root / segment.key, target)
-
-    @staticmethod
-    def _link(source: Path, target: Path) -> None:
-        try:
-            try:
-                target.hardlink_to(source)
-            except FileNotFoundError:
-                raise
-            except OSError:  # another file system, no hard links here, or too many of them
-                shutil.copyfile(source, target)
-                flush(target)
-        except FileNotFoundError:
-            raise NotFound(f"{source} is gone") from None
+    Returns None, or where the store does not hold it now, what it holds instead.
+    """
+    source = lake.local_path(segment.key)
+    if source is not None:
+        return await asyncio.to_thread(_link, source, segment.size, target)
+    try:
+        stored = await lake.get(segment.key)
+    except NotFound:
+        return "nothing"
+    if stored.info.etag != segment.etag:
+        return "another version"
+    return await asyncio.to_thread(_write, stored.data, target)
 
 
-class DownloadSource:
-    """Any store, through `get`, which gives the bytes of the very version that the segment names."""
-
-    def __init__(self, get: Callable[[SegmentObject], Awaitable[bytes]]) -> None:
-        self._get = get
-
-    async def fetch(self, segment: SegmentObject, target: Path) -> None:
-        """Download the file; its size must be the one that the ledger knows."""
-        data = await self._get(segment)
-        if len(data) != segment.size:
-            raise Transient(f"{segment.key} came with {len(data)} of {segment.size} bytes")
-        await asyncio.to_thread(_write, target, data)
+def _link(source: Path, size: int, target: Path) -> str | None:
+    """A hard link costs nothing, and keeps its content when the lake replaces the file."""
+    try:
+        _link_or_copy(source, target)
+    except FileNotFoundError:
+        return "nothing"
+    return _checked(target) if target.stat().st_size == size else "another version"
 
 
-def _write(target: Path, data: bytes) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, no hard links here, or too many of them
+        shutil.copyfile(source, target)
+        flush(target)
+
+
+def _write(data: bytes, target: Path) -> str | None:
     with target.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    return _checked(target)
+
+
+def _checked(target: Path) -> str | None:
+    return None if is_whole(target) else "no whole Parquet file"

@@ -9,7 +9,7 @@ import socket
 import time
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ RETRY = RetrySettings(attempts=3, initial_seconds=0.01, max_seconds=0.05)
 NOON = dt.datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=dt.UTC)
 FIRST = raw_file(station(), station(15002, name="Dworzec Główny"))
 SECOND = raw_file(station(bikes="6"), station(15002, name="Dworzec Główny"))
+CURLY = raw_file(station(name="Główny „Rynek” &amp; 1"))
 THIRD = raw_file(station(bikes="7"), station(15002, name="Dworzec Główny"))
 
 
@@ -96,6 +97,12 @@ class Outage:
         self._enter("head")
         return await self.inner.head(key)
 
+    def describe(self) -> str:
+        return self.inner.describe()
+
+    def local_path(self, key: str) -> Path | None:
+        return self.inner.local_path(key)
+
 
 @dataclass
 class World:
@@ -108,7 +115,7 @@ class World:
     memory: Memory = field(default_factory=Memory)
     clock: Clock = field(default_factory=Clock)
     events: list[SnapshotStored] = field(default_factory=list)
-    settings: FeedSettings = FeedSettings()
+    settings: FeedSettings = field(default_factory=FeedSettings)
     retry: RetrySettings = RETRY
 
     async def restart(self, **changes: object) -> Fetcher:
@@ -131,13 +138,13 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield World(server, Outage(store), tmp_path, stack)
 
 
-def outcomes(log: Sequence[dict[str, object]]) -> list[object]:
+def outcomes(log: Sequence[Mapping[str, object]]) -> list[object]:
     return [event["outcome"] for event in log if event["event"] == "fetched"]
 
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.005)
 
 
@@ -225,7 +232,7 @@ async def test_nothing_new_is_no_answer_to_an_unconditional_request(world: World
         (Reply(FIRST.encode("cp1250")), FIRST),
         (Reply(FIRST.encode("utf-8-sig")), FIRST),
         (Reply(FIRST.encode(), headers={"Content-Type": "nonsense;;charset=\"what"}), FIRST),
-        (document(FIRST.replace("Główny", "Główny „Rynek” &amp; 1")), FIRST.replace("Główny", "Główny „Rynek” &amp; 1")),
+        (document(CURLY), CURLY),
     ],
     ids=["gzip", "gzip-members", "deflate", "bare-deflate", "utf8-as-latin1", "mojibake", "cp1250", "cp1250-undeclared",
          "bom", "odd-content-type", "curly-quotes"],
@@ -319,7 +326,7 @@ async def test_a_slow_answer_is_bounded_in_total(world: World, reply: Reply) -> 
     started = time.monotonic()
     outcome = await fetcher.fetch_once()
     assert "no complete answer within 0.3 s" in outcome.error
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
 
 
 async def test_a_short_pause_that_the_server_asks_for_is_kept(world: World) -> None:
@@ -347,16 +354,16 @@ async def test_a_long_pause_that_the_server_asks_for_outlasts_the_tick(world: Wo
 
 
 async def test_a_dead_upstream_costs_one_probe_at_a_time(world: World) -> None:
-    fetcher = await world.restart(interval_seconds=1, breaker_failures=5, breaker_probe_seconds=1.6)
+    fetcher = await world.restart(interval_seconds=1, breaker_failures=5, breaker_probe_seconds=2.5)
     world.server.answers(Reply(status=500))
     ended = [(await fetcher.fetch_once()).outcome for _ in range(10)]
     assert ended == ["failed", "failed"] + 8 * ["skipped_open_circuit"]
     assert len(world.server.requests) == 5
-    await asyncio.sleep(0.7)  # the probe is due a tick early rather than a tick late
+    await asyncio.sleep(1.6)  # the probe is due a tick early rather than a tick late
     ended = [(await fetcher.fetch_once()).outcome for _ in range(5)]
     assert ended == ["failed"] + 4 * ["skipped_open_circuit"]
     assert len(world.server.requests) == 6
-    await asyncio.sleep(0.7)
+    await asyncio.sleep(1.6)
     world.server.answers(document(FIRST))
     assert (await fetcher.fetch_once()).outcome == "stored"
     assert (await fetcher.fetch_once()).outcome == "duplicate"
@@ -500,8 +507,8 @@ async def test_a_clock_that_was_set_back_overwrites_nothing(world: World) -> Non
         "dt=2026-03-01/wrm_stations_2026-03-01_14-00-00.txt": SECOND,
     }
     assert [event.info.key for event in world.events] == [
-        LAYOUT.raw_key(NOON), LAYOUT.raw_key(NOON + dt.timedelta(hours=2)), LAYOUT.raw_key(NOON + dt.timedelta(seconds=1))
-    ]  # fmt: skip
+        LAYOUT.raw_key(NOON + dt.timedelta(seconds=seconds)) for seconds in (0, 7_200, 1)
+    ]
 
 
 async def test_midnight_separates_the_partitions(world: World) -> None:
@@ -535,11 +542,9 @@ async def test_what_a_killed_process_left_in_the_spool_is_delivered_and_known(wo
     world.memory.state = None  # killed after the spool was written and before the memory was
     fetcher = await world.restart()
     assert (await fetcher.fetch_once()).outcome == "duplicate"
-    stop = asyncio.Event()
-    task = asyncio.create_task(world.delivery.run(stop))
+    task = asyncio.create_task(world.delivery.run(asyncio.Event()))
     await until(lambda: len(world.events) == 1)
-    stop.set()
-    world.delivery.wake()
+    world.delivery.finish()
     await task
     assert (world.events[0].trace_id, world.events[0].info.key) == (outcome.trace_id, outcome.key)
     assert await world.lake() == {"dt=2026-03-01/wrm_stations_2026-03-01_12-00-00.txt": FIRST}
@@ -684,7 +689,7 @@ async def test_ticks_stay_on_their_grid_and_missed_ones_are_left_out(world: Worl
     await until(lambda: len(times) == 4)
     stop.set()
     await task
-    assert [round(moment - times[0], 1) for moment in times] == [0.0, 1.0, 3.0, 4.0]
+    assert [moment - times[0] for moment in times] == pytest.approx([0, 1, 3, 4], abs=0.4)
 
 
 async def test_a_store_that_hangs_does_not_delay_the_fetches(world: World) -> None:
@@ -738,21 +743,20 @@ async def test_a_stop_ends_the_role_at_once(world: World, reply: Reply) -> None:
     started = time.monotonic()
     stop.set()
     await task
-    assert time.monotonic() - started < 1
-    assert asyncio.all_tasks() == {asyncio.current_task()} or not any(
-        item.get_name() in ("delivery", "polling") for item in asyncio.all_tasks()
-    )
+    assert time.monotonic() - started < 3
+    assert not [item for item in asyncio.all_tasks() if item.get_name() in ("delivery", "polling")]
 
 
 async def test_a_stop_waits_for_an_answer_that_is_on_its_way(world: World) -> None:
-    fetcher = await world.restart()
-    world.server.answers(replace(document(FIRST), wait_seconds=0.5))
+    fetcher = await world.restart(interval_seconds=1)
+    world.server.answers(document(FIRST), replace(document(SECOND), wait_seconds=0.5))
     stop = asyncio.Event()
     task = asyncio.create_task(fetcher.run(stop))
-    await world.server.asked.wait()
+    await until(lambda: len(world.server.requests) == 2)
     stop.set()
+    world.delivery._work.set()  # the delivery looks at the spool just now, and must not end before the answer is there
     await task
-    assert list((await world.lake()).values()) == [FIRST]
+    assert list((await world.lake()).values()) == [FIRST, SECOND]
 
 
 async def test_a_stop_does_not_wait_long_for_a_server_that_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from bikeflow.ledger import FILE_NAME
 from bikeflow.schema import ENHANCED, PROCESSED
 from bikeflow.settings.sections import StorageSettings
-from bikeflow.transform.segment import read_footer
+from bikeflow.transform.footer import read_footer
 from tests.support.lines import HEADER, bike, raw_file, station
 from tests.support.road import Road, open_road
 
@@ -27,6 +27,15 @@ def name(time: str, day: str = "2025-06-01") -> str:
 
 def short(time: str, day: str = "2025-06-01") -> str:
     return name(time, day).split("/")[1]
+
+
+def real_snapshots() -> dict[str, bytes]:
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in REAL.glob("dt=*/*.txt")}
+
+
+def remove_ledger(data_dir: Path) -> None:
+    for path in data_dir.glob(f"{FILE_NAME}*"):
+        path.unlink()
 
 
 def predecessors_parquet() -> bytes:
@@ -66,9 +75,9 @@ async def test_the_footer_names_the_raw_files_with_their_counts(road: Road) -> N
 
 
 async def test_the_four_real_snapshots_come_out_whole_and_doing_it_again_changes_nothing(road: Road) -> None:
-    if not REAL.exists():
+    if not real_snapshots():
         pytest.skip("the real snapshots are not beside this checkout")
-    await road.put_folder(REAL)
+    await road.put_all(real_snapshots())
     runs = await road.process()
     assert sum(run.rows for run in runs) == 1798
     assert sum(run.rejected for run in runs) == 0
@@ -90,7 +99,10 @@ async def test_the_four_real_snapshots_come_out_whole_and_doing_it_again_changes
 
 
 async def test_an_arrival_gives_the_same_bytes_as_processing_all_at_once(road: Road, tmp_path: Path) -> None:
-    texts = {name(f"18-{n:02}-00"): raw_file(*[station(i, bikes=str(n), name=f"S{n * i % 7}") for i in range(5)]) for n in range(6)}
+    texts = {
+        name(f"18-{n:02}-00"): raw_file(*[station(i, bikes=str(n), name=f"S{n * i % 7}") for i in range(5)])
+        for n in range(6)
+    }
     for at, text in texts.items():
         await road.put_raw(at, text)
         await road.process()
@@ -151,8 +163,7 @@ async def test_a_lost_ledger_is_rebuilt_from_the_lake_without_writing_anything_a
         await road.put_raw(name("19-10-00", "2025-06-02"), raw_file(station(1)))
         await road.process()
         before, totals = await road.keys(), road.ledger.files.totals()
-    for path in tmp_path.glob(f"{FILE_NAME}*"):
-        path.unlink()
+    remove_ledger(tmp_path)
     async with open_road(storage, tmp_path) as road:
         assert await road.process() == []
         assert (await road.keys(), road.ledger.files.totals()) == (before, totals)
@@ -175,7 +186,9 @@ async def test_lost_and_damaged_outputs_are_made_again(road: Road) -> None:
 
 
 async def test_a_predecessors_parquet_is_neither_counted_nor_touched_nor_replaced(road: Road) -> None:
-    others = [f"{road.layout.prefix}enhanced/all/{DAY}/all_enhanced_20250601_{at}.parquet" for at in ("135005", "185959")]
+    others = [
+        f"{road.layout.prefix}enhanced/all/{DAY}/all_enhanced_20250601_{at}.parquet" for at in ("135005", "185959")
+    ]
     for key in others:
         await road.store.put(key, predecessors_parquet())
     await road.put_raw(name("18-10-00"), raw_file(station(1)))
@@ -193,7 +206,12 @@ async def test_a_predecessors_parquet_is_neither_counted_nor_touched_nor_replace
 
 async def test_foreign_objects_and_odd_names_below_raw(road: Road) -> None:
     await road.put_raw("dt=2025-06-01/anything.txt", raw_file(station(1)))
-    for odd in ("dt=2025-06-01/readme.md", "dt=2025-13-01/wrm_stations_2025-13-01_00-00-00.txt", "stray.txt", "dt=x/a.txt"):
+    for odd in (
+        "dt=2025-06-01/readme.md",
+        "dt=2025-13-01/wrm_stations_2025-13-01_00-00-00.txt",
+        "stray.txt",
+        "dt=x/a.txt",
+    ):
         await road.store.put(f"{road.layout.raw}{odd}", b"not ours")
     (run,) = await road.process()
     assert (run.files, run.rows) == (1, 1)
@@ -233,3 +251,63 @@ async def test_a_header_that_lost_a_column_rejects_the_file_only(road: Road) -> 
     await road.process()
     assert await road.row_counts() == {short("18-20-00"): 1}
     assert (await road.verify()).findings == []
+
+
+async def test_a_finished_day_is_sealed_into_one_file_and_late_files_still_get_in(
+    storage: StorageSettings, tmp_path: Path
+) -> None:
+    async with open_road(storage, tmp_path) as road:
+        for at in ("00-05-00", "18-05-00", "23-45-00"):
+            await road.put_raw(name(at), raw_file(station(1), station(2), "junk"))
+        await road.process()
+        assert len(await road.keys("enhanced/")) == 3
+        assert await road.reconciler.seal_finished_days() == [dt.date(2025, 6, 1)]
+        await road.process()
+        await road.put_raw(name("12-00-00"), raw_file(station(1)))
+        await road.process()
+        assert [key[-14:-8] for key in await road.keys("enhanced/")] == ["235959"]
+        assert [key[-14:-8] for key in await road.keys("processed/")] == ["235959"]
+        expected = {short("00-05-00"): 2, short("12-00-00"): 1, short("18-05-00"): 2, short("23-45-00"): 2}
+        assert await road.row_counts() == await road.row_counts("processed") == expected
+        assert (await road.verify()).findings == []
+        sealed = await road.objects("enhanced/")
+    async with open_road(StorageSettings(prefix=road.layout.prefix), tmp_path / "other") as cold:
+        await cold.put_all({name("12-00-00"): raw_file(station(1)).encode()})
+        for at in ("00-05-00", "18-05-00", "23-45-00"):
+            await cold.put_raw(name(at), raw_file(station(1), station(2), "junk"))
+        await cold.reconciler.reconcile()
+        assert await cold.reconciler.seal_finished_days() == [dt.date(2025, 6, 1)]
+        await cold.process()
+        assert await cold.objects("enhanced/") == sealed
+    remove_ledger(tmp_path)
+    async with open_road(storage, tmp_path) as again:
+        assert await again.process() == []
+        assert await again.reconciler.seal_finished_days() == []
+        assert await again.objects("enhanced/") == sealed
+
+
+@pytest.mark.parametrize("lose_ledger", [False, True])
+@pytest.mark.parametrize("puts", [1, 2])
+async def test_a_crash_in_the_midst_of_sealing_is_finished_by_the_next_start(
+    storage: StorageSettings, tmp_path: Path, puts: int, lose_ledger: bool
+) -> None:
+    async with open_road(storage, tmp_path) as road:
+        for at in ("00-05-00", "18-05-00", "23-45-00"):
+            await road.put_raw(name(at), raw_file(station(1), station(2)))
+        await road.process()
+        hourly = {**await road.objects("enhanced/"), **await road.objects("processed/")}
+        await road.reconciler.seal_finished_days()
+        await road.process()
+        sealed = {**await road.objects("processed/"), **await road.objects("enhanced/")}
+        for key in sealed:
+            await road.store.delete(key)
+    async with open_road(storage, tmp_path) as road:
+        for key, data in (hourly | dict(list(sealed.items())[:puts])).items():
+            await road.store.put(key, data)
+    if lose_ledger:
+        remove_ledger(tmp_path)
+    async with open_road(storage, tmp_path) as road:
+        await road.process()
+        assert await road.process() == []
+        assert {**await road.objects("processed/"), **await road.objects("enhanced/")} == sealed
+        assert (await road.verify()).findings == []

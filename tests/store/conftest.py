@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import pytest_asyncio
 
 from bikeflow.model import ObjectInfo
-from bikeflow.settings.sections import StorageSettings
+from bikeflow.retry import retrying
+from bikeflow.settings.sections import RetrySettings, StorageSettings
 from bikeflow.store import Store, open_store
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,12 @@ class Place:
 
     def key(self, name: str) -> str:
         return self.prefix + name
+
+    async def persistently(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Try again as the service does: rclone answers 500 to some concurrent requests."""
+        patience = RetrySettings(attempts=50, initial_seconds=0.002, max_seconds=0.02)
+        result: T = await retrying(patience, on_retry=lambda *_: None)(function, *args)
+        return result
 
     async def put(self, *names: str) -> None:
         for name in names:

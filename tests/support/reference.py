@@ -7,13 +7,11 @@ that it judges hold no line break inside quotes.
 from __future__ import annotations
 
 import csv
-import datetime as dt
 import re
 from decimal import Decimal
 
 WHOLE_COLUMNS = ("bikes", "spaces", "total_docks", "pedelecs")
 BOOLEAN_COLUMNS = ("installed", "locked", "temporary")
-EPOCH = dt.datetime(1970, 1, 1)
 
 
 def read(text: str) -> tuple[list[dict[str, object]], list[int]]:
@@ -45,16 +43,15 @@ def judge(line: str, header: list[str]) -> dict[str, object] | None:
     if len(packed) != 3 or not fields[0] or not named["name"]:
         return None
     row: dict[str, object] = {"station_id": fields[0], "name": named["name"]}
-    seconds = real(packed[0])
+    seconds, lat, lon = real(packed[0]), real(named["lat"]), real(named["lon"])
     differences = [whole(packed[1]), whole(packed[2])]
-    coordinates = [real(named["lat"]), real(named["lon"])]
-    if seconds is None or None in differences or None in coordinates:
+    if seconds is None or lat is None or lon is None or None in differences:
         return None
-    if abs(coordinates[0]) > 90 or abs(coordinates[1]) > 180 or abs(seconds) * 1_000_000 >= 2**63 - 2:
+    if abs(lat) > 90 or abs(lon) > 180 or abs(seconds) * 1_000_000 >= 2**63 - 2:
         return None
     row["timestamp"] = int((seconds * 1_000_000).to_integral_value())
     row["gmt_local_diff_sec"], row["gmt_servertime_diff_sec"] = differences
-    row["lat"], row["lon"] = (float(value) for value in coordinates)
+    row["lat"], row["lon"] = float(lat), float(lon)
     for column in WHOLE_COLUMNS:
         value = whole(named[column])
         if value is None or value < (1 if column == "total_docks" else 0):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,10 +43,10 @@ class Road:
         await self.store.put(key, text.encode())
         return key
 
-    async def put_folder(self, folder: Path) -> None:
-        """Put all raw files below a folder of `dt=` folders in the store."""
-        for path in sorted(folder.glob("dt=*/*.txt")):
-            await self.store.put(f"{self.layout.raw}{path.parent.name}/{path.name}", path.read_bytes())
+    async def put_all(self, files: Mapping[str, bytes]) -> None:
+        """Put raw files in the store, by name."""
+        for name, data in files.items():
+            await self.store.put(f"{self.layout.raw}{name}", data)
 
     async def process(self) -> list[Run]:
         """Reconcile, then process whatever is dirty."""
@@ -87,4 +87,4 @@ async def open_road(storage: StorageSettings, data_dir: Path, segment_minutes: i
             writer = SegmentWriter(store, cache, layout, ledger, RulesSettings(), RETRY)
             processed: list[PartitionProcessed] = []
             processor = Processor(PartitionQueue(8), ledger, writer, processed.append)
-            yield Road(store, layout, ledger, Reconciler(store, layout, ledger), processor, processed)
+            yield Road(store, layout, ledger, Reconciler(store, layout, ledger, 60), processor, processed)

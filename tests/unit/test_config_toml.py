@@ -30,18 +30,23 @@ def default(key: str) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
+NO_FIXED_DEFAULT = {key for key in FIELDS if default(key) is None}
+
+
 def test_it_holds_every_setting_but_the_secrets_and_no_other() -> None:
     assert sorted(uncommented()) == sorted(FIELDS.keys() - SECRETS)
 
 
-@pytest.mark.parametrize("key", sorted(FIELDS.keys() - SECRETS - {"warehouse.path"}))
+@pytest.mark.parametrize("key", sorted(FIELDS.keys() - SECRETS - NO_FIXED_DEFAULT))
 def test_it_shows_the_default(key: str) -> None:
     assert uncommented()[key] == default(key)
 
 
-def test_the_one_setting_whose_default_is_computed_is_said_to_be_an_example() -> None:
-    assert [key for key in FIELDS if default(key) is None] == ["warehouse.path"]
-    assert "The default is data_dir/analytics.duckdb; this is an example." in TEXT
+@pytest.mark.parametrize("key", sorted(NO_FIXED_DEFAULT))
+def test_where_the_default_is_no_fixed_value_it_shows_an_example_and_says_so(key: str) -> None:
+    before = TEXT.partition(f"\n#{key.rpartition('.')[2]} = ")[0]
+    comment = " ".join(re.split(r"\n(?!# )", before)[-1].replace("\n# ", " ").split())
+    assert re.search(r"The default is .*; this is an example\.$", comment)
 
 
 def test_every_setting_has_a_comment_before_it() -> None:

@@ -129,6 +129,12 @@ def test_what_would_only_be_guessed_stays_as_served(name: str) -> None:
     assert repair(name) == name
 
 
+@pytest.mark.parametrize("name", ["À\x80,1", "â\x9c á, b", "aÃâÂ , 1"])
+def test_a_repair_that_would_take_an_ascii_character_is_none(name: str) -> None:
+    assert ftfy.fix_encoding(name) != name
+    assert repair(name) == name
+
+
 MOJIBAKE_PARTS = "ÃÅÄâ€œ\x82\x84\x85\x9c\xa0\xad\ufffdÂĹł™"
 NOISE = st.text(st.sampled_from([*"a1 ,\"\n\r;'", *"łóąŚ„”’–", *MOJIBAKE_PARTS]), max_size=60)
 

@@ -2,4 +2,7 @@
 SELECT *
 FROM read_parquet($file, hive_partitioning = false)
 WHERE record_type = 'bike'
-    AND file_timestamp = (SELECT max(file_timestamp) FROM read_parquet($file, hive_partitioning = false))
+    AND s3_source_key = (
+        SELECT max_by(s3_source_key, (file_timestamp, s3_source_key))
+        FROM (SELECT DISTINCT file_timestamp, s3_source_key FROM read_parquet($file, hive_partitioning = false))
+    )

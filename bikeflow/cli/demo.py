@@ -1,0 +1,103 @@
+"""`bikeflow demo`: everything on a simulated city, with no network and no account."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bikeflow.cli.progress import progress
+
+if TYPE_CHECKING:
+    from bikeflow.settings import Settings
+
+DataDir = Annotated[Path, typer.Option("--data-dir", metavar="DIR", help="Where the demo's lake and database go.")]
+Interval = Annotated[float, typer.Option("--interval", min=1, help="Seconds between two live snapshots.")]
+Speed = Annotated[float, typer.Option("--speed", min=1, help="How many times faster the live city moves.")]
+Once = Annotated[bool, typer.Option("--once", help="End after the history instead of going live.")]
+
+FIRST_QUERY = """
+SELECT name, bikes, total_docks AS docks, strftime(timestamp, '%H:%M:%S') AS at
+FROM wrm_stations_latest ORDER BY bikes DESC, name LIMIT 5
+"""
+
+
+def demo(data_dir: DataDir = Path("data/demo"), interval: Interval = 2, speed: Speed = 60, once: Once = False) -> None:
+    """Backfill a simulated day, then run live on a feed that moves faster than the real one; Ctrl-C ends it."""
+    from bikeflow import log
+    from bikeflow.demo import clear
+    from bikeflow.settings.sections import LogSettings
+
+    clear(data_dir)
+    log.configure(LogSettings(level="warning"))
+    asyncio.run(_demo(data_dir, interval, speed, once=once))
+
+
+async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) -> None:
+    from bikeflow.cli.backfill import run_backfill
+    from bikeflow.cli.days import days
+    from bikeflow.demo import SEED, demo_settings, write_history
+    from bikeflow.simulator import City, serve_feed
+
+    city, now, started = City(SEED), dt.datetime.now(dt.UTC), time.monotonic()
+    async with serve_feed(city.accelerated(speed, since=now)) as url:
+        settings = demo_settings(data_dir, url, interval)
+        typer.echo(
+            f"A simulated city: {len(city.stations)} stations and their free bikes. First, a day of its history."
+        )
+        with progress("writing raw files", "files") as tell:
+            await write_history(settings, city, now, tell)
+        with progress("processing them  ", "files") as tell:
+            done = await run_backfill(settings, days(None, None), force=False, tell=tell)
+        typer.echo(
+            f"{done['raw_files']} snapshots, {done['rows']:,} rows, {done['rejected']} rejected lines:"
+            f" a database after {time.monotonic() - started:.1f} s. The fullest stations now:\n"
+        )
+        _show_first_query(settings)
+        _tell_what_next(data_dir)
+        if not once:
+            await _live(settings, interval, speed)
+
+
+async def _live(settings: Settings, interval: float, speed: float) -> None:
+    from bikeflow import log
+    from bikeflow.daemon import serve
+
+    typer.echo(
+        f"Now live: a snapshot each {interval:g} s of a city that moves {speed:g} times faster. Ctrl-C ends it.\n"
+    )
+    log.configure(settings.log)
+    await serve(settings)
+
+
+def _show_first_query(settings: Settings) -> None:
+    import duckdb
+
+    from bikeflow.cli.results import write_table
+
+    with duckdb.connect(settings.data_dir / "analytics.duckdb", read_only=True) as connection:
+        connection.execute("USE wrm_analytics")
+        write_table(connection.execute(FIRST_QUERY), sys.stdout)
+
+
+def _tell_what_next(data_dir: Path) -> None:
+    program = Path(sys.executable).with_name("bikeflow")
+    if program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    where = f"--data-dir {shlex.quote(str(data_dir))}"
+    typer.echo(
+        f"\nWhere things lie:\n"
+        f"  {data_dir / 'lake'}  raw files, both Parquet layers, dead letters\n"
+        f"  {data_dir / 'analytics.duckdb'}  the database: open it with any DuckDB, at any time\n"
+        f"\nWhat to type in another terminal:\n"
+        f'  {program} query {where} "FROM wrm_stations_latest LIMIT 5"\n'
+        f"  {program} status {where}\n"
+        f"  {program} dlq show {where}\n"
+        f"  {program} verify {where}\n"
+    )

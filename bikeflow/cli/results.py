@@ -1,0 +1,139 @@
+"""How query results are written: as a table for people, or as CSV, JSON and Parquet, row by row as they come."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import decimal
+import json
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+TABLE_ROWS = 60
+TABLE_CELL_CHARACTERS = 48
+_PIPE_COLUMNS = 160
+_BATCH_ROWS = 10_000
+_NUMERIC = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL"}
+_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+
+
+def write_csv(result: DuckDBPyConnection, file: IO[str]) -> None:
+    """CSV with a header; null is empty, lists and structs are JSON."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(_names(result))
+    for rows in _batches(result):
+        writer.writerows([["" if value is None else _text(value) for value in row] for row in rows])
+
+
+def write_json(result: DuckDBPyConnection, file: IO[str]) -> None:
+    """One array with an object for each row, on a line of its own."""
+    names, begin = _names(result), "["
+    for rows in _batches(result):
+        for row in rows:
+            file.write(begin + "\n" + _json(dict(zip(names, row, strict=True))))
+            begin = ","
+    file.write("[]\n" if begin == "[" else "\n]\n")
+
+
+def write_parquet(result: DuckDBPyConnection, file: IO[str]) -> None:
+    """Parquet with DuckDB's own types, compressed with zstd."""
+    import pyarrow.parquet as pq
+
+    batches = result.to_arrow_reader(_BATCH_ROWS * 10)
+    with pq.ParquetWriter(file.buffer, batches.schema, compression="zstd") as writer:  # type: ignore[attr-defined]
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def write_table(result: DuckDBPyConnection, file: IO[str]) -> None:
+    """A table no wider than the terminal and no longer than `TABLE_ROWS`, which says what it leaves out."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    width = shutil.get_terminal_size((_PIPE_COLUMNS, 0)).columns if file.isatty() else _PIPE_COLUMNS
+    names = _names(result)
+    if names == ["explain_key", "explain_value"]:  # DuckDB has drawn it already
+        file.writelines(f"{value}\n" for _, value in result.fetchall())
+        return
+    numeric = [str(column[1]).partition("(")[0] in _NUMERIC for column in result.description or ()]
+    rows = result.fetchmany(TABLE_ROWS + 1)
+    cells = [["" if value is None else _cell(value) for value in row] for row in rows[:TABLE_ROWS]]
+    shown = _fitting(names, cells, width)
+    table = Table(header_style="bold")
+    for name, right in zip(names[:shown], numeric, strict=False):
+        # a name in the feed is data, never markup
+        table.add_column(Text(name), justify="right" if right else "left", no_wrap=True)
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row[:shown]))
+    console = Console(file=file, width=width, highlight=False)
+    console.print(table)
+    for note in _notes(len(rows), names, shown):
+        console.print(Text(note), soft_wrap=True)
+
+
+def _notes(rows: int, names: Sequence[str], shown: int) -> Iterator[str]:
+    if rows > TABLE_ROWS:
+        yield f"the first {TABLE_ROWS} rows are shown; --format csv gives all"
+    else:
+        yield f"{rows} row{'' if rows == 1 else 's'}"
+    if shown < len(names):
+        yield f"{len(names) - shown} more columns do not fit: {', '.join(names[shown:])}"
+
+
+def _fitting(names: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:
+    """How many columns, from the left, fit into the width: at least one."""
+    used = 1
+    for number, name in enumerate(names):
+        used += max([len(name), *(len(row[number]) for row in cells)]) + 3
+        if used > width:
+            return max(number, 1)
+    return len(names)
+
+
+def _names(result: DuckDBPyConnection) -> list[str]:
+    return [str(column[0]) for column in result.description or ()]
+
+
+def _batches(result: DuckDBPyConnection) -> Iterator[list[Any]]:
+    while rows := result.fetchmany(_BATCH_ROWS):
+        yield rows
+
+
+def _cell(value: object) -> str:
+    text = _text(value).translate(_CONTROLS)
+    return text if len(text) <= TABLE_CELL_CHARACTERS else f"{text[: TABLE_CELL_CHARACTERS - 1]}…"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dt.datetime):
+        return value.isoformat(sep=" ")
+    if isinstance(value, list | tuple | dict):
+        return _json(value)
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _json(value: object) -> str:
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: object) -> object:
+    """The JSON value for a DuckDB value: times in ISO 8601, what is no finite number as null."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float | decimal.Decimal):
+        return float(value) if math.isfinite(value) else None  # JSON has no NaN
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dt.datetime | dt.date | dt.time):
+        return value.isoformat()
+    return value.hex() if isinstance(value, bytes) else str(value)

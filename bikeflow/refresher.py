@@ -1,0 +1,148 @@
+"""The refresher role: publishes the analytics database after partitions were processed.
+
+It is driven by level, not by edge: what it was woken for only matters to its log; what it does is to make the mirror,
+and then the database, equal to what the ledger says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Callable
+
+from bikeflow.errors import BikeflowError
+from bikeflow.log import get_logger
+from bikeflow.model import DatabasePublished, PartitionProcessed, SegmentObject
+from bikeflow.retry import retrying, tick
+from bikeflow.settings.sections import RetrySettings, WarehouseSettings
+from bikeflow.warehouse import Mirror, MirrorChange, Publication, Refresh, Warehouse
+
+LOGGED_TRACES = 10
+log = get_logger()
+
+
+class Refresher:
+    """Keeps the published database current.
+
+    `segments` gives the enhanced files that exist now, or None as long as nobody knows: nothing is published then.
+    """
+
+    def __init__(
+        self,
+        settings: WarehouseSettings,
+        retry: RetrySettings,
+        segments: Callable[[], list[SegmentObject] | None],
+        mirror: Mirror,
+        warehouse: Warehouse,
+        on_published: Callable[[DatabasePublished], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._retry = retry
+        self._segments = segments
+        self._mirror = mirror
+        self._warehouse = warehouse
+        self._on_published = on_published
+        self._woken = asyncio.Event()
+        self._traces: dict[str, None] = {}
+        self.published: Publication | None = None
+        """What this process published last."""
+        self.last_error: str | None = None
+        """Why the database is not current, or None."""
+
+    def wake(self, event: PartitionProcessed | None = None) -> None:
+        """Something is to be published: what a run has processed, or (no `event`) what else the ledger has learned."""
+        if event is not None:
+            self._traces.update(dict.fromkeys(event.traces))
+        self._woken.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Refresh at once, then after each wake, until stopped; what is pending then is refreshed first.
+
+        A refresh that fails is tried again until it works: readers keep the last database meanwhile.
+        """
+        self._woken.set()
+        while await self._woken_or(stop):
+            await tick(stop, self._settings.debounce_seconds)
+            self._woken.clear()
+            try:
+                await retrying(self._retry, stop)(self.refresh_once)
+            except BikeflowError as error:
+                log.error("refresh_failed", error=str(error))
+                if await tick(stop, self._retry.max_seconds):
+                    return
+                self._woken.set()
+
+    async def refresh_once(self) -> Publication | None:
+        """Bring mirror and database up to date with the ledger, and publish; raises Transient, Permanent.
+
+        Returns None, and does nothing, where the ledger does not know the segments yet.
+        """
+        started, traces = time.monotonic(), tuple(self._traces)
+        try:
+            wanted = await asyncio.to_thread(self._segments)
+            if wanted is None:
+                return None
+            change, refresh = await self._refresh(wanted)
+        except BaseException as error:
+            self.last_error = str(error)
+            self._mirror.distrust()  # whatever it was, somebody may have touched the mirror's files
+            if isinstance(error, asyncio.CancelledError):
+                self._warehouse.interrupt()  # a thread can't be cancelled
+            raise
+        for trace in traces:
+            self._traces.pop(trace, None)
+        self.published, self.last_error = refresh.published, None
+        _report(change, refresh, traces, time.monotonic() - started)
+        if self._on_published is not None:
+            self._on_published(DatabasePublished(refresh.published.at, traces))
+        return refresh.published
+
+    async def _refresh(self, wanted: list[SegmentObject]) -> tuple[MirrorChange, Refresh]:
+        change = await self._mirror.sync(wanted)
+        refresh = await asyncio.to_thread(self._warehouse.refresh, self._mirror.files)
+        if refresh.damaged:
+            # readers would fail on these files too; maybe only our copies are damaged
+            await self._mirror.discard(refresh.damaged)
+            change = await self._mirror.sync(wanted)
+            refresh = await asyncio.to_thread(self._warehouse.refresh, self._mirror.files)
+            await self._mirror.discard(refresh.damaged)
+        return change, refresh
+
+    async def _woken_or(self, stop: asyncio.Event) -> bool:
+        """Wait; True when there is something to refresh, False when there is not and `stop` is set."""
+        waits = [asyncio.create_task(event.wait()) for event in (self._woken, stop)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return self._woken.is_set()
+
+
+def _report(change: MirrorChange, refresh: Refresh, traces: tuple[str, ...], seconds: float) -> None:
+    published = refresh.published
+    newest: dt.datetime | None = published.newest_snapshot
+    tell = log.warning if refresh.damaged else log.info
+    tell(
+        "refreshed",
+        segments_changed=refresh.changed,
+        segments_removed=refresh.removed,
+        **({"segments_unavailable": change.unavailable} if change.unavailable else {}),
+        **({"segments_damaged": len(refresh.damaged)} if refresh.damaged else {}),
+        segments=published.segments,
+        rows=published.rows,
+        stations=published.stations,
+        bikes=published.bikes,
+        newest_snapshot=None if newest is None else f"{newest:%Y-%m-%dT%H:%M:%SZ}",
+        bytes=published.size_bytes,
+        duration_seconds=round(seconds, 3),
+        **_traced(traces),
+    )
+
+
+def _traced(traces: tuple[str, ...]) -> dict[str, str | int]:
+    if len(traces) == 1:
+        return {"trace_id": traces[0]}
+    named = {"trace_ids": ",".join(traces[:LOGGED_TRACES])} if traces else {}
+    return {"traces": len(traces), **named}

@@ -1,0 +1,35 @@
+"""The two things that the mirror knows about Parquet: what a whole file looks like, and how to write an empty one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bikeflow.schema import ENHANCED
+from bikeflow.warehouse.files import hidden
+
+_MAGIC = b"PAR1"
+
+
+def is_whole(path: Path) -> bool:
+    """True where the file begins and ends as Parquet does: a cheap look, for one bad file would fail every query."""
+    with path.open("rb") as file:
+        head = file.read(len(_MAGIC))
+        end = file.seek(0, 2)
+        file.seek(max(end - len(_MAGIC), 0))
+        return end > 2 * len(_MAGIC) and head == _MAGIC == file.read()
+
+
+def write_empty(path: Path) -> None:
+    """Make `path` a file of the enhanced layer without rows; it is left alone where it is that already."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(ENHANCED.empty_table(), sink, store_schema=False)
+    data = sink.getvalue().to_pybytes()
+    if path.is_file() and path.read_bytes() == data:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = hidden(path)
+    part.write_bytes(data)
+    part.replace(path)

@@ -1,0 +1,115 @@
+"""The published database: built beside its target, which it then replaces by a rename.
+
+Readers in other processes keep the file that they opened, and the next one to open finds the new one; neither ever
+waits. Each publication begins with a copy of a template that holds the views, because creating these takes longer than
+all the rest: DuckDB looks through the whole mirror for each. The tables are written into it anew, so that the file is
+small, and never fragmented, however long the service runs: history is only viewed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from bikeflow import __version__
+from bikeflow.errors import Permanent
+from bikeflow.log import get_logger
+from bikeflow.model import UTC
+from bikeflow.warehouse.files import hidden, remove, replace
+from bikeflow.warehouse.statements import SCHEMA, PublishedObject, published, quoted
+from bikeflow.warehouse.working import discard, first_line, quarantined, transaction
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What was published: counts of segments, rows, stations and bikes; `newest_snapshot` is None in an empty lake."""
+
+    at: dt.datetime
+    newest_snapshot: dt.datetime | None
+    segments: int
+    rows: int
+    stations: int
+    bikes: int
+    size_bytes: int
+
+
+class Publisher:
+    """Publishes to `target` what the working database's partial results and the files below `mirror` give."""
+
+    def __init__(self, working: duckdb.DuckDBPyConnection, template: Path, target: Path, mirror: Path) -> None:
+        self._template = template
+        self._target = target
+        self._part = hidden(target)
+        self._tables = [item for item in published(mirror) if item.kind == "TABLE"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        make_way(target)
+        self._cursor = working.cursor()
+        self._cursor.execute(f"SET VARIABLE bikeflow_version = {quoted(__version__)}")
+        discard(template)
+        with self._attached(template):
+            self._cursor.execute(f"CREATE SCHEMA {SCHEMA}")
+            self._create(item for item in published(mirror) if item.kind == "VIEW")
+
+    def publish(self) -> Publication:
+        """Build the tables anew and replace the published database; raises duckdb.Error, OSError."""
+        discard(self._part)
+        shutil.copyfile(self._template, self._part)
+        with self._attached(self._part):
+            self._create(self._tables)
+            row = self._cursor.execute(
+                f"SELECT published_at, newest_snapshot, segments, rows, stations, bikes FROM {SCHEMA}.publication"  # noqa: S608
+            ).fetchone()
+        # one that a reader who opened the old file for writing may have left: it would spoil the new one
+        remove(self._target.with_name(f"{self._target.name}.wal"))
+        size = replace(self._part, self._target)
+        at, newest, segments, rows, stations, bikes = row or ()
+        return Publication(_aware(at), newest and _aware(newest), segments, rows, stations, bikes, size)
+
+    @contextlib.contextmanager
+    def _attached(self, path: Path) -> Iterator[None]:
+        """Work in the database at `path`; at the end it is complete and closed, with nothing lying beside."""
+        self._cursor.execute(f"ATTACH {quoted(str(path))} AS published")
+        try:
+            self._cursor.execute("USE published")
+            yield
+        finally:
+            self._cursor.execute("USE working")
+            self._cursor.execute("DETACH published")
+
+    def _create(self, objects: Iterable[PublishedObject]) -> None:
+        with transaction(self._cursor) as run:
+            for item in objects:
+                run(item.sql)
+                run(item.comment_sql)
+
+
+def make_way(target: Path) -> None:
+    """Let `target` be replaced: a damaged database is set aside; raises Permanent where the file is somebody else's."""
+    if target.is_dir():
+        raise Permanent(f"{target} is a directory; set warehouse.path to a file")
+    if not target.exists():
+        return
+    try:
+        with duckdb.connect(str(target), read_only=True) as found:
+            ours = found.execute("SELECT 1 FROM duckdb_schemas() WHERE schema_name = $1", [SCHEMA]).fetchone()
+    except duckdb.Error as error:
+        if "Could not set lock" in str(error):
+            return  # somebody has opened it for writing; they keep their file
+        log.warning("database_damaged", set_aside=str(quarantined(target)), error=first_line(error))
+        return
+    if ours is None:
+        raise Permanent(
+            f"{target} is a DuckDB database that bikeflow did not write; move it, or set warehouse.path to another file"
+        )
+
+
+def _aware(naive: dt.datetime) -> dt.datetime:
+    return naive.replace(tzinfo=UTC)

@@ -1,0 +1,139 @@
+"""The analytics database, kept current from the mirror: only what changed is read, the result replaces the old file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from bikeflow.errors import BikeflowError, ConfigError, Permanent, Transient
+from bikeflow.log import get_logger
+from bikeflow.settings.sections import WarehouseSettings
+from bikeflow.warehouse.files import disk_errors
+from bikeflow.warehouse.mirror import EMPTY, MirroredFile, mirror_root
+from bikeflow.warehouse.publishing import Publication, Publisher
+from bikeflow.warehouse.statements import SCHEMA
+from bikeflow.warehouse.working import DamagedSegment, WorkingDatabase, first_line, quarantined
+
+_PASSING = ("No space left", "Could not set lock", "Too many open files", "Cannot allocate memory")
+log = get_logger()
+
+
+def published_path(settings: WarehouseSettings, data_dir: Path) -> Path:
+    """Where the published database lies; raises ConfigError for a name that would make it unusable."""
+    path = (settings.path or data_dir / "analytics.duckdb").absolute()
+    if path.stem.lower() == SCHEMA:
+        # DuckDB calls a database by its file: wrm_analytics.t could be the schema's or the database's
+        raise ConfigError(
+            f"warehouse.path = {path}: a database of this name hides its schema {SCHEMA}; call it otherwise"
+        )
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """What one refresh did: segments read anew and removed, names of those that can't be read, what it published."""
+
+    changed: int
+    removed: int
+    damaged: tuple[str, ...]
+    published: Publication
+
+
+class Warehouse:
+    """Working and published database over the mirror, all below `data_dir`.
+
+    Its methods block, and are called from one thread at a time, except for `interrupt`. Whatever is found damaged is
+    set aside and built anew from the mirror.
+    """
+
+    def __init__(self, settings: WarehouseSettings, data_dir: Path) -> None:
+        self.path = published_path(settings, data_dir)
+        self._settings = settings
+        self._directory = data_dir.absolute() / "warehouse"
+        self._mirror = mirror_root(data_dir)
+        self._open: tuple[WorkingDatabase, Publisher] | None = None
+        self._interrupted = threading.Event()
+        self._busy = threading.Lock()
+
+    def refresh(self, files: Mapping[str, MirroredFile]) -> Refresh:
+        """Take over what changed among the mirror's files (by name), and publish.
+
+        Raises Transient where another attempt may do, else Permanent.
+        """
+        with self._busy, disk_errors():
+            try:
+                return self._refresh(files)
+            except duckdb.Error as error:
+                self._close()
+                if _is_passing(error):
+                    raise _translated(error) from error
+                working = self._directory / "working.duckdb"
+                if working.exists():
+                    log.warning("database_damaged", set_aside=str(quarantined(working)), error=first_line(error))
+            try:
+                return self._refresh(files)
+            except duckdb.Error as error:
+                self._close()
+                raise _translated(error) from error
+
+    def interrupt(self) -> None:
+        """End the refresh under way, and any later one, with Transient: the process is about to end."""
+        self._interrupted.set()
+        if self._open is not None:
+            self._open[0].connection.interrupt()
+
+    def close(self) -> None:
+        """Close the databases; waits for a refresh under way."""
+        with self._busy:
+            self._close()
+
+    def _refresh(self, files: Mapping[str, MirroredFile]) -> Refresh:
+        working, publisher = self._open = self._open or self._opened()
+        applied = working.applied()
+        removed = applied.keys() - files.keys()
+        changed = sorted(name for name, file in files.items() if applied.get(name) != file.etag)
+        damaged: list[str] = []
+        working.forget(removed)
+        for name in changed:
+            if self._interrupted.is_set():
+                raise Transient("the refresh was interrupted")
+            try:
+                working.apply(name, files[name].etag, self._mirror / name)
+            except DamagedSegment as error:
+                log.warning("segment_damaged", segment=name, error=str(error))
+                working.forget([name])
+                damaged.append(name)
+        return Refresh(len(changed) - len(damaged), len(removed), tuple(damaged), publisher.publish())
+
+    def _opened(self) -> tuple[WorkingDatabase, Publisher]:
+        path = self._directory / "working.duckdb"
+        working = WorkingDatabase(path, self._settings, self._mirror / EMPTY)
+        try:
+            template = self._directory / "template.duckdb"
+            return working, Publisher(working.connection, template, self.path, self._mirror)
+        except BaseException:
+            working.close()
+            raise
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self._open[0].close()
+            self._open = None
+
+
+def _is_passing(error: duckdb.Error) -> bool:
+    """True where nothing is damaged: the machine is short of something, or somebody wants us to stop."""
+    if isinstance(error, duckdb.OutOfMemoryException | duckdb.InterruptException):
+        return True
+    return any(reason in str(error) for reason in _PASSING)
+
+
+def _translated(error: duckdb.Error) -> BikeflowError:
+    message = f"refreshing the database failed: {first_line(error)}"
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return Transient(f"{message}; raise warehouse.memory_limit")
+    return Transient(message) if _is_passing(error) else Permanent(message)

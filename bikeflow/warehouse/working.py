@@ -1,0 +1,149 @@
+"""The working database: partial results kept per segment, so that one changed segment costs the same in any archive."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+import duckdb
+
+from bikeflow.settings.sections import WarehouseSettings
+from bikeflow.warehouse.files import remove, set_aside
+from bikeflow.warehouse.statements import partials, stamp
+
+
+class DamagedSegment(Exception):
+    """A segment's file can't be read as the enhanced layer; the text says why."""
+
+
+class WorkingDatabase:
+    """An open `working.duckdb` with its tables, in the schema `partials`; raises duckdb.Error.
+
+    It is never published and can be thrown away at any time. One of another version of the partial results is emptied.
+    """
+
+    def __init__(self, path: Path, settings: WarehouseSettings, empty: Path) -> None:
+        self._path = path
+        self._settings = settings
+        self.connection = self._connect()
+        try:
+            if self._stamp() != stamp():
+                self.connection.close()
+                discard(path)
+                self.connection = self._connect()
+                self._create(empty)
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def applied(self) -> dict[str, str]:
+        """The ETags of the segments' files as they went into the partial results, by name."""
+        return dict(self.connection.execute("SELECT segment, etag FROM partials.applied").fetchall())
+
+    def apply(self, segment: str, etag: str, file: Path) -> None:
+        """Put this file's partial results in the place of the segment's former ones; raises DamagedSegment."""
+        try:
+            with transaction(self.connection) as run:
+                self._delete([segment])
+                for table, query in partials().items():
+                    insert = f"INSERT INTO partials.{table} SELECT $segment, * FROM (\n{query}\n)"  # noqa: S608
+                    run(insert, {"segment": segment, "file": str(file)})
+                run("INSERT INTO partials.applied VALUES ($1, $2)", [segment, etag])
+        except duckdb.Error:
+            self._probe(file)
+            raise
+
+    def forget(self, segments: Collection[str]) -> None:
+        """Remove the partial results of these segments."""
+        if segments:
+            with transaction(self.connection):
+                self._delete(segments)
+
+    def close(self) -> None:
+        """Close the file; its write-ahead log is merged into it."""
+        self.connection.close()
+
+    def _delete(self, segments: Collection[str]) -> None:
+        for table in (*partials(), "applied"):
+            self.connection.execute(
+                f"DELETE FROM partials.{table} WHERE list_contains($1, segment)",  # noqa: S608
+                [list(segments)],
+            )
+
+    def _probe(self, file: Path) -> None:
+        """Find out whether the file is to blame: read it in a database of its own."""
+        with duckdb.connect(":memory:", config=configuration(self._settings, self._path.parent)) as probe:
+            for query in partials().values():
+                try:
+                    probe.execute(query, {"file": str(file)}).fetchall()
+                except (duckdb.OutOfMemoryException, duckdb.InterruptException):
+                    return
+                except duckdb.Error as error:
+                    raise DamagedSegment(first_line(error)) from error
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = duckdb.connect(str(self._path), config=configuration(self._settings, self._path.parent))
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        return connection
+
+    def _stamp(self) -> str | None:
+        known = "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'partials' AND table_name = 'stamp'"
+        if self.connection.execute(known).fetchone() == (0,):
+            return None
+        row = self.connection.execute("SELECT value FROM partials.stamp").fetchone()
+        return None if row is None else str(row[0])
+
+    def _create(self, empty: Path) -> None:
+        with transaction(self.connection) as run:
+            run("CREATE SCHEMA partials")
+            for table, query in partials().items():
+                columns = f"SELECT '' AS segment, * FROM (\n{query}\n) LIMIT 0"  # noqa: S608
+                run(f"CREATE TABLE partials.{table} AS {columns}", {"file": str(empty)})
+            run("CREATE TABLE partials.applied (segment VARCHAR, etag VARCHAR)")
+            run("CREATE TABLE partials.stamp AS SELECT $1 AS value", [stamp()])
+
+
+@contextlib.contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[Callable[..., object]]:
+    """All or nothing; gives what runs a statement."""
+    connection.execute("BEGIN")
+    try:
+        yield connection.execute
+        connection.execute("COMMIT")
+    except BaseException:
+        # DuckDB may have ended the transaction already, or the whole database; the error that led here tells
+        with contextlib.suppress(duckdb.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def configuration(settings: WarehouseSettings, directory: Path) -> dict[str, str | bool | int | float | list[str]]:
+    """How we open DuckDB: bounded, spilling below `directory`, and without ever asking the network."""
+    return {
+        "memory_limit": settings.memory_limit,
+        "threads": settings.threads,
+        "temp_directory": str(directory / "spill"),
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "enable_external_file_cache": False,  # each segment's file is read once
+    }
+
+
+def discard(path: Path) -> None:
+    """Remove a database file together with its write-ahead log."""
+    remove(path)
+    remove(path.with_name(f"{path.name}.wal"))
+
+
+def quarantined(path: Path) -> Path:
+    """Set a damaged database aside, without its write-ahead log; returns where it lies now."""
+    damaged = set_aside(path)
+    discard(path)
+    return damaged
+
+
+def first_line(error: BaseException) -> str:
+    """What DuckDB says, without the statement that it quotes below."""
+    return str(error).strip().partition("\n")[0]

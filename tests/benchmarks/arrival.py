@@ -1,0 +1,90 @@
+"""One arriving snapshot at the 1st, 100th, 1,000th and last file of a day: CPU of the service, and from PUT to visible."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import statistics
+import time
+from pathlib import Path
+
+import duckdb
+
+from bikeflow.layout import Layout
+from tests.benchmarks.day import DAY, FILES, write_day
+from tests.benchmarks.measuring import cpu_seconds, memory_mb
+from tests.support import feedserver
+from tests.support.service import Service, running
+
+POSITIONS = (1, 100, 1000, FILES)
+ARRIVALS = 5
+VISIBLE = "SELECT count(*) FROM wrm_analytics.wrm_stations_latest WHERE file_timestamp = ?"
+
+
+def measure(folder: Path, runs: int) -> dict[str, object]:
+    """Medians over several arrivals at each position; the watcher polls every 100 ms."""
+    write_day(folder / "day")
+    arrivals = ARRIVALS * max(runs // 3, 1)
+    rows = [asyncio.run(_position(folder, position, arrivals)) for position in POSITIONS]
+    return {"what": f"one snapshot put beside a running service; medians of {arrivals} arrivals", "rows": rows}
+
+
+async def _position(folder: Path, position: int, arrivals: int) -> dict[str, object]:
+    names = sorted(path.relative_to(folder / "day") for path in (folder / "day").glob("**/*.txt"))
+    before = max(position - arrivals, 0)
+    data_dir = folder / f"at-{position}"
+    for name in names[:before]:
+        _link(folder / "day" / name, data_dir / "lake" / name)
+    seconds, cpu = [], []
+    async with feedserver.serve() as feed:
+        feed.answers(feedserver.Reply(status=404))
+        options = {"watcher.poll_seconds": 0.1, "feed.interval_seconds": 3600}
+        async with running(data_dir, feed.url, settings=options) as service:
+            await service.logged("event=reconciled")
+            await service.until(lambda: _is_up_to_date(service, before), "the files that were there")
+            for name in names[before : before + arrivals]:
+                await asyncio.sleep(1)
+                used, started = cpu_seconds(service.process.pid), time.perf_counter()
+                _link(folder / "day" / name, data_dir / "lake" / name)
+                await _visible(service, name)
+                seconds.append(time.perf_counter() - started)
+                await asyncio.sleep(0.5)
+                idle = await _idle_cpu(service, 0.5)
+                cpu.append(cpu_seconds(service.process.pid) - used - idle)
+            memory = memory_mb(service.process.pid)
+    return {
+        "file": f"{position:>5}",
+        "visible_after_s": f"{statistics.median(seconds):5.2f}",
+        "cpu_ms": f"{statistics.median(cpu) * 1000:4.0f}",
+        "memory_mb": f"{memory:4.0f}",
+    }
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.link(source, target)
+
+
+def _is_up_to_date(service: Service, files: int) -> bool:
+    return service.query("SELECT count(DISTINCT s3_source_key) FROM wrm_analytics.wrm_stations_enhanced_data") == files
+
+
+async def _visible(service: Service, name: Path) -> None:
+    raw = Layout("bike-data/gen_info/").raw
+    assert raw
+    at = dt.datetime.strptime(name.stem[-19:], "%Y-%m-%d_%H-%M-%S")  # noqa: DTZ007 - naive UTC, as in the database
+    assert at.date() == DAY.date()
+    while True:
+        with duckdb.connect(service.database, read_only=True) as connection:
+            row = connection.execute(VISIBLE, [at]).fetchone()
+        if row and row[0]:
+            return
+        await asyncio.sleep(0.01)
+
+
+async def _idle_cpu(service: Service, seconds: float) -> float:
+    """What the service uses in about a second of doing nothing, to be taken off."""
+    used = cpu_seconds(service.process.pid)
+    await asyncio.sleep(seconds)
+    return 2 * (cpu_seconds(service.process.pid) - used)

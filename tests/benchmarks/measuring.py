@@ -1,0 +1,51 @@
+"""Whole processes measured by the operating system's own accounts."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a process came to: wall-clock and CPU seconds, peak memory of its largest process in MB."""
+
+    wall: float
+    cpu: float
+    peak_mb: float
+
+
+def run(command: Sequence[str]) -> Cost:
+    """Run a command to its end; raises CalledProcessError when it fails."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr=errors)
+    return Cost(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """The median of each figure by itself."""
+    figures = [(cost.wall, cost.cpu, cost.peak_mb) for cost in costs]
+    return Cost(*(statistics.median(column) for column in zip(*figures, strict=True)))
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds that a running process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory of a running process in MB."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1000

@@ -1,0 +1,148 @@
+"""The service as a user runs it: a process with signals, a lake, a database and readers."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from bikeflow.layout import Layout
+from bikeflow.model import UTC
+from bikeflow.settings.sections import StorageSettings
+from bikeflow.simulator import NO_ODDITIES, City, serve_feed
+from bikeflow.store import open_store
+from tests.support import feedserver
+from tests.support.lines import raw_file, station
+from tests.support.s3server import S3Server
+from tests.support.service import Service, running
+
+ROWS = "SELECT count(*) FROM wrm_analytics.wrm_stations_enhanced_data"
+SNAPSHOTS = "SELECT count(DISTINCT s3_source_key) FROM wrm_analytics.wrm_stations_enhanced_data"
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+async def feed_url() -> AsyncIterator[str]:
+    """A simulated city of ten stations."""
+    city = City(1, stations=10, free_bikes=3, oddities=NO_ODDITIES)
+    async with serve_feed(city.snapshot) as url:
+        yield url
+
+
+def service_log_is_clean(service: Service) -> bool:
+    return not any(word in service.log() for word in ("Traceback", "level=error", "level=warning"))
+
+
+@pytest.mark.parametrize("backend", ["local", "s3"])
+async def test_snapshots_go_all_the_way_and_a_stop_leaves_everything_in_order(
+    tmp_path: Path, feed_url: str, backend: str, request: pytest.FixtureRequest
+) -> None:
+    storage = StorageSettings()
+    if backend == "s3":
+        server: S3Server = request.getfixturevalue("s3_server")
+        storage = server.settings()
+    data_dir = tmp_path / "data"
+    async with running(data_dir, feed_url, storage=storage) as service:
+        await service.until(lambda: (service.query(SNAPSHOTS) or 0) >= 3, "three snapshots in the database")
+        trace_id = next(p for p in (await service.logged("outcome=stored")).split() if p.startswith("trace_id="))
+        for event in ("event=processed", "event=refreshed"):
+            assert any(event in line and trace_id in line for line in service.log().splitlines())
+        assert await service.stop() == 0
+        assert service_log_is_clean(service)
+    async with open_store(storage, data_dir) as store:
+        layout = Layout(storage.prefix)
+        raw = [info.key async for page in store.pages(layout.raw) for info in page]
+        assert service.query(SNAPSHOTS) == len(raw)
+        assert list((data_dir / "spool").glob("*.txt")) == []
+
+
+@pytest.mark.parametrize("backend", ["local", "s3"])
+async def test_a_raw_file_of_somebody_else_becomes_visible_by_itself(
+    tmp_path: Path, backend: str, request: pytest.FixtureRequest
+) -> None:
+    storage = StorageSettings()
+    if backend == "s3":
+        server: S3Server = request.getfixturevalue("s3_server")
+        storage = server.settings()
+    async with feedserver.serve() as feed, running(tmp_path / "data", feed.url, storage=storage) as service:
+        feed.answers(feedserver.Reply(status=503))
+        await service.sees(ROWS, 0)
+        async with open_store(storage, tmp_path / "data") as store:
+            layout = Layout(storage.prefix)
+            for day, rows in ((2, 2), (1, 5)):
+                at = dt.datetime(2025, 6, day, 12, tzinfo=UTC)
+                await store.put(layout.raw_key(at), raw_file(station(1), station(2), station(3, bikes="x")).encode())
+                await service.sees(ROWS, 2 if day == 2 else 4)
+                assert rows
+        assert service.query("SELECT count(*) FROM wrm_analytics.wrm_stations_latest") == 2
+        assert await service.stop() == 0
+
+
+async def test_a_killed_service_goes_on_where_it_was(tmp_path: Path, feed_url: str) -> None:
+    for _ in range(3):
+        async with running(tmp_path / "data", feed_url) as service:
+            before = service.query(SNAPSHOTS) or 0
+            await service.until(lambda: (service.query(SNAPSHOTS) or 0) > before, "a new snapshot")  # noqa: B023
+            await service.stop(signal.SIGKILL)
+    async with running(tmp_path / "data", feed_url) as service:
+        await service.logged("event=reconciled")
+        await asyncio.sleep(1)
+        assert await service.stop() == 0
+    raw = list((tmp_path / "data/lake").glob("**/raw/**/*.txt"))
+    await asyncio.sleep(0)
+    assert service.query(SNAPSHOTS) == len(raw)
+    assert service.query(ROWS) == sum(path.read_text().count("\n") - 1 for path in raw)
+
+
+async def test_a_second_instance_on_the_same_directory_refuses_with_one_line(tmp_path: Path, feed_url: str) -> None:
+    async with running(tmp_path / "data", feed_url) as service:
+        await service.logged("event=started")
+        async with running(tmp_path / "data", feed_url) as second:
+            assert await asyncio.wait_for(second.process.wait(), 20) == 1
+        (line,) = [line for line in service.log().splitlines() if "another bikeflow" in line]
+        assert str(service.process.pid) in line
+        assert await service.stop() == 0
+
+
+async def test_an_unreachable_feed_is_said_in_one_line_that_mentions_the_demo(tmp_path: Path) -> None:
+    async with running(tmp_path / "data", "http://127.0.0.1:9/feed.txt", settings={"retry.attempts": 1}) as service:
+        line = await service.logged("bikeflow demo")
+        assert "127.0.0.1:9" in line
+        await asyncio.sleep(2.5)
+        assert sum("bikeflow demo" in line for line in service.log().splitlines()) == 1
+        assert await service.stop() == 0
+
+
+async def test_any_reader_opens_the_database_at_any_time_and_a_plain_glob_counts_each_row_once(
+    tmp_path: Path, feed_url: str
+) -> None:
+    async with running(tmp_path / "data", feed_url) as service:
+        await service.sees(f"SELECT count(*) > 0 FROM ({ROWS})", True)
+        glob = tmp_path / "data/lake/bike-data/gen_info/enhanced/all/**/*.parquet"
+        seen = []
+        for _ in range(60):
+            seen.append(service.query(ROWS))
+            with duckdb.connect() as plain:
+                total, distinct = plain.execute(
+                    f"SELECT count(*), count(DISTINCT (s3_source_key, station_id)) FROM '{glob}'"
+                ).fetchall()[0]
+            assert total == distinct
+            await asyncio.sleep(0.05)
+        assert seen == sorted(seen)
+        assert await service.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_ends_it_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    async with feedserver.serve() as feed:
+        feed.answers(feedserver.Reply(body=b"x", wait_seconds=60))
+        async with running(tmp_path / "data", feed.url, settings={"feed.timeout_seconds": 50}) as service:
+            await asyncio.wait_for(feed.asked.wait(), 20)
+            service.process.send_signal(number)
+            await service.logged("event=stopping")
+            assert await service.stop(number) == -number

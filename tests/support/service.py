@@ -1,0 +1,111 @@
+"""`bikeflow run` as a real process: started, watched, signalled and killed by tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from bikeflow.settings.sections import StorageSettings
+
+PATIENCE_SECONDS = 30.0
+
+
+class Service:
+    """A running service and what it leaves behind."""
+
+    def __init__(self, data_dir: Path, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.data_dir = data_dir
+        self.process = process
+        self._log = log
+
+    @property
+    def database(self) -> Path:
+        """The published database."""
+        return self.data_dir / "analytics.duckdb"
+
+    def log(self) -> str:
+        """All that it has logged so far."""
+        return self._log.read_text()
+
+    async def logged(self, text: str) -> str:
+        """Wait for a line that contains `text`; returns that line."""
+        await self.until(lambda: text in self.log(), f"log line with {text!r}")
+        return next(line for line in self.log().splitlines() if text in line)
+
+    async def sees(self, sql: str, expected: object) -> None:
+        """Wait until the published database answers so."""
+        await self.until(lambda: self.query(sql) == expected, f"{sql} to give {expected}, not {self.query(sql)}")
+
+    def query(self, sql: str) -> Any:
+        """The first value of a query on the published database, or None where there is none yet."""
+        if not self.database.exists():
+            return None
+        with duckdb.connect(self.database, read_only=True) as connection:
+            row = connection.execute(sql).fetchone()
+        return row and row[0]
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for a condition; fails with the log when it does not come true or the process ends."""
+        for _ in range(int(PATIENCE_SECONDS / 0.05)):
+            if condition():
+                return
+            if self.process.returncode is not None:
+                break
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"waited for {what}; exit code {self.process.returncode}\n{self.log()}")
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Signal it and wait for its end; returns the exit code."""
+        self.process.send_signal(number)
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
+
+
+def environment(storage: StorageSettings | None) -> dict[str, str]:
+    """The environment that makes a service use this storage."""
+    if storage is None or storage.backend == "local":
+        return {}
+    return {
+        "BIKEFLOW_STORAGE__BACKEND": "s3",
+        "BIKEFLOW_STORAGE__BUCKET": storage.bucket,
+        "BIKEFLOW_STORAGE__ENDPOINT_URL": storage.endpoint_url,
+        "BIKEFLOW_STORAGE__REGION": storage.region,
+        "BIKEFLOW_STORAGE__PREFIX": storage.prefix,
+        "BIKEFLOW_STORAGE__ACCESS_KEY_ID": storage.access_key_id.get_secret_value(),
+        "BIKEFLOW_STORAGE__SECRET_ACCESS_KEY": storage.secret_access_key.get_secret_value(),
+    }
+
+
+@asynccontextmanager
+async def running(
+    data_dir: Path,
+    feed_url: str,
+    *,
+    storage: StorageSettings | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> AsyncIterator[Service]:
+    """Start the service; it is killed at the end if it still runs."""
+    values = {"feed.url": feed_url, "feed.interval_seconds": 1, "watcher.poll_seconds": 0.5, **(settings or {})}
+    arguments = [argument for key, value in values.items() for argument in ("--set", f"{key}={value}")]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("BIKEFLOW_", "S3_"))}
+    data_dir.mkdir(parents=True, exist_ok=True)
+    log = data_dir.parent / f"{data_dir.name}.log"
+    with log.open("ab") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bikeflow", "run", "--data-dir", str(data_dir), *arguments,
+            stdout=stderr, stderr=stderr, env={**clean, **environment(storage)}, cwd=data_dir.parent,
+        )  # fmt: skip
+    service = Service(data_dir, process, log)
+    try:
+        yield service
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
