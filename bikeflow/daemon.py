@@ -58,7 +58,11 @@ async def _run_roles(pipeline: Pipeline, stop: asyncio.Event, shutdown_seconds: 
             async with asyncio.timeout(shutdown_seconds):
                 await asyncio.wait(producers)
                 await pipeline.queue.close()
-                await asyncio.wait(processors)
+                _, busy = await asyncio.wait(processors, timeout=shutdown_seconds / 2)
+                if busy:
+                    # A long backlog is no work in hand: the ledger keeps it for the next start.
+                    await pipeline.queue.drop_waiting()
+                    await asyncio.wait(busy)
                 last_refresh.set()
                 await asyncio.wait([refresher])
         except TimeoutError:

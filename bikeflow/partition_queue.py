@@ -71,5 +71,11 @@ class PartitionQueue:
             self._closed = True
             self._changed.notify_all()
 
+    async def drop_waiting(self) -> None:
+        """Forget the jobs that nobody has taken."""
+        async with self._changed:
+            self._waiting.clear()
+            self._changed.notify_all()
+
     def _ready(self) -> PartitionJob | None:
         return next((job for day, job in self._waiting.items() if day not in self._in_flight), None)

@@ -88,7 +88,7 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
         queue = PartitionQueue(settings.processing.queue_size)
         reconciler = Reconciler(store, layout, ledger, settings.processing.seal_after_minutes)
         spool = await Spool.open(data_dir / "spool", settings.feed.spool_max_bytes)
-        delivery = Delivery(store, layout, spool, settings.retry, events.stored)
+        delivery = Delivery(store, layout, spool, settings.retry, events.stored, cache)
         fetcher = await stack.enter_async_context(open_fetcher(settings.feed, settings.retry, delivery, ledger.feed))
         events.watcher = Watcher(settings.watcher, store, layout, ledger, queue, reconciler)
         writer = SegmentWriter(store, cache, layout, ledger, settings.rules, settings.retry)

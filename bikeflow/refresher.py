@@ -102,11 +102,12 @@ class Refresher:
         change = await self._mirror.sync(wanted)
         refresh = await asyncio.to_thread(self._warehouse.refresh, self._mirror.files)
         if refresh.damaged:
-            # readers would fail on these files too; maybe only our copies are damaged
+            # maybe only our copies are: fetch them again
             await self._mirror.discard(refresh.damaged)
             change = await self._mirror.sync(wanted)
             refresh = await asyncio.to_thread(self._warehouse.refresh, self._mirror.files)
             await self._mirror.discard(refresh.damaged)
+        await self._mirror.prune()
         return change, refresh
 
     async def _woken_or(self, stop: asyncio.Event) -> bool:

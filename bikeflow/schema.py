@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    import pandera.pandas as pandera  # noqa: PLC0415
+    import pandera.pandas as pandera
 
 PACKED = "timestamp|gmt_local_diff_sec|gmt_servertime_diff_sec"
 BATTERY = "givesbonus_acceptspedelecs_fbbattlevel"
@@ -67,7 +67,7 @@ def row_checks() -> pandera.DataFrameSchema:
 
     Imported on first use: Pandera takes most of a second, and only processors need it.
     """
-    import pandera.pandas as pandera  # noqa: PLC0415
+    import pandera.pandas as pandera
 
     def at_least(low: int) -> pandera.Check:
         return pandera.Check.ge(low, name="range", error=f"must be at least {low}")

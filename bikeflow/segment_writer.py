@@ -2,8 +2,8 @@
 
 Raw files that did not change are not read again: their rows come from the segment as it was last written, in memory or
 in the store. So an arrival costs the parsing of one file, a late file does not cost its day, and a day is cut anew
-without its raw files. Every step is idempotent, and the ledger is told last: a crash anywhere leaves the segment dirty, and the
-next run writes the same objects again.
+without its raw files. Every step is idempotent, and the ledger is told last: a crash anywhere leaves the segment dirty,
+and the next run writes the same objects again.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class SegmentWriter:
         return content if found.info.etag == source.etag else None
 
     async def _parse(self, work: SegmentWork, files: Sequence[RawFile]) -> list[SegmentTable]:
-        """Read and parse raw files, so many at once that memory stays bounded; their dead letters are in the store then."""
+        """Read and parse raw files, so many at once that memory stays bounded, and store their dead letters."""
         tables: list[SegmentTable] = []
         for start in range(0, len(files), PARSED_AT_ONCE):
             some = files[start : start + PARSED_AT_ONCE]

@@ -123,7 +123,7 @@ class Spool:
         try:
             await asyncio.to_thread((self._directory / entry.name).unlink, missing_ok=True)
         except OSError as error:  # it comes up again at the next start, which is harmless
-            _log.error("cannot delete a spooled snapshot", file=entry.name, error=error.strerror)
+            _log.error("spool_delete_failed", file=entry.name, error=error.strerror)
         del self._entries[entry.time]
 
 
@@ -181,7 +181,7 @@ def _read(directory: Path, entry: SpoolEntry) -> bytes | None:
     try:
         data = path.read_bytes()
     except OSError as error:
-        _log.error("cannot read a spooled snapshot", file=str(path), error=error.strerror)
+        _log.error("spool_read_failed", file=str(path), error=error.strerror)
         return None
     if hashlib.sha256(data).hexdigest() == entry.sha256:
         return data
@@ -193,4 +193,4 @@ def _quarantine(path: Path) -> None:
     target = path.parent / "damaged" / path.name
     target.parent.mkdir(exist_ok=True)
     path.replace(target)
-    _log.error("damaged spool entry set aside", file=str(target), bytes=target.stat().st_size)
+    _log.error("spool_entry_damaged", file=str(target), bytes=target.stat().st_size)

@@ -41,5 +41,5 @@ def start(config: Path | None, overrides: list[str] | None, data_dir: Path | Non
     loaded = load(config, overrides, data_dir)
     log.configure(loaded.settings.log)
     for note in loaded.notes:
-        log.get_logger().warning("found settings without effect", note=note)
+        log.get_logger().warning("setting_without_effect", note=note)
     return loaded.settings

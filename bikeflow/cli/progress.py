@@ -60,6 +60,6 @@ def _lines(title: str, unit: str) -> Callable[[int, int], None]:
         now = time.monotonic()
         if now - told >= LINE_EVERY_SECONDS or (done == total and told != started):
             told = now
-            print(f"{title}: {done} of {total} {unit}, {done / (now - started):.0f}/s", file=sys.stderr)  # noqa: T201
+            print(f"{title}: {done} of {total} {unit}, {done / (now - started):.0f}/s", file=sys.stderr)
 
     return tell

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 TABLE_ROWS = 60
 TABLE_CELL_CHARACTERS = 48
+_WRAPPED_COLUMNS = 3
+"""So few columns may be as long as they are: they wrap. Of more, cells are cut and the last columns left out."""
 _PIPE_COLUMNS = 160
 _BATCH_ROWS = 10_000
 _NUMERIC = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL"}
@@ -63,12 +65,14 @@ def write_table(result: DuckDBPyConnection, file: IO[str]) -> None:
         return
     numeric = [str(column[1]).partition("(")[0] in _NUMERIC for column in result.description or ()]
     rows = result.fetchmany(TABLE_ROWS + 1)
-    cells = [["" if value is None else _cell(value) for value in row] for row in rows[:TABLE_ROWS]]
-    shown = _fitting(names, cells, width)
+    few = len(names) <= _WRAPPED_COLUMNS
+    limit = None if few else TABLE_CELL_CHARACTERS
+    cells = [["" if value is None else _cell(value, limit) for value in row] for row in rows[:TABLE_ROWS]]
+    shown = len(names) if few else _fitting(names, cells, width)
     table = Table(header_style="bold")
     for name, right in zip(names[:shown], numeric, strict=False):
         # a name in the feed is data, never markup
-        table.add_column(Text(name), justify="right" if right else "left", no_wrap=True)
+        table.add_column(Text(name), justify="right" if right else "left", no_wrap=not few)
     for row in cells:
         table.add_row(*(Text(cell) for cell in row[:shown]))
     console = Console(file=file, width=width, highlight=False)
@@ -105,9 +109,9 @@ def _batches(result: DuckDBPyConnection) -> Iterator[list[Any]]:
         yield rows
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, limit: int | None) -> str:
     text = _text(value).translate(_CONTROLS)
-    return text if len(text) <= TABLE_CELL_CHARACTERS else f"{text[: TABLE_CELL_CHARACTERS - 1]}…"
+    return text if limit is None or len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def _text(value: object) -> str:

@@ -49,7 +49,7 @@ class FeedDeadLetters:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._store_once(self._layout.feed_dead_letter_key(at), json.dumps(letter, ensure_ascii=False))
         except (Transient, Permanent, TimeoutError) as error:
-            _log.warning("feed dead letter not stored", error=str(error) or "the store takes too long")
+            _log.warning("feed_dead_letter_lost", error=str(error) or "the store takes too long")
         else:
             self._last_sha256 = sha256
 

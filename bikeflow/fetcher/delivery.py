@@ -15,7 +15,7 @@ from bikeflow.model import ObjectInfo, SnapshotStored
 from bikeflow.retry import retrying, tick
 from bikeflow.settings.sections import RetrySettings
 from bikeflow.spool import Spool, SpoolEntry
-from bikeflow.store.base import Store
+from bikeflow.store import ObjectCache, Store
 
 _SECOND = dt.timedelta(seconds=1)
 _log = get_logger()
@@ -24,7 +24,8 @@ _log = get_logger()
 class Delivery:
     """Keeps accepted snapshots in the spool until the store has confirmed them, oldest first.
 
-    `on_stored` is called for each one that the store has confirmed.
+    `on_stored` is called for each one that the store has confirmed; `cache` spares the processor the download of what
+    was just uploaded.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class Delivery:
         spool: Spool,
         retry: RetrySettings,
         on_stored: Callable[[SnapshotStored], None] = lambda event: None,
+        cache: ObjectCache | None = None,
     ) -> None:
         self.store = store
         self.layout = layout
         self.spool = spool
         self._retry = retry
         self._on_stored = on_stored
+        self._cache = cache
         self._work = asyncio.Event()
         self._finishing = False
         self._failing_since: float | None = None
@@ -102,6 +105,8 @@ class Delivery:
         while info is None:
             entry = await self._moved(entry)
             info = await policy(partial(self._put, entry, data))
+        if self._cache is not None:
+            await self._cache.remember(info, data)
         await self.spool.remove(entry)
         _log.debug("stored", key=info.key, bytes=info.size)
         self._on_stored(SnapshotStored(info, entry.trace_id))
@@ -121,7 +126,7 @@ class Delivery:
         at = entry.time + _SECOND
         while self.spool.holds(at):
             at += _SECOND
-        _log.info("key taken by another snapshot", key=self.layout.raw_key(entry.time), new_key=self.layout.raw_key(at))
+        _log.info("key_taken", key=self.layout.raw_key(entry.time), new_key=self.layout.raw_key(at))
         return await self.spool.move(entry, at)
 
     def _on_retry(self, error: BaseException, attempt: int, wait_seconds: float) -> None:
@@ -131,16 +136,14 @@ class Delivery:
         if self._failing_since is None:
             self._failing_since = time.monotonic()
             _log.warning(
-                "store unreachable, snapshots wait in the spool",
+                "store_unreachable",
                 store=self.store.describe(),
                 error=str(error),
-                waiting=self.spool.depth,
+                waiting_in_spool=self.spool.depth,
             )
 
     def _note_success(self, delivered: int) -> None:
         if self._failing_since is not None:
             down_seconds = round(time.monotonic() - self._failing_since, 1)
-            _log.info(
-                "store reachable again", store=self.store.describe(), down_seconds=down_seconds, delivered=delivered
-            )
+            _log.info("store_recovered", store=self.store.describe(), down_seconds=down_seconds, delivered=delivered)
             self._failing_since = None

@@ -28,7 +28,7 @@ class Journal:
 
     def note_retry(self, error: BaseException, attempt: int, wait_seconds: float) -> None:
         """A request has failed and will be made again: people hear of the first at once."""
-        self._announce("feed unreachable", str(error))
+        self._announce("feed_unreachable", str(error))
         _log.debug("retrying", error=str(error), attempt=attempt, wait_seconds=round(wait_seconds, 3))
 
     def note(self, outcome: FetchOutcome) -> None:
@@ -38,7 +38,7 @@ class Journal:
         match outcome.outcome:
             case "failed" | "not_a_feed":
                 self.consecutive_failures += 1
-                self._announce("feed unreachable" if outcome.outcome == "failed" else "feed unusable", outcome.error)
+                self._announce("feed_unreachable" if outcome.outcome == "failed" else "feed_unusable", outcome.error)
                 # The first failure is announced; of all that follow, the 2nd, 4th, 8th, ... are reminders.
                 reminder = self.consecutive_failures > 1 and self.consecutive_failures.bit_count() == 1
                 self._line("warning" if reminder else "debug", outcome)
@@ -62,7 +62,7 @@ class Journal:
     def _recovered(self) -> None:
         if self.failing_since is not None:
             down_seconds = round((dt.datetime.now(UTC) - self.failing_since).total_seconds(), 1)
-            _log.info("feed back", url=self._place, down_seconds=down_seconds, failures=self.consecutive_failures)
+            _log.info("feed_recovered", url=self._place, down_seconds=down_seconds, failures=self.consecutive_failures)
         self.failing_since = None
         self.consecutive_failures = 0
 

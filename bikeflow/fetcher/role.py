@@ -167,7 +167,7 @@ class Fetcher:
         try:
             return await newest_snapshot(self._delivery.store, self._delivery.layout, self._clock())
         except (Transient, Permanent) as error:  # asked again at the next fetch
-            _log.debug("archive not readable yet", error=str(error))
+            _log.debug("archive_unreadable", error=str(error))
             return None
 
 

@@ -220,8 +220,8 @@ class FileIndex:
             )
             transaction.execute(
                 "DELETE FROM segments WHERE wanted = done AND enhanced_etag IS NULL"
-                " AND partition = ? AND segment_end = ? AND NOT EXISTS (SELECT 1 FROM raw_files AS raw WHERE raw.partition = segments.partition"
-                " AND raw.segment_end = segments.segment_end)",
+                " AND partition = ? AND segment_end = ? AND NOT EXISTS (SELECT 1 FROM raw_files AS raw"
+                " WHERE raw.partition = segments.partition AND raw.segment_end = segments.segment_end)",
                 (day, end),
             )
 
@@ -296,7 +296,7 @@ class FileIndex:
         for layer in LAYERS:
             info = objects.get(layer)
             transaction.execute(
-                f"UPDATE segments SET {layer}_etag = ?, {layer}_size = ? WHERE partition = ? AND segment_end = ?",  # noqa: S608
+                f"UPDATE segments SET {layer}_etag = ?, {layer}_size = ? WHERE partition = ? AND segment_end = ?",
                 (info and info.etag, info and info.size, day, end),
             )
 

@@ -22,7 +22,7 @@ class ObjectIndex:
     def known(self, layer: Layer) -> dict[str, tuple[Segment, str]]:
         """Segment and ETag of every file of a layer that we wrote or adopted, by key."""
         column = f"{layer}_etag"
-        rows = self._database.rows(f"SELECT * FROM segments WHERE {column} IS NOT NULL")  # noqa: S608
+        rows = self._database.rows(f"SELECT * FROM segments WHERE {column} IS NOT NULL")
         segments = [(_segment(row), row[column]) for row in rows]
         return {self._layout.segment_key(layer, segment): (segment, etag) for segment, etag in segments}
 
@@ -70,13 +70,13 @@ class ObjectIndex:
             )
             for layer, info in objects.items():
                 transaction.execute(
-                    f"UPDATE segments SET {layer}_etag = ?, {layer}_size = ?"  # noqa: S608
+                    f"UPDATE segments SET {layer}_etag = ?, {layer}_size = ?"
                     " WHERE partition = ? AND segment_end = ?",
                     (info.etag, info.size, *_identity(segment)),
                 )
             done = "done = wanted" if complete else "wanted = wanted + 1"
             transaction.execute(
-                f"UPDATE segments SET {done} WHERE partition = ? AND segment_end = ?",  # noqa: S608
+                f"UPDATE segments SET {done} WHERE partition = ? AND segment_end = ?",
                 _identity(segment),
             )
         return complete

@@ -44,7 +44,7 @@ class RunLog:
         values["traces"] = json.dumps(run.traces)
         marks = ", ".join(f":{name}" for name in values)
         with self._database.transaction() as transaction:
-            transaction.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({marks})", values)  # noqa: S608
+            transaction.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({marks})", values)
             transaction.execute(
                 "DELETE FROM runs WHERE rowid <= (SELECT max(rowid) FROM runs) - ?",
                 (RUNS_KEPT,),

@@ -116,7 +116,6 @@ class _Shelf:
             found.append((status.st_mtime_ns, path.name, status.st_size))
         # Half-written files are among them: nobody asks for their names, so they age and go like all others.
         self._sizes = OrderedDict((name, size) for _, name, size in sorted(found))
-        self._make_room()
         self._opened = True
 
     def _make_room(self) -> None:

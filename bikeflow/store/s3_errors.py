@@ -46,11 +46,11 @@ _PERMANENT_STATUSES = frozenset({501, 505})
 
 _ADVICE = {
     "AuthorizationHeaderMalformed": "check storage.region",
-    "InvalidAccessKeyId": "the store doesn't know this access key: check S3_ACCESS_KEY_ID",
+    "InvalidAccessKeyId": "the store doesn't know the access key: check storage.access_key_id",
     "NoSuchBucket": "there is no such bucket: create it, or check storage.bucket and storage.endpoint_url",
     "QuotaExceeded": "the bucket's or the user's quota is used up",
     "RequestTimeTooSkewed": "this machine's clock and the store's differ: check the time synchronisation",
-    "SignatureDoesNotMatch": "check the secret key (S3_SECRET_ACCESS_KEY)",
+    "SignatureDoesNotMatch": "the secret key is not that of the access key: check storage.secret_access_key",
     301: "check storage.endpoint_url and storage.region",
     403: "check the access key, the secret key, this machine's clock and the bucket's policy",
     404: "check storage.bucket and storage.endpoint_url",

@@ -1,8 +1,8 @@
 """A segment's rows as Parquet files: sorted, compressed, with a footer that names their raw files.
 
 The bytes are a pure function of the raw files (and of this program's version): no clock, no order of arrival. A segment
-can be made from raw files, from segments written before, or from both: the result is the same. A day of millions of rows
-is merged station by station, so that memory holds its inputs but never a second copy.
+can be made from raw files, from segments written before, or from both: the result is the same. A day of millions of
+rows is merged station by station, so that memory holds its inputs but never a second copy.
 """
 
 from __future__ import annotations

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from bikeflow.warehouse.mirror import Mirror, MirrorChange, MirroredFile
+from bikeflow.warehouse.mirror import Mirror, MirrorChange
 from bikeflow.warehouse.publishing import Publication
 from bikeflow.warehouse.warehouse import Refresh, Warehouse, published_path
 
 __all__ = [
     "Mirror",
     "MirrorChange",
-    "MirroredFile",
     "Publication",
     "Refresh",
     "Warehouse",

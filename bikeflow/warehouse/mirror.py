@@ -1,145 +1,106 @@
-"""The local copy of the enhanced layer: exactly our current segment files, under stable names.
+"""The local copy of the enhanced layer: every current segment file, each version under a name of its own.
 
-The lake's own folders may hold files of a predecessor, which must never be counted; the mirror never does, so that a
-view over its glob is always right. Readers keep querying while it changes: a file is replaced by rename, and one that
-goes becomes an empty table first, because DuckDB opens the files of a glob one by one while it scans, and a file that
-is gone by then is an error.
+The lake's folders may hold files of a predecessor, and change at any time. DuckDB reads a file's footer and its data
+through two separate openings, so that a reader who meets a replacement between the two fails, or reads nonsense. A
+mirrored file therefore never changes: a new version is a new file, the published database names the files that it
+stands for, and what it no longer names stays for the readers who still have an earlier publication open.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import hashlib
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from bikeflow.concurrency import bounded_map
 from bikeflow.log import get_logger
 from bikeflow.model import SegmentObject
 from bikeflow.warehouse.files import disk_errors, hidden, remove
-from bikeflow.warehouse.parquet import write_empty
+from bikeflow.warehouse.parquet import is_whole, write_empty
 from bikeflow.warehouse.sources import Lake, fetch
 
-EMPTY = "dt=0001-01-01/empty.parquet"
-"""Always there, first in the glob, without rows: it gives the schema, also where there is no segment yet."""
+RETAINED_SECONDS = 86_400
+RETAINED_BYTES = 256 * 1024 * 1024
+"""How long files that the published database no longer names stay, and how much of them: the oldest go first."""
 
-LONGEST_QUERY_SECONDS = 900
-_PARALLEL_PARTITIONS = 4
+_EMPTY = "dt=0001-01-01/empty.parquet"
+_PARALLEL_FETCHES = 4
 log = get_logger()
 
 
-def mirror_root(data_dir: Path) -> Path:
-    """Where the mirror lies."""
-    return data_dir.absolute() / "mirror" / "enhanced"
-
-
 @dataclass(frozen=True, slots=True)
-class MirroredFile:
-    """A segment's file in the mirror: which version of the object it is (`etag`), and its looks when it was placed."""
-
-    etag: str
-    size: int
-    mtime_ns: int
-
-
-@dataclass(slots=True)
 class MirrorChange:
-    """What one `sync` did: files placed (new or replaced), their bytes, files retired, wanted files not to be had."""
+    """What one `sync` did: files fetched, their bytes, and wanted files that the store does not hold now."""
 
-    placed: int = 0
-    placed_bytes: int = 0
-    retired: int = 0
-    unavailable: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is to change in one partition: a sealed file and the hourly ones that it replaces change together."""
-
-    place: dict[str, SegmentObject] = field(default_factory=dict)
-    retire: list[str] = field(default_factory=list)
+    fetched: int
+    fetched_bytes: int
+    unavailable: int
 
 
 class Mirror:
-    """The directory `root` below `data_dir`; files are known by their names in it, `dt=YYYY-MM-DD/<name>.parquet`."""
+    """The files below `data_dir`/mirror/enhanced, kept as `dt=YYYY-MM-DD/<segment>.<version>.parquet`."""
 
     def __init__(self, lake: Lake, data_dir: Path) -> None:
         self.root = mirror_root(data_dir)
         self._lake = lake
-        self._manifest = self.root.with_name(f"{self.root.name}.json")
-        self._files: dict[str, MirroredFile] = {}
-        self._retired: dict[str, float] = {}
-        self._discarded: Counter[tuple[str, str]] = Counter()
+        self._current: dict[str, Path] = {}
+        self._sizes: dict[Path, int] = {}
+        self._retired: dict[Path, float] = {}
+        self._discarded: Counter[Path] = Counter()
         self._verified = False
 
     @property
-    def files(self) -> Mapping[str, MirroredFile]:
-        """What the mirror now holds, by name."""
-        return MappingProxyType(self._files)
+    def files(self) -> Mapping[str, Path]:
+        """The file of each wanted segment, by the segment's name, `dt=YYYY-MM-DD/<segment>`."""
+        return MappingProxyType(self._current)
 
     async def sync(self, wanted: Iterable[SegmentObject]) -> MirrorChange:
-        """Make the mirror hold exactly `wanted`; only what differs is touched.
+        """Make `files` the segments in `wanted`; only versions that are not there yet are fetched.
 
-        Where the store holds no such version of a file, the mirror's stays as it is: the ledger will learn of it.
-        Raises Transient where the store or the disk fails; what could be fetched until then is in place all the same.
+        Where the store does not hold the version now, the segment keeps its former file: the ledger will learn of it.
+        Raises Transient where the store or the disk fails; what was fetched until then need not be fetched again.
         """
         with disk_errors():
             if not self._verified:
                 await asyncio.to_thread(self._verify)
-            change = MirrorChange()
-            plans = deque(
-                plan for _, plan in sorted(self._plan({_name(segment): segment for segment in wanted}).items())
-            )
-            if plans:
-                workers = [self._work(plans, change) for _ in range(_PARALLEL_PARTITIONS)]
-                failures = [error for error in await asyncio.gather(*workers, return_exceptions=True) if error]
-                await asyncio.to_thread(self._remember)
-                if failures:
-                    raise failures[0]
-            await asyncio.to_thread(self._bury)
-        return change
+            segments = {_name(segment): segment for segment in wanted}
+            paths = {name: self._path(name, segment) for name, segment in segments.items()}
+            absent = [
+                name
+                for name, path in paths.items()
+                if self._sizes.get(path) != segments[name].size and self._discarded[path] < 2
+            ]
+            found = await bounded_map(lambda name: self._fetch(segments[name], paths[name]), absent, _PARALLEL_FETCHES)
+        present = {name: path for name, path in paths.items() if path in self._sizes}
+        kept = {name: path for name, path in self._current.items() if name in segments and path in self._sizes}
+        self._current = kept | present
+        fetched = [self._sizes[paths[name]] for name, complete in zip(absent, found, strict=True) if complete]
+        return MirrorChange(len(fetched), sum(fetched), len(absent) - len(fetched))
+
+    async def prune(self) -> None:
+        """Let go of what the database that is published by now does not name; the files stay for a while."""
+        with disk_errors():
+            await asyncio.to_thread(self._prune)
 
     async def discard(self, names: Iterable[str]) -> None:
         """Give up files that turned out to be damaged: the next `sync` fetches them again, but once only."""
         with disk_errors():
-            for name in names:
-                self._discarded[name, self._files[name].etag] += 1
-                await asyncio.to_thread(self._retire, name)
-            await asyncio.to_thread(self._remember)
+            for path in [self._current.pop(name) for name in names]:
+                self._discarded[path] += 1
+                await asyncio.to_thread(self._unlink, path)
 
     def distrust(self) -> None:
-        """Let the next `sync` compare every file with what was placed: somebody may have tampered with them."""
+        """Let the next `sync` look at every file again: somebody may have tampered with them."""
         self._verified = False
 
-    def _plan(self, wanted: Mapping[str, SegmentObject]) -> dict[str, _Plan]:
-        plans: dict[str, _Plan] = defaultdict(_Plan)
-        for name, segment in wanted.items():
-            known = self._files.get(name)
-            if (known is None or known.etag != segment.etag) and self._discarded[name, segment.etag] < 2:
-                plans[_folder(name)].place[name] = segment
-        for name in self._files.keys() - wanted.keys():
-            plans[_folder(name)].retire.append(name)
-        return plans
-
-    async def _work(self, plans: deque[_Plan], change: MirrorChange) -> None:
-        """Take partitions until none is left; fetching takes long, the swap is one go."""
-        while plans:
-            plan = plans.popleft()
-            try:
-                fetched = [name for name, segment in plan.place.items() if await self._fetch(name, segment)]
-            except BaseException:
-                plans.clear()  # a store that fails would only fail for the others too
-                for name in plan.place:
-                    remove(hidden(self.root / name))
-                raise
-            await asyncio.to_thread(self._swap, plan, fetched, change)
-
-    async def _fetch(self, name: str, segment: SegmentObject) -> bool:
-        part = hidden(self.root / name)
+    async def _fetch(self, segment: SegmentObject, path: Path) -> bool:
+        part = hidden(path)
         await asyncio.to_thread(part.parent.mkdir, parents=True, exist_ok=True)
         await asyncio.to_thread(remove, part)
         found = await fetch(self._lake, segment, part)
@@ -147,82 +108,58 @@ class Mirror:
             # mostly a segment that is just being written or sealed: nothing to worry about unless it stays so
             log.info("segment_unavailable", key=segment.key, found=found)
             await asyncio.to_thread(remove, part)
-        return found is None
-
-    def _swap(self, plan: _Plan, fetched: Sequence[str], change: MirrorChange) -> None:
-        for name in fetched:
-            hidden(self.root / name).replace(self.root / name)
-        for name in plan.retire:
-            self._retire(name)
-        for name in fetched:
-            status = (self.root / name).stat()
-            self._files[name] = MirroredFile(plan.place[name].etag, status.st_size, status.st_mtime_ns)
-            self._retired.pop(name, None)
-            change.placed_bytes += status.st_size
-        change.placed += len(fetched)
-        change.retired += len(plan.retire)
-        change.unavailable += len(plan.place) - len(fetched)
-
-    def _retire(self, name: str) -> None:
-        part = hidden(self.root / name)
-        remove(part)
-        part.hardlink_to(self.root / EMPTY)
-        part.replace(self.root / name)
-        self._files.pop(name, None)
-        self._retired[name] = time.monotonic()
-
-    def _bury(self) -> None:
-        """Remove the retired files that no running query can still be about to open."""
-        long_ago = time.monotonic() - LONGEST_QUERY_SECONDS
-        for name in [name for name, since in self._retired.items() if since < long_ago]:
-            (self.root / name).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # other segments of the partition are still there
-                (self.root / name).parent.rmdir()
-            del self._retired[name]
-
-    def _remember(self) -> None:
-        part = hidden(self._manifest)
-        part.write_text(json.dumps({name: astuple(file) for name, file in sorted(self._files.items())}, indent=0))
-        part.replace(self._manifest)
+            return False
+        await asyncio.to_thread(part.replace, path)
+        self._sizes[path] = segment.size
+        return True
 
     def _verify(self) -> None:
-        """Keep what is as it was placed; everything else in the directory is retired, or no file of ours."""
-        write_empty(self.root / EMPTY)
-        known = self._read_manifest()
-        self._files = {name: file for name, file in known.items() if _is_unchanged(self.root / name, file)}
+        """Learn what is there; what is no whole file is removed, be it the trace of a crash or damage."""
+        write_empty(empty_file(self.root))
+        self._sizes.clear()
         for path in self.root.glob("*/*"):
-            name = f"{path.parent.name}/{path.name}"
-            if name == EMPTY or name in self._files or name in self._retired:
-                continue
-            if path.suffix == ".parquet" and path.is_file() and not path.name.startswith("."):
-                self._retire(name)
+            if path.suffix == ".parquet" and not path.name.startswith(".") and path.is_file() and is_whole(path):
+                self._sizes[path] = path.stat().st_size
             else:
+                log.info("mirror_cleaned", path=str(path))
                 remove(path)
-        if lost := len(known) - len(self._files):
-            log.warning("mirror_damaged", files=lost)
+        del self._sizes[empty_file(self.root)]
         self._verified = True
 
-    def _read_manifest(self) -> dict[str, MirroredFile]:
-        try:
-            return {name: MirroredFile(*file) for name, file in json.loads(self._manifest.read_bytes()).items()}
-        except FileNotFoundError:
-            return {}
-        except (ValueError, TypeError, AttributeError) as error:
-            log.warning("mirror_manifest_damaged", path=str(self._manifest), error=str(error))
-            return {}
+    def _prune(self) -> None:
+        now = time.monotonic()
+        unnamed = self._sizes.keys() - self._current.values()
+        # in the order in which they were retired
+        self._retired = {path: since for path, since in self._retired.items() if path in unnamed}
+        self._retired.update((path, now) for path in sorted(unnamed - self._retired.keys()))
+        size = sum(self._sizes[path] for path in unnamed)
+        for path, since in list(self._retired.items()):
+            if now - since <= RETAINED_SECONDS and size <= RETAINED_BYTES:
+                break
+            size -= self._sizes[path]
+            del self._retired[path]
+            self._unlink(path)
+
+    def _unlink(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self._sizes.pop(path, None)
+        with contextlib.suppress(OSError):  # mostly there are other files beside it
+            path.parent.rmdir()
+
+    def _path(self, name: str, segment: SegmentObject) -> Path:
+        version = hashlib.sha256(segment.etag.encode()).hexdigest()[:12]
+        return self.root / f"{name}.{version}.parquet"
+
+
+def mirror_root(data_dir: Path) -> Path:
+    """Where the mirror lies."""
+    return data_dir.absolute() / "mirror" / "enhanced"
+
+
+def empty_file(root: Path) -> Path:
+    """A file of the enhanced layer without rows: it gives the schema, also where there is no segment yet."""
+    return root / _EMPTY
 
 
 def _name(segment: SegmentObject) -> str:
-    return f"dt={segment.partition:%Y-%m-%d}/{segment.key.rpartition('/')[2]}"
-
-
-def _folder(name: str) -> str:
-    return name.partition("/")[0]
-
-
-def _is_unchanged(path: Path, file: MirroredFile) -> bool:
-    try:
-        status = path.stat()
-    except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns)
+    return f"dt={segment.partition:%Y-%m-%d}/{segment.key.rpartition('/')[2].removesuffix('.parquet')}"

@@ -1,9 +1,9 @@
 """The published database: built beside its target, which it then replaces by a rename.
 
 Readers in other processes keep the file that they opened, and the next one to open finds the new one; neither ever
-waits. Each publication begins with a copy of a template that holds the views, because creating these takes longer than
-all the rest: DuckDB looks through the whole mirror for each. The tables are written into it anew, so that the file is
-small, and never fragmented, however long the service runs: history is only viewed.
+waits. Each publication begins with a copy of a template that holds all objects over no files at all, because creating a
+view over the whole history takes a while, and only one needs it. So the file is small, and never fragmented, however
+long the service runs: history is only viewed.
 """
 
 from __future__ import annotations
@@ -42,13 +42,16 @@ class Publication:
 
 
 class Publisher:
-    """Publishes to `target` what the working database's partial results and the files below `mirror` give."""
+    """Publishes to `target` what the partial results in `working` and the segments' files give.
 
-    def __init__(self, working: duckdb.DuckDBPyConnection, template: Path, target: Path, mirror: Path) -> None:
+    `empty` is a file of the enhanced layer without rows: the first of all files, it gives the schema.
+    """
+
+    def __init__(self, working: duckdb.DuckDBPyConnection, template: Path, target: Path, empty: Path) -> None:
         self._template = template
         self._target = target
+        self._empty = empty
         self._part = hidden(target)
-        self._tables = [item for item in published(mirror) if item.kind == "TABLE"]
         target.parent.mkdir(parents=True, exist_ok=True)
         make_way(target)
         self._cursor = working.cursor()
@@ -56,14 +59,17 @@ class Publisher:
         discard(template)
         with self._attached(template):
             self._cursor.execute(f"CREATE SCHEMA {SCHEMA}")
-            self._create(item for item in published(mirror) if item.kind == "VIEW")
+            self._create(published(), [])
+            for item in published():
+                if item.kind == "TABLE":  # only there for views to be created over it
+                    self._cursor.execute(f"TRUNCATE {SCHEMA}.{item.name}")
 
-    def publish(self) -> Publication:
-        """Build the tables anew and replace the published database; raises duckdb.Error, OSError."""
+    def publish(self, files: Iterable[Path]) -> Publication:
+        """Replace the published database by one over these files, the newest first; raises duckdb.Error, OSError."""
         discard(self._part)
         shutil.copyfile(self._template, self._part)
         with self._attached(self._part):
-            self._create(self._tables)
+            self._create((item for item in published() if item.changes), files)
             row = self._cursor.execute(
                 f"SELECT published_at, newest_snapshot, segments, rows, stations, bikes FROM {SCHEMA}.publication"  # noqa: S608
             ).fetchone()
@@ -84,10 +90,11 @@ class Publisher:
             self._cursor.execute("USE working")
             self._cursor.execute("DETACH published")
 
-    def _create(self, objects: Iterable[PublishedObject]) -> None:
+    def _create(self, objects: Iterable[PublishedObject], files: Iterable[Path]) -> None:
+        files = [self._empty, *files]
         with transaction(self._cursor) as run:
             for item in objects:
-                run(item.sql)
+                run(item.create_sql(files))
                 run(item.comment_sql)
 
 

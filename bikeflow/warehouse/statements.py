@@ -2,7 +2,7 @@
 
 `sql/partials/<table>.sql` is a query over one segment's file (`$file`); its rows are kept for each segment, so that a
 refresh reads only the segments that changed. `sql/published/<order>_<object>.sql` creates an object of the published
-database: views once, tables anew at each refresh. A view or table is added by adding its file.
+database; in it, `{files}` stands for the list of all segments' files. A view or table is added by adding its file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -18,7 +19,8 @@ from pathlib import Path
 from bikeflow.schema import ENHANCED
 
 SCHEMA = "wrm_analytics"
-_CREATED = re.compile(r"^CREATE (VIEW|TABLE) (\w+)\.(\w+) AS$", re.MULTILINE)
+_FILES = "{files}"
+_CREATED = re.compile(r"^CREATE OR REPLACE (VIEW|TABLE) (\w+)\.(\w+) AS$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,15 @@ class PublishedObject:
     kind: str
     sql: str
     comment: str
+
+    @property
+    def changes(self) -> bool:
+        """Whether it is created anew at each publication: tables, and views of the files themselves."""
+        return self.kind == "TABLE" or _FILES in self.sql
+
+    def create_sql(self, files: Iterable[Path]) -> str:
+        """The statement that creates it over these files."""
+        return self.sql.replace(_FILES, f"[{', '.join(quoted(glob.escape(str(file))) for file in files)}]")
 
     @property
     def comment_sql(self) -> str:
@@ -43,11 +54,9 @@ def partials() -> dict[str, str]:
 
 
 @cache
-def published(mirror: Path) -> tuple[PublishedObject, ...]:
-    """The published objects, in the order in which they can be created, over the files below `mirror`."""
-    # one level of quoting for the glob (a directory may be called `a[b]`), one for the SQL literal
-    place = quoted(glob.escape(str(mirror)))[1:-1]
-    return tuple(_object(text.replace("{mirror}", place)) for text in _files("published").values())
+def published() -> tuple[PublishedObject, ...]:
+    """The published objects, in the order in which they can be created."""
+    return tuple(_object(text) for text in _files("published").values())
 
 
 @cache

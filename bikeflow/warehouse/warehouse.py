@@ -13,7 +13,7 @@ from bikeflow.errors import BikeflowError, ConfigError, Permanent, Transient
 from bikeflow.log import get_logger
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse.files import disk_errors
-from bikeflow.warehouse.mirror import EMPTY, MirroredFile, mirror_root
+from bikeflow.warehouse.mirror import empty_file, mirror_root
 from bikeflow.warehouse.publishing import Publication, Publisher
 from bikeflow.warehouse.statements import SCHEMA
 from bikeflow.warehouse.working import DamagedSegment, WorkingDatabase, first_line, quarantined
@@ -52,15 +52,18 @@ class Warehouse:
 
     def __init__(self, settings: WarehouseSettings, data_dir: Path) -> None:
         self.path = published_path(settings, data_dir)
+        for path in (self.path, data_dir.absolute()):
+            if {"?", "\\"} & set(str(path)):  # DuckDB takes them for a URL's query and a separator
+                raise ConfigError(f"DuckDB can't work with ? or \\ in a path; rename {path}")
         self._settings = settings
         self._directory = data_dir.absolute() / "warehouse"
-        self._mirror = mirror_root(data_dir)
+        self._empty = empty_file(mirror_root(data_dir))
         self._open: tuple[WorkingDatabase, Publisher] | None = None
         self._interrupted = threading.Event()
         self._busy = threading.Lock()
 
-    def refresh(self, files: Mapping[str, MirroredFile]) -> Refresh:
-        """Take over what changed among the mirror's files (by name), and publish.
+    def refresh(self, files: Mapping[str, Path]) -> Refresh:
+        """Take over what changed among the mirror's files (by segment), and publish.
 
         Raises Transient where another attempt may do, else Permanent.
         """
@@ -91,30 +94,32 @@ class Warehouse:
         with self._busy:
             self._close()
 
-    def _refresh(self, files: Mapping[str, MirroredFile]) -> Refresh:
+    def _refresh(self, files: Mapping[str, Path]) -> Refresh:
         working, publisher = self._open = self._open or self._opened()
         applied = working.applied()
         removed = applied.keys() - files.keys()
-        changed = sorted(name for name, file in files.items() if applied.get(name) != file.etag)
+        changed = sorted(name for name, file in files.items() if applied.get(name) != file.name)
         damaged: list[str] = []
         working.forget(removed)
         for name in changed:
             if self._interrupted.is_set():
                 raise Transient("the refresh was interrupted")
             try:
-                working.apply(name, files[name].etag, self._mirror / name)
+                working.apply(name, files[name])
             except DamagedSegment as error:
                 log.warning("segment_damaged", segment=name, error=str(error))
                 working.forget([name])
                 damaged.append(name)
-        return Refresh(len(changed) - len(damaged), len(removed), tuple(damaged), publisher.publish())
+        # names sort by time: a query for the newest rows finds them in the first files
+        newest_first = [files[name] for name in sorted(files, reverse=True) if name not in damaged]
+        return Refresh(len(changed) - len(damaged), len(removed), tuple(damaged), publisher.publish(newest_first))
 
     def _opened(self) -> tuple[WorkingDatabase, Publisher]:
         path = self._directory / "working.duckdb"
-        working = WorkingDatabase(path, self._settings, self._mirror / EMPTY)
+        working = WorkingDatabase(path, self._settings, self._empty)
         try:
             template = self._directory / "template.duckdb"
-            return working, Publisher(working.connection, template, self.path, self._mirror)
+            return working, Publisher(working.connection, template, self.path, self._empty)
         except BaseException:
             working.close()
             raise

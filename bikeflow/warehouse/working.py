@@ -38,10 +38,10 @@ class WorkingDatabase:
             raise
 
     def applied(self) -> dict[str, str]:
-        """The ETags of the segments' files as they went into the partial results, by name."""
-        return dict(self.connection.execute("SELECT segment, etag FROM partials.applied").fetchall())
+        """The names of the files that went into the partial results, by segment."""
+        return dict(self.connection.execute("SELECT segment, file FROM partials.applied").fetchall())
 
-    def apply(self, segment: str, etag: str, file: Path) -> None:
+    def apply(self, segment: str, file: Path) -> None:
         """Put this file's partial results in the place of the segment's former ones; raises DamagedSegment."""
         try:
             with transaction(self.connection) as run:
@@ -49,7 +49,7 @@ class WorkingDatabase:
                 for table, query in partials().items():
                     insert = f"INSERT INTO partials.{table} SELECT $segment, * FROM (\n{query}\n)"  # noqa: S608
                     run(insert, {"segment": segment, "file": str(file)})
-                run("INSERT INTO partials.applied VALUES ($1, $2)", [segment, etag])
+                run("INSERT INTO partials.applied VALUES ($1, $2)", [segment, file.name])
         except duckdb.Error:
             self._probe(file)
             raise
@@ -101,7 +101,7 @@ class WorkingDatabase:
             for table, query in partials().items():
                 columns = f"SELECT '' AS segment, * FROM (\n{query}\n) LIMIT 0"  # noqa: S608
                 run(f"CREATE TABLE partials.{table} AS {columns}", {"file": str(empty)})
-            run("CREATE TABLE partials.applied (segment VARCHAR, etag VARCHAR)")
+            run("CREATE TABLE partials.applied (segment VARCHAR, file VARCHAR)")
             run("CREATE TABLE partials.stamp AS SELECT $1 AS value", [stamp()])
 
 

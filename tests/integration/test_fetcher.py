@@ -396,7 +396,7 @@ async def test_a_dead_port_is_told_once_in_one_line_and_its_end_too(world: World
             for _ in range(5):
                 await fetcher.fetch_once()
     loud = [event for event in log if event["log_level"] != "debug"]
-    assert [event["event"] for event in loud] == ["feed unreachable", "fetched", "fetched"]
+    assert [event["event"] for event in loud] == ["feed_unreachable", "fetched", "fetched"]
     assert "cannot connect to 127.0.0.1" in loud[0]["error"]
     assert "bikeflow demo" in loud[0]["hint"]
     assert str(log).count("bikeflow demo") == 1
@@ -411,10 +411,10 @@ async def test_a_dead_port_is_told_once_in_one_line_and_its_end_too(world: World
         for _ in range(4):
             await fetcher.fetch_once()
     assert [event["event"] for event in log if event["log_level"] != "debug"] == [
-        "feed unreachable", "feed back", "fetched", "feed unreachable", "feed back", "fetched",
+        "feed_unreachable", "feed_recovered", "fetched", "feed_unreachable", "feed_recovered", "fetched",
     ]  # fmt: skip
     assert log[2]["failures"] == 1
-    assert "hint" not in next(event for event in log[3:] if event["event"] == "feed unreachable")
+    assert "hint" not in next(event for event in log[3:] if event["event"] == "feed_unreachable")
     assert fetcher.status.failing_since is None
 
 
@@ -606,7 +606,7 @@ async def test_while_the_store_is_down_snapshots_wait_and_later_arrive_in_order(
     assert list((await world.lake()).values()) == texts
     assert [event.info.key for event in world.events] == sorted(f"{LAYOUT.raw}{key}" for key in await world.lake())
     told = [event["event"] for event in log if event["log_level"] != "debug" and event["event"] != "fetched"]
-    assert told == ["store unreachable, snapshots wait in the spool", "store reachable again"]
+    assert told == ["store_unreachable", "store_recovered"]
     assert fetcher.status.store_failing_seconds is None
 
 

@@ -35,6 +35,10 @@ class Service:
         """All that it has logged so far."""
         return self._log.read_text()
 
+    def clear_log(self) -> None:
+        """Forget what was logged; the process must have ended."""
+        self._log.write_text("")
+
     async def logged(self, text: str) -> str:
         """Wait for a line that contains `text`; returns that line."""
         await self.until(lambda: text in self.log(), f"log line with {text!r}")
@@ -95,7 +99,7 @@ async def running(
     values = {"feed.url": feed_url, "feed.interval_seconds": 1, "watcher.poll_seconds": 0.5, **(settings or {})}
     arguments = [argument for key, value in values.items() for argument in ("--set", f"{key}={value}")]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("BIKEFLOW_", "S3_"))}
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.parent.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything runs beside it
     log = data_dir.parent / f"{data_dir.name}.log"
     with log.open("ab") as stderr:
         process = await asyncio.create_subprocess_exec(

@@ -147,7 +147,8 @@ def test_the_shared_column_is_optional() -> None:
 
 @pytest.mark.parametrize(
     ("line", "kind"),
-    [(station(1), "station"), (bike(1), "bike"), (station(1, name="BIKE 1"), "unknown"), (station(1, id="a1"), "unknown"),
+    [(station(1), "station"), (bike(1), "bike"), (station(1, name="BIKE 1"), "unknown"),
+     (station(1, id="a1"), "unknown"),
      (bike(1, name="Rower"), "unknown"), (station(1, id="٣"), "unknown")],
 )  # fmt: skip
 def test_a_record_is_classified_by_id_and_name(line: str, kind: str) -> None:
@@ -254,10 +255,11 @@ COMPARED = ("station_id", "name", "gmt_local_diff_sec", "gmt_servertime_diff_sec
             "battery_level")  # fmt: skip
 
 odd_values = st.sampled_from(
-    ["", " ", "5+", "+5", "-5", "05", "-0", "5.", ".5", "1e2", "1E+2", "1e400", "nan", "inf", "Infinity", "0x1F", " 5", "5 ",
-     "\t5", "5_0", "٣", "true", "True", "TRUE", "1", "0", "-1", "9223372036854775807", "9223372036854775808",
+    ["", " ", "5+", "+5", "-5", "05", "-0", "5.", ".5", "1e2", "1E+2", "1e400", "nan", "inf", "Infinity", "0x1F", " 5",
+     "5 ", "\t5", "5_0", "٣", "true", "True", "TRUE", "1", "0", "-1", "9223372036854775807", "9223372036854775808",
      "99999999999999999999999", "-9223372036854775809", "91", "-91", "181", "1|2", "|", "||", "1||3", "1|2|3|4",
-     "1e3|2|3", "1|2.0|3", "9007199254740993|0|0", "9223372036854|1|1", "1e18|1|1", '"', '""', '"a"', 'a"b', '"a"b', '"a,b"',
+     "1e3|2|3", "1|2.0|3", "9007199254740993|0|0", "9223372036854|1|1", "1e18|1|1", '"', '""', '"a"', 'a"b', '"a"b',
+     '"a,b"',
      "a,b", "\x00", "\x0b", "\x85", "\u2028", "BIKE 1", "fb1", "null", "NA", "#N/A"]
 )  # fmt: skip
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r"), max_size=8)

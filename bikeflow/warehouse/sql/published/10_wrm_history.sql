@@ -1,6 +1,6 @@
--- Every enhanced row, in no particular order: the one to aggregate over long times, since nothing is sorted for it. A
--- filter on date reads the files of those days only.
-CREATE VIEW wrm_analytics.wrm_history AS
+-- Every enhanced row as of this publication, in no particular order: the one to aggregate over long times, since nothing
+-- is sorted for it. A filter on date reads the files of those days only.
+CREATE OR REPLACE VIEW wrm_analytics.wrm_history AS
 SELECT
     station_id,
     name,
@@ -24,4 +24,4 @@ SELECT
     processed_at,
     battery_level,
     quality_flags
-FROM read_parquet('{mirror}/dt=*/*.parquet', hive_partitioning = true, hive_types = {'dt': DATE});
+FROM read_parquet({files}, hive_partitioning = true, hive_types = {'dt': DATE});

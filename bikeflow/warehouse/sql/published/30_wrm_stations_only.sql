@@ -1,5 +1,5 @@
 -- Every enhanced row of a station (record_type station), newest first.
-CREATE VIEW wrm_analytics.wrm_stations_only AS
+CREATE OR REPLACE VIEW wrm_analytics.wrm_stations_only AS
 SELECT *
 FROM wrm_analytics.wrm_history
 WHERE record_type = 'station'

@@ -1,5 +1,5 @@
 -- Every enhanced row of a free-floating bike (record_type bike), newest first.
-CREATE VIEW wrm_analytics.wrm_bikes_only AS
+CREATE OR REPLACE VIEW wrm_analytics.wrm_bikes_only AS
 SELECT *
 FROM wrm_analytics.wrm_history
 WHERE record_type = 'bike'

@@ -1,5 +1,5 @@
 -- The newest row of each station, also of those that the feed no longer names.
-CREATE TABLE wrm_analytics.wrm_stations_latest AS
+CREATE OR REPLACE TABLE wrm_analytics.wrm_stations_latest AS
 SELECT * EXCLUDE (segment)
 FROM working.partials.segment_latest
 SEMI JOIN (

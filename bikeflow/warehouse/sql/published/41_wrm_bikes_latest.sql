@@ -1,5 +1,5 @@
 -- The free bikes of the newest snapshot; none where that snapshot saw none.
-CREATE TABLE wrm_analytics.wrm_bikes_latest AS
+CREATE OR REPLACE TABLE wrm_analytics.wrm_bikes_latest AS
 SELECT * EXCLUDE (segment)
 FROM working.partials.segment_bikes
 WHERE s3_source_key = (

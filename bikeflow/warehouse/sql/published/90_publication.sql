@@ -1,6 +1,6 @@
 -- One row about this database: when and by which bikeflow it was published, the newest snapshot in it, and how many
 -- segments, rows, stations and bikes it holds.
-CREATE TABLE wrm_analytics.publication AS
+CREATE OR REPLACE TABLE wrm_analytics.publication AS
 SELECT
     CAST(now() AT TIME ZONE 'UTC' AS TIMESTAMP) AS published_at,
     getvariable('bikeflow_version') AS bikeflow_version,

@@ -1,0 +1,59 @@
+"""Every call to the store fails once, in every way: the lake and the database come out the same, to the last byte."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.faults.scenario import World
+from tests.support.chaos import KINDS, ChaosStore, Kind
+
+
+async def outcome(directory: Path, nth: int, kind: Kind, *, restart: bool) -> tuple[World, dict[str, object]]:
+    """Run the scenario with one fault; the verdict must be clean and no bug may have shown up on the way."""
+    world = World(directory, partial(ChaosStore, nth=nth, kind=kind))
+    async with world.opened():
+        with capture_logs() as logs:
+            await world.run(restart=restart)
+    place = f"call {nth}, {world.chaos.failed}; {world.failures}"
+    crashed = [entry for entry in logs if entry["event"] == "run_crashed"]
+    assert not crashed, f"{place}: {crashed}"
+    try:
+        world.audit().assert_exactly_once()
+    except AssertionError as error:
+        raise AssertionError(f"{place}\n{error}") from error
+    return world, world.state()
+
+
+def concerned(kind: Kind, calls: list[str]) -> list[int]:
+    """The numbers of the calls that a kind of fault can hit in a way of its own (else it is the same as `before`)."""
+    verbs = {"after": ("put", "delete"), "late": ("put", "delete"), "truncated": ("get",)}.get(kind, ("",))
+    return [number for number, call in enumerate(calls, start=1) if call.startswith(verbs)]
+
+
+async def fails_everywhere(directory: Path, kind: Kind, *, restart: bool, step: int = 1) -> None:
+    faultless, expected = await outcome(directory / "faultless", 0, kind, restart=restart)
+    assert not faultless.failures and len(faultless.chaos.calls) > 100
+    for nth in concerned(kind, faultless.chaos.calls)[::step]:
+        world, state = await outcome(directory / f"{nth}", nth, kind, restart=restart)
+        assert world.chaos.failed
+        different = {key for key in state.keys() | expected.keys() if state.get(key) != expected.get(key)}
+        assert not different, f"call {nth}, {world.chaos.failed}: {sorted(different)}"
+        shutil.rmtree(world.data_dir)
+
+
+@pytest.mark.parametrize(("kind", "step"), [("before", 25), ("after", 9), ("late", 9), ("truncated", 6), ("hang", 60)])
+async def test_a_call_that_fails_now_and_then_leaves_no_trace(tmp_path: Path, kind: Kind, step: int) -> None:
+    await fails_everywhere(tmp_path, kind, restart=step % 2 == 0, step=step)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("restart", [False, True], ids=["the same process goes on", "a new process takes over"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_whichever_call_fails_it_leaves_no_trace(tmp_path: Path, kind: Kind, restart: bool) -> None:
+    await fails_everywhere(tmp_path, kind, restart=restart)

@@ -1,0 +1,258 @@
+"""The refresher role over a real lake, mirror and database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import structlog
+
+from bikeflow.errors import Permanent, Transient
+from bikeflow.layout import segment_of
+from bikeflow.model import DatabasePublished, PartitionProcessed, SegmentObject
+from bikeflow.refresher import Refresher
+from bikeflow.settings.sections import RetrySettings, WarehouseSettings
+from tests.support.parquet import DAY, at, parquet, snapshot
+from tests.warehouse.conftest import Analytics, open_analytics
+
+RETRY = RetrySettings(attempts=2, initial_seconds=0.01, max_seconds=0.05)
+PATIENCE_SECONDS = 20.0
+
+
+@dataclass
+class Scene:
+    """A refresher, what it works on, and what it has told."""
+
+    analytics: Analytics
+    refresher: Refresher
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    published: list[DatabasePublished] = field(default_factory=list)
+
+    async def put(self, hour: int, *ids: str) -> None:
+        """A segment is processed."""
+        await self.analytics.layer.put_hour(hour, *snapshot(at(hour), *ids))
+        self.refresher.wake(PartitionProcessed(DAY, f"run-{hour}", (f"trace-{hour}",)))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    def stations(self) -> list[str]:
+        return [station for (station,) in self.analytics.query("SELECT station_id FROM wrm_stations_latest")]
+
+
+def scene_of(
+    analytics: Analytics,
+    debounce_seconds: float = 0.0,
+    segments: Callable[[], list[SegmentObject] | None] | None = None,
+) -> Scene:
+    published: list[DatabasePublished] = []
+    refresher = Refresher(
+        WarehouseSettings(debounce_seconds=debounce_seconds),
+        RETRY,
+        segments or (lambda: analytics.layer.wanted),
+        analytics.mirror,
+        analytics.warehouse,
+        published.append,
+    )
+    return Scene(analytics, refresher, published=published)
+
+
+@contextlib.asynccontextmanager
+async def running(scene: Scene) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(scene.refresher.run(scene.stop))
+    try:
+        yield task
+    finally:
+        scene.stop.set()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await task
+
+
+@pytest.fixture
+async def analytics(tmp_path: Path) -> AsyncIterator[Analytics]:
+    async with open_analytics(tmp_path / "data") as opened:
+        yield opened
+
+
+async def test_it_publishes_at_start_and_after_each_wake(analytics: Analytics) -> None:
+    scene = scene_of(analytics)
+    async with running(scene):
+        await scene.until(lambda: len(scene.published) == 1)
+        assert scene.stations() == []
+        await scene.put(8, "1", "fb1")
+        await scene.until(lambda: len(scene.published) == 2)
+        assert scene.stations() == ["1"]
+        publication = scene.refresher.published
+        assert publication is not None and publication.newest_snapshot == at(8)
+        assert [event.traces for event in scene.published] == [(), ("trace-8",)]
+        assert abs((dt.datetime.now(dt.UTC) - scene.published[-1].at).total_seconds()) < 30
+        await asyncio.sleep(0.2)
+        assert len(scene.published) == 2
+
+
+async def test_wakes_that_come_together_give_one_refresh(analytics: Analytics) -> None:
+    scene = scene_of(analytics, debounce_seconds=0.3)
+    async with running(scene):
+        await scene.until(lambda: len(scene.published) == 1)
+        for hour in range(5):
+            await scene.put(hour, str(hour))
+        await scene.until(lambda: len(scene.published) == 2)
+        assert scene.published[1].traces == tuple(f"trace-{hour}" for hour in range(5))
+        assert scene.stations() == ["0", "1", "2", "3", "4"]
+
+
+async def test_a_refresh_is_told_in_one_line(analytics: Analytics) -> None:
+    scene = scene_of(analytics)
+    await scene.put(8, "1", "2", "fb1")
+    with structlog.testing.capture_logs() as lines:
+        await scene.refresher.refresh_once()
+        await scene.refresher.refresh_once()
+    (first, second) = lines
+    assert {key: first[key] for key in ("event", "log_level", "segments_changed", "segments_removed", "trace_id")} == {
+        "event": "refreshed",
+        "log_level": "info",
+        "segments_changed": 1,
+        "segments_removed": 0,
+        "trace_id": "trace-8",
+    }
+    assert (first["segments"], first["rows"], first["stations"], first["bikes"]) == (1, 3, 2, 1)
+    assert first["newest_snapshot"] == "2025-06-01T08:00:00Z"
+    assert first["bytes"] == analytics.warehouse.path.stat().st_size
+    assert 0 < first["duration_seconds"] < PATIENCE_SECONDS
+    assert (second["segments_changed"], second["traces"]) == (0, 0)
+
+
+async def test_a_failure_is_told_and_tried_again_until_it_works(analytics: Analytics) -> None:
+    scene = scene_of(analytics)
+    analytics.data_dir.mkdir()
+    in_the_way = analytics.data_dir / "mirror"
+    in_the_way.write_text("")
+    with structlog.testing.capture_logs() as lines:
+        async with running(scene):
+            await scene.put(8, "1")
+            await scene.until(lambda: sum(line["event"] == "refresh_failed" for line in lines) >= 2)
+            assert scene.refresher.last_error is not None and "mirror" in scene.refresher.last_error
+            assert scene.published == []
+            in_the_way.unlink()
+            await scene.until(lambda: len(scene.published) == 1)
+            assert scene.refresher.last_error is None
+            assert scene.published[0].traces == ("trace-8",)
+            assert scene.stations() == ["1"]
+    assert {line["log_level"] for line in lines if line["event"] == "refresh_failed"} == {"error"}
+
+
+async def test_readers_keep_the_last_database_while_refreshes_fail(analytics: Analytics) -> None:
+    scene = scene_of(analytics)
+    await scene.put(8, "1")
+    await scene.refresher.refresh_once()
+    directory = analytics.data_dir / "warehouse"
+    analytics.warehouse.close()
+    directory.rename(directory.with_name("away"))
+    directory.write_text("")
+    await scene.put(8, "1", "2")
+    with pytest.raises(Transient, match="warehouse"):
+        await scene.refresher.refresh_once()
+    assert scene.stations() == ["1"]
+    directory.unlink()
+    await scene.refresher.refresh_once()
+    assert scene.stations() == ["1", "2"]
+    assert scene.published[-1].traces == ("trace-8",)
+
+
+async def test_a_stop_publishes_what_is_pending_first(analytics: Analytics) -> None:
+    scene = scene_of(analytics, debounce_seconds=30)
+    async with running(scene):
+        await scene.put(8, "1")
+    assert scene.stations() == ["1"]
+    assert len(scene.published) == 1
+
+
+async def test_a_stop_does_not_wait_for_what_fails(analytics: Analytics) -> None:
+    analytics.data_dir.mkdir()
+    (analytics.data_dir / "mirror").write_text("")
+    scene = scene_of(analytics)
+    scene.stop.set()
+    async with running(scene):
+        pass
+    assert scene.published == []
+    assert scene.refresher.last_error is not None
+
+
+async def test_a_mirror_that_vanishes_is_made_anew(analytics: Analytics) -> None:
+    scene = scene_of(analytics)
+    async with running(scene):
+        await scene.put(8, "1")
+        await scene.until(lambda: bool(scene.published) and scene.stations() == ["1"])
+        for path in analytics.mirror.root.glob("*/*"):
+            path.unlink()
+        await scene.put(9, "2")
+        await scene.until(lambda: scene.stations() == ["1", "2"])
+        assert analytics.query("SELECT count(*) FROM wrm_history") == [(2,)]
+
+
+async def test_a_copy_that_is_damaged_is_fetched_again(analytics: Analytics) -> None:
+    scene = scene_of(analytics)
+    await scene.put(8, *map(str, range(50)))
+    await analytics.sync()
+    (path,) = analytics.mirror.files.values()
+    data = path.read_bytes()
+    path.unlink()  # the lake's own file stays whole
+    path.write_bytes(data[:100] + bytes(len(data) - 200) + data[-100:])
+    await scene.refresher.refresh_once()
+    assert len(scene.stations()) == 50
+    assert path.read_bytes() == data
+
+
+async def test_a_segment_that_is_damaged_in_the_lake_costs_only_itself(analytics: Analytics) -> None:
+    scene = scene_of(analytics)
+    await scene.put(8, "1")
+    whole = parquet(snapshot(at(9), *map(str, range(50))))
+    broken = whole[:100] + bytes(len(whole) - 200) + whole[-100:]
+    await analytics.layer.put(segment_of(DAY, at(9), 60), [], data=broken)
+    with structlog.testing.capture_logs() as lines:
+        await scene.refresher.refresh_once()
+    assert scene.stations() == ["1"]
+    assert analytics.query("SELECT count(*) FROM wrm_history") == [(1,)]
+    assert (lines[-1]["event"], lines[-1]["log_level"], lines[-1]["segments_damaged"]) == ("refreshed", "warning", 1)
+
+
+async def test_nothing_is_published_while_the_ledger_does_not_know_the_segments(analytics: Analytics) -> None:
+    known = False
+    scene = scene_of(analytics, segments=lambda: analytics.layer.wanted if known else None)
+    await analytics.layer.put_hour(8, *snapshot(at(8), "1"))
+    async with running(scene):
+        await asyncio.sleep(0.2)
+        assert scene.published == [] and not analytics.warehouse.path.exists()
+        known = True
+        scene.refresher.wake()
+        await scene.until(lambda: len(scene.published) == 1)
+    assert scene.stations() == ["1"]
+
+
+async def test_a_cancelled_refresh_ends_soon(analytics: Analytics) -> None:
+    scene = scene_of(analytics)
+    for hour in range(24):
+        await scene.put(hour, *map(str, range(200)))
+    task = asyncio.create_task(scene.refresher.run(scene.stop))
+    await scene.until(lambda: (analytics.data_dir / "warehouse" / "working.duckdb").exists())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    started = asyncio.get_running_loop().time()
+    await asyncio.to_thread(analytics.warehouse.close)
+    assert asyncio.get_running_loop().time() - started < 1
+    assert scene.published == []
+
+
+async def test_a_refresh_that_can_never_work_says_what_to_do(analytics: Analytics) -> None:
+    analytics.warehouse.path.mkdir(parents=True)
+    scene = scene_of(analytics)
+    with pytest.raises(Permanent, match=r"set warehouse\.path"):
+        await scene.refresher.refresh_once()

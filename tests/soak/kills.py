@@ -1,0 +1,193 @@
+"""The kill soak: a service is killed at its writes, renames and commits, started again, and judged by the oracle.
+
+The feed serves each numbered snapshot twice, so that duplicates are told from new ones across kills too; and somebody
+else puts raw files in days that are over, which are sealed, unsealed and sealed again meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bikeflow.model import UTC
+from tests.soak.trigger import Trigger
+from tests.support.oracle import PREFIX, Oracle, Verdict, database_rows, local_lake, serving
+from tests.support.service import Service, running
+
+PLACES = {
+    "spool": r"^spool/",
+    "raw": r"/raw/dt=",
+    "processed": r"/processed/all/",
+    "enhanced": r"^lake/.*/enhanced/all/",
+    "dead letters": r"/dlq/",
+    "ledger": r"^ledger\.sqlite",
+    "mirror": r"^mirror/",
+    "working database": r"^warehouse/",
+    "published database": r"^\.?analytics\.duckdb",
+    "anything": r"",
+}
+MOST_TOUCHES = 40
+OTHERS_DAYS = 3
+SETTINGS: dict[str, object] = {
+    "watcher.poll_seconds": 0.2,
+    "watcher.reconcile_seconds": 2,
+    "processing.seal_after_minutes": 0,
+    "retry.initial_seconds": 0.05,
+}
+LIFE_SECONDS = 5.0
+
+
+@dataclass
+class Tally:
+    """What a soak came to."""
+
+    kills: dict[str, int] = field(default_factory=dict)
+    recoveries: int = 0
+    worst_recovery_seconds: float = 0.0
+    audits: int = 0
+    verdict: Verdict = field(default_factory=Verdict)
+    log: str = ""
+
+    def lines(self) -> list[str]:
+        """The result for people."""
+        verdict = self.verdict
+        places = ", ".join(f"{place} {count}" for place, count in sorted(self.kills.items()))
+        return [
+            f"kills              {sum(self.kills.values())} ({places})",
+            f"snapshots served   {verdict.served}",
+            f"snapshots stored   {verdict.stored}",
+            f"rows expected      {verdict.expected}",
+            f"rows found         {verdict.found}",
+            f"lost               {verdict.lost}",
+            f"doubled            {verdict.doubled}",
+            f"audits             {self.audits}",
+            f"recoveries         {self.recoveries}",
+            f"worst recovery     {self.worst_recovery_seconds:.1f} s from the process's start to a fresh database",
+        ]
+
+
+class Soak:
+    """One data directory, its service, and who kills it."""
+
+    def __init__(self, directory: Path, oracle: Oracle, seed: int) -> None:
+        self.tally = Tally()
+        self._data_dir = directory / "data"
+        self._data_dir.mkdir(parents=True)
+        self._oracle = oracle
+        self._chance = random.Random(seed)
+        self._promises: list[str] = []
+
+    async def life(self) -> None:
+        """Start the service and kill it at a random touch of a random kind of file."""
+        place = self._chance.choice(list(PLACES))
+        count = min(int(self._chance.expovariate(1 / 6)) + 1, MOST_TOUCHES)
+        wait_for_recovery = self._chance.random() < 0.4
+        trigger = Trigger(self._data_dir)
+        try:
+            started = time.monotonic()
+            async with running(self._data_dir, self._oracle.url, settings=SETTINGS) as service:
+                if wait_for_recovery:
+                    await self._recovered(service, started)
+                    trigger.close()
+                    trigger = Trigger(self._data_dir)
+                killing = asyncio.to_thread(
+                    trigger.kill, service.process.pid, re.compile(PLACES[place]), count, LIFE_SECONDS
+                )
+                self._interfere()
+                hit = await killing
+                await service.process.wait()
+                self.tally.kills[place if hit else "idle"] = self.tally.kills.get(place if hit else "idle", 0) + 1
+                self._keep_log(service)
+        finally:
+            trigger.close()
+
+    async def settle(self) -> None:
+        """Let the service run undisturbed until all is published, prove liveness, stop it, and audit."""
+        self._oracle.frozen = True
+        started = time.monotonic()
+        async with running(self._data_dir, self._oracle.url, settings=SETTINGS) as service:
+            await self._recovered(service, started)
+            await service.until(self._is_settled, "all raw files to be published")
+            self._oracle.frozen = False
+            fresh = len(self._oracle.served)
+            await service.until(lambda: self._published(fresh), f"the fresh snapshot {fresh} to be published")
+            self._oracle.frozen = True
+            await service.until(self._is_settled, "all raw files to be published")
+            assert await service.stop() == 0
+            self._keep_log(service)
+        self._oracle.frozen = False
+        self.tally.audits += 1
+        self.tally.verdict = self._oracle.audit(
+            local_lake(self._data_dir), self._data_dir / "analytics.duckdb", "\n".join(self._promises)
+        )
+        self.tally.verdict.assert_exactly_once()
+
+    async def _recovered(self, service: Service, started: float) -> None:
+        await service.logged("event=refreshed")
+        self.tally.recoveries += 1
+        self.tally.worst_recovery_seconds = max(self.tally.worst_recovery_seconds, time.monotonic() - started)
+
+    def _interfere(self) -> None:
+        """Somebody else puts a raw file in a day that is over: a new one, or one in the place of an older one."""
+        if self._chance.random() < 0.5:
+            return
+        midnight = dt.datetime.combine(dt.datetime.now(UTC).date(), dt.time(), UTC)
+        at = midnight - dt.timedelta(days=self._chance.randint(1, OTHERS_DAYS), minutes=-self._chance.randrange(1440))
+        key = f"{PREFIX}raw/dt={at:%Y-%m-%d}/wrm_stations_{at:%Y-%m-%d_%H-%M-%S}.txt"
+        if self._oracle.put and self._chance.random() < 0.3:
+            key = self._chance.choice(sorted(self._oracle.put))
+        path = self._data_dir / "lake" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden = path.parent / f".{path.name}.others"
+        hidden.write_bytes(self._oracle.put_file(key))
+        hidden.replace(path)
+
+    def _is_settled(self) -> bool:
+        raw = sum(1 for _ in (self._data_dir / "lake").glob("**/raw/**/wrm_stations_*.txt"))
+        if list((self._data_dir / "spool").glob("*.txt")) or not (self._data_dir / "analytics.duckdb").exists():
+            return False
+        rows = database_rows(self._data_dir / "analytics.duckdb")
+        numbers = {number for _, _, number in rows}
+        return len({key for key, _, _ in rows}) == raw and numbers >= set(self._oracle.put.values())
+
+    def _published(self, number: int) -> bool:
+        return any(row[2] == number for row in database_rows(self._data_dir / "analytics.duckdb"))
+
+    def _keep_log(self, service: Service) -> None:
+        """Remember what was promised, and begin the log anew: it would grow with every life."""
+        text = service.log()
+        self._promises += [line for line in text.splitlines() if "outcome=stored" in line]
+        self.tally.log = text
+        for word in ("Traceback", "run_crashed"):
+            assert word not in text, text
+        service.clear_log()
+
+
+async def soak(
+    directory: Path,
+    *,
+    kills: int,
+    minutes: float = 0,
+    seed: int = 1,
+    audit_every: int = 50,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Tally:
+    """Kill a service so often, and for so long at least; raises AssertionError at the first loss or doubling."""
+    end = time.monotonic() + minutes * 60
+    async with serving(repeats=2) as oracle:
+        run = Soak(directory, oracle, seed)
+        done = 0
+        while done < kills or time.monotonic() < end:
+            await run.life()
+            done += 1
+            if done % audit_every == 0:
+                await run.settle()
+                tell(f"{done} kills, {run.tally.verdict.expected} rows expected, {run.tally.verdict.found} found")
+        await run.settle()
+        return run.tally

@@ -1,0 +1,90 @@
+"""Readers in other processes, without pause, while the database is refreshed again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from bikeflow.settings.sections import WarehouseSettings
+from tests.support.parquet import Row, at, snapshot
+from tests.warehouse.conftest import open_analytics
+
+REFRESHES = 60
+STATIONS = [str(number) for number in range(40)]
+
+# Each round opens the database anew, as any tool would, and looks at tables and views. Every station has as many bikes
+# as the snapshot's number, so that a mixture of two snapshots shows.
+OPENING = """
+import duckdb, json, pathlib, sys
+path, stop = sys.argv[1], pathlib.Path(sys.argv[2])
+rounds, newest, torn = 0, None, 0
+while not stop.exists() or rounds < 5:
+    with duckdb.connect(path, read_only=True) as connection:
+        ask = lambda sql: connection.execute(sql).fetchall()
+        seen, low, high, stations = ask("SELECT max(file_timestamp), min(bikes), max(bikes), count(*)"
+                                        " FROM wrm_analytics.wrm_stations_latest")[0]
+        told, counted = ask("SELECT newest_snapshot, stations FROM wrm_analytics.publication")[0]
+        bikes, = ask("SELECT count(*) FROM wrm_analytics.wrm_bikes_latest WHERE file_timestamp = "
+                     f"TIMESTAMP '{seen}'")[0]
+        history = ask("SELECT file_timestamp, count(*) FROM wrm_analytics.wrm_history GROUP BY ALL ORDER BY 1")
+        first = ask("SELECT file_timestamp FROM wrm_analytics.wrm_stations_enhanced_data LIMIT 1")[0][0]
+    torn += low != high or stations != 40 or told != seen or counted != 40 or bikes != 2 or first != seen
+    torn += any(count != 42 for _, count in history) or history[-1][0] != seen
+    torn += newest is not None and seen < newest
+    newest, rounds = seen, rounds + 1
+print(json.dumps({"rounds": rounds, "torn": int(torn)}))
+"""
+
+# A tool that keeps its connection: to it, tables and views stay as they were.
+HOLDING = """
+import duckdb, json, pathlib, sys
+path, stop = sys.argv[1], pathlib.Path(sys.argv[2])
+rounds, torn = 0, 0
+with duckdb.connect(path, read_only=True) as connection:
+    ask = lambda: [connection.execute(f"FROM wrm_analytics.{name} ORDER BY ALL").fetchall()
+                   for name in ("wrm_stations_latest", "wrm_history")]
+    first = ask()
+    while not stop.exists() or rounds < 5:
+        torn, rounds = torn + (ask() != first), rounds + 1
+print(json.dumps({"rounds": rounds, "torn": int(torn)}))
+"""
+
+
+def numbered(number: int) -> list[Row]:
+    time = at(12 + number // 30, number % 30 * 2)
+    return snapshot(time, *STATIONS, bikes=number) + snapshot(time, "fb1", "fb2")
+
+
+@pytest.mark.timeout(120)
+async def test_readers_in_other_processes_see_no_error_nor_a_torn_result(tmp_path: Path) -> None:
+    stop = tmp_path / "stop"
+    async with open_analytics(tmp_path / "data", settings=WarehouseSettings(threads=1)) as analytics:
+        hours: dict[int, list[Row]] = {}
+        hours.setdefault(12, []).extend(numbered(0))
+        await analytics.layer.put_hour(12, *hours[12])
+        await analytics.refresh()
+        readers = [
+            await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", program, analytics.warehouse.path, stop),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            for program in (OPENING, OPENING, HOLDING)
+        ]
+        try:
+            for number in range(1, REFRESHES):
+                hour = 12 + number // 30
+                hours.setdefault(hour, []).extend(numbered(number))
+                await analytics.layer.put_hour(hour, *hours[hour])
+                await analytics.refresh()
+        finally:
+            await asyncio.to_thread(stop.touch)
+            results = [await reader.communicate() for reader in readers]
+    for output, errors in results:
+        assert errors == b""
+        told = json.loads(output)
+        assert told["torn"] == 0 and told["rounds"] >= 5
