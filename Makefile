@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint check bench clean
+.PHONY: help run demo test lint check bench soak clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,6 +40,9 @@ check: lint ## The same and the quick tests: what to run before a commit
 
 bench: $(READY) ## Measure; ARGS="..." is passed on
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+soak: $(READY) ## Kill the service 500 times and count what is lost; ARGS="--kills N --minutes M"
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 clean: ## Remove .venv and caches; data stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -14,10 +14,12 @@ import time
 from collections.abc import Iterator
 
 from bikeflow import __version__
+from bikeflow.events import Events
 from bikeflow.lock import exclusive
 from bikeflow.log import get_logger
 from bikeflow.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
+from bikeflow.surfaces.surfaces import Surfaces, open_surfaces
 
 log = get_logger()
 
@@ -25,9 +27,11 @@ log = get_logger()
 async def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; what a role raises unexpectedly ends the process loudly."""
     started = time.monotonic()
-    stop = asyncio.Event()
+    stop, events = asyncio.Event(), Events()
     with exclusive(settings.data_dir), _stopping_on_signals(stop):
-        async with open_pipeline(settings) as pipeline:
+        # The surfaces first, and closed last: a long start and a long stop can be watched.
+        async with open_surfaces(settings, events) as surfaces, open_pipeline(settings, events) as pipeline:
+            surfaces.attach(pipeline.vitals)
             log.info(
                 "started",
                 version=__version__,
@@ -36,11 +40,11 @@ async def serve(settings: Settings) -> None:
                 store=pipeline.store.describe(),
                 database=str(pipeline.database_path),
             )
-            await _run_roles(pipeline, stop, settings.daemon.shutdown_seconds)
+            await _run_roles(pipeline, surfaces, stop, settings.daemon.shutdown_seconds)
     log.info("stopped", uptime_seconds=round(time.monotonic() - started, 1))
 
 
-async def _run_roles(pipeline: Pipeline, stop: asyncio.Event, shutdown_seconds: float) -> None:
+async def _run_roles(pipeline: Pipeline, surfaces: Surfaces, stop: asyncio.Event, shutdown_seconds: float) -> None:
     last_refresh = asyncio.Event()
     async with asyncio.TaskGroup() as roles:
         producers = [
@@ -53,6 +57,7 @@ async def _run_roles(pipeline: Pipeline, stop: asyncio.Event, shutdown_seconds: 
         ]
         refresher = roles.create_task(pipeline.refresher.run(last_refresh), name="refresher")
         await stop.wait()
+        surfaces.stopping()
         log.info("stopping", waiting_jobs=pipeline.queue.waiting, jobs_in_flight=pipeline.queue.in_flight)
         try:
             async with asyncio.timeout(shutdown_seconds):

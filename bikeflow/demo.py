@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from bikeflow.errors import ConfigError
 from bikeflow.layout import Layout
 from bikeflow.model import UTC
 from bikeflow.settings import Settings
-from bikeflow.settings.sections import FeedSettings
+from bikeflow.settings.sections import FeedSettings, HttpSettings
 from bikeflow.simulator import City
 from bikeflow.store import open_store
 
@@ -23,8 +24,24 @@ _MARK = ".bikeflow-demo"
 
 
 def demo_settings(data_dir: Path, feed_url: str, interval_seconds: float) -> Settings:
-    """The settings of the demo: all defaults, but for its own directory and feed."""
-    return Settings(data_dir=data_dir, feed=FeedSettings(url=feed_url, interval_seconds=interval_seconds))
+    """The settings of the demo: all defaults, but for its own directory and feed, and a port that is free."""
+    return Settings(
+        data_dir=data_dir,
+        feed=FeedSettings(url=feed_url, interval_seconds=interval_seconds),
+        http=HttpSettings(listen=_free_address()),
+    )
+
+
+def _free_address() -> str:
+    """The usual address, or one with another port where that is taken."""
+    host, port = HttpSettings().address or ("127.0.0.1", 0)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            probe.bind((host, 0))
+        return f"{host}:{probe.getsockname()[1]}"
 
 
 def clear(data_dir: Path) -> None:

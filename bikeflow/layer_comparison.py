@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 from collections.abc import Mapping
 
 from bikeflow.errors import NotFound
@@ -24,29 +25,32 @@ class LayerComparison:
         self._layout = layout
         self._ledger = ledger
         self._found: dict[Segment, dict[Layer, tuple[ObjectInfo, Footer]]] = {}
-        self._lost: set[Segment] = set()
+        self._known: dict[Layer, dict[str, tuple[Segment, str]]] = {}
+        self._lost: set[tuple[Segment, Layer]] = set()
         self._foreign: dict[str, str] = {}
+        self._rebuilding = False
 
     async def run(self, files: Mapping[str, RawFile]) -> tuple[int, int, int]:
         """Returns the numbers of segments found anew, segments lost, and Parquet files that are not ours."""
+        self._rebuilding = await asyncio.to_thread(self._ledger.files.reconciled_at) is None
         foreign_before = await asyncio.to_thread(self._ledger.objects.foreign)
         for layer in LAYERS:
             await self._scan(layer, foreign_before)
-        for segment in self._lost:
-            await asyncio.to_thread(self._ledger.objects.lost, segment)
-        # A processor may have written and recorded a segment while this pass was listing.
-        recorded = {layer: await asyncio.to_thread(self._ledger.objects.known, layer) for layer in LAYERS}
+        for segment, layer in self._lost:
+            await asyncio.to_thread(self._ledger.objects.lost, segment, layer)
         for segment in self._found:
             if segment.sealed:
                 await asyncio.to_thread(self._ledger.files.seal, segment.partition)
+        recorded = {layer: await asyncio.to_thread(self._ledger.objects.known, layer) for layer in LAYERS}
         for segment, layers in self._found.items():
-            if any(recorded[layer].get(info.key, ("", ""))[1] != info.etag for layer, (info, _) in layers.items()):
+            # What a processor has written and recorded while this pass was listing is newer than the listing.
+            if all(recorded[layer].get(i.key) == self._known[layer].get(i.key) for layer, (i, _) in layers.items()):
                 await self._adopt(segment, layers, files)
         await asyncio.to_thread(self._ledger.objects.set_foreign, self._foreign)
-        return len(self._found), len(self._lost), len(self._foreign)
+        return len(self._found), len({segment for segment, _ in self._lost}), len(self._foreign)
 
     async def _scan(self, layer: Layer, foreign_before: Mapping[str, str]) -> None:
-        known = await asyncio.to_thread(self._ledger.objects.known, layer)
+        known = self._known[layer] = await asyncio.to_thread(self._ledger.objects.known, layer)
         listed: set[str] = set()
         async for page in self._store.pages(self._layout.layer(layer)):
             for info in page:
@@ -56,7 +60,7 @@ class LayerComparison:
                 elif info.key not in known or known[info.key][1] != info.etag:
                     await self._identify(layer, info)
         missing = [key for key in known.keys() - listed if await self._is_gone(key)]
-        self._lost |= {known[key][0] for key in [*missing, *(known.keys() & self._foreign.keys())]}
+        self._lost |= {(known[key][0], layer) for key in [*missing, *(known.keys() & self._foreign.keys())]}
 
     async def _identify(self, layer: Layer, info: ObjectInfo) -> None:
         footer = await self._footer(layer, info)
@@ -89,20 +93,30 @@ class LayerComparison:
     ) -> None:
         objects = {layer: info for layer, (info, _) in layers.items()}
         footers = [footer for _, footer in layers.values()]
-        if len({footer.files for footer in footers}) != 1:
-            # A crash between the two layers: both are written again.
-            await asyncio.to_thread(self._ledger.objects.adopt, segment, {}, [])
-            return
-        written = min(info.last_modified for info in objects.values())
-        results = [_result(record, files.get(record.key), written) for record in footers[0].files]
+        results = [FileResult(r.key, "", r.md5, r.lines, r.rows, r.rejected) for r in footers[0].files]
+        # Else there was a crash between the two layers, or a write that landed late: both are written again.
+        if set(layers) == set(LAYERS) and len({footer.files for footer in footers}) == 1:
+            written = min(info.last_modified for info in objects.values())
+            results = [await self._result(record, files.get(record.key), written) for record in footers[0].files]
         await asyncio.to_thread(self._ledger.objects.adopt, segment, objects, results)
 
+    async def _result(self, record: FileRecord, raw: RawFile | None, written: dt.datetime) -> FileResult:
+        """The footer's word on a raw file; its ETag is left empty where the raw file is another one by now."""
+        same = raw is not None and raw.size == record.size and await self._is_same(record, raw, written)
+        etag = raw.etag if raw is not None and same else ""
+        return FileResult(record.key, etag, record.md5, record.lines, record.rows, record.rejected)
 
-def _result(record: FileRecord, raw: RawFile | None, written: dt.datetime) -> FileResult:
-    """The footer's word on a raw file; its ETag is left empty where the raw file is not the one that was processed.
-
-    Not every ETag is an MD5: like make, it also trusts a file of the same size that is older than what was made of it.
-    """
-    same = raw is not None and raw.size == record.size and (raw.etag == record.md5 or raw.last_modified <= written)
-    etag = raw.etag if raw is not None and same else ""
-    return FileResult(record.key, etag, record.md5, record.lines, record.rows, record.rejected)
+    async def _is_same(self, record: FileRecord, raw: RawFile, written: dt.datetime) -> bool:
+        if raw.etag == record.md5:
+            return True
+        # Not every ETag is an MD5. To rebuild a ledger without reading the whole archive, a file is trusted, like make
+        # does, that is older than what was made of it. A ledger that is no more than surprised can afford certainty:
+        # a segment that lands late may be younger than a raw file that was overwritten since it was read.
+        if self._rebuilding and raw.last_modified < written:
+            return True
+        try:
+            stored = await self._store.get(raw.key)
+        except NotFound:
+            return False
+        digest = await asyncio.to_thread(hashlib.md5, stored.data, usedforsecurity=False)
+        return stored.info.etag == raw.etag and digest.hexdigest() == record.md5

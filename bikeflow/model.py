@@ -6,9 +6,16 @@ Datetimes are UTC-aware; sizes are bytes; durations are seconds.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 UTC = dt.UTC
+
+StoreOperation = Literal["list", "get", "put", "delete", "head"]
+StoreOutcome = Literal["ok", "not_found", "transient", "permanent"]
+Outcome = Literal["stored", "duplicate", "not_modified", "failed", "not_a_feed", "lost", "skipped_open_circuit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +78,87 @@ class SegmentObject:
 
 @dataclass(frozen=True, slots=True)
 class PartitionJob:
-    """Work for a processor: a day whose dirty segments are to be written."""
+    """Work for a processor: a day whose dirty segments are to be written; `queued_at` is on the monotonic clock."""
 
     partition: dt.date
+    queued_at: float = field(default_factory=time.monotonic, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOutcome:
+    """How one fetch ended.
+
+    `stored` means that the new snapshot is safe on the local disk and on its way to the store, `lost` that it could not
+    be kept there. `key` is the raw key (empty unless stored), `bytes` the size of the document, `attempts` the number
+    of requests made.
+    """
+
+    outcome: Outcome
+    trace_id: str
+    key: str = ""
+    bytes: int = 0
+    duration_seconds: float = 0.0
+    attempts: int = 0
+    error: str = ""
+
+    @property
+    def good(self) -> bool:
+        """True where the feed answered as it should."""
+        return self.outcome in ("stored", "duplicate", "not_modified")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a processor over the dirty segments of a partition."""
+
+    run_id: str
+    partition: dt.date
+    started_at: dt.datetime
+    finished_at: dt.datetime
+    outcome: Literal["done", "failed"]
+    segments: int
+    files: int
+    lines: int
+    rows: int
+    rejected: int
+    error: str | None
+    traces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something does not work: since when, and why, in words for people."""
+
+    since: dt.datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """How the roles are doing at one moment; a fault is None while its role works.
+
+    `feed` is the download, `delivery` the way from the spool to the store, `watcher` the look at the store.
+    """
+
+    feed: Fault | None
+    delivery: Fault | None
+    watcher: Fault | None
+    refresher: Fault | None
+    polled_at: dt.datetime | None
+    spool_snapshots: int
+    spool_bytes: int
+    queue_waiting: int
+    queue_in_flight: int
+    queue_full: bool
+    queue_stalled_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFinished:
+    """A fetch has ended, well or not."""
+
+    at: dt.datetime
+    outcome: FetchOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +167,16 @@ class SnapshotStored:
 
     info: ObjectInfo
     trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """A run has ended, well or not, after its job had waited in the queue; counts are of lines by check, by flag."""
+
+    run: Run
+    waited_seconds: float
+    rejected_by_check: Mapping[str, int]
+    flagged_by_flag: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +205,46 @@ class FetchState:
 
 
 @dataclass(frozen=True, slots=True)
+class LakeReconciled:
+    """The ledger agrees with the whole lake again; counts are of segments that it learned of, and that are gone."""
+
+    adopted: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
 class DatabasePublished:
-    """The analytics database was replaced; `traces` are those of the snapshots that it shows for the first time."""
+    """The analytics database was replaced; `traces` are those of the snapshots that it shows for the first time.
+
+    `newest_snapshot` is None where the lake is empty; the counts are of all that the database holds.
+    """
 
     at: dt.datetime
     traces: tuple[str, ...]
+    duration_seconds: float
+    newest_snapshot: dt.datetime | None
+    segments: int
+    rows: int
+    stations: int
+    bikes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAnswered:
+    """One request to the store has ended."""
+
+    operation: StoreOperation
+    outcome: StoreOutcome
+
+
+Event = (
+    FetchFinished
+    | SnapshotStored
+    | LakeReconciled
+    | RunFinished
+    | PartitionProcessed
+    | DatabasePublished
+    | StoreAnswered
+)
+"""All that roles tell."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import time
 
 from bikeflow.model import PartitionJob
 
@@ -21,6 +22,7 @@ class PartitionQueue:
         self._in_flight: set[dt.date] = set()
         self._changed = asyncio.Condition()
         self._closed = False
+        self._moved_at = time.monotonic()
 
     @property
     def waiting(self) -> int:
@@ -32,6 +34,16 @@ class PartitionQueue:
         """Number of jobs that a processor has taken and not yet finished."""
         return len(self._in_flight)
 
+    @property
+    def full(self) -> bool:
+        """Whether a job for another partition has to wait outside."""
+        return len(self._waiting) >= self._size
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long no job has ended although there are some; 0 where there is none."""
+        return time.monotonic() - self._moved_at if self._waiting or self._in_flight else 0.0
+
     async def put(self, job: PartitionJob) -> None:
         """Add a job, or join it to its waiting twin; waits while the queue is full. Dropped once it is closed."""
         async with self._changed:
@@ -39,6 +51,8 @@ class PartitionQueue:
                 lambda: self._closed or job.partition in self._waiting or len(self._waiting) < self._size
             )
             if not self._closed:
+                if not self._waiting and not self._in_flight:
+                    self._moved_at = time.monotonic()
                 self._waiting.setdefault(job.partition, job)
                 self._changed.notify_all()
 
@@ -58,6 +72,7 @@ class PartitionQueue:
         """The processor has finished the job, however it ended."""
         async with self._changed:
             self._in_flight.discard(job.partition)
+            self._moved_at = time.monotonic()
             self._changed.notify_all()
 
     async def join(self) -> None:

@@ -12,10 +12,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bikeflow.events import Events, Listener
 from bikeflow.fetcher import Delivery, Fetcher, open_fetcher
 from bikeflow.layout import Layout
 from bikeflow.ledger import Ledger
-from bikeflow.model import PartitionJob, PartitionProcessed, SnapshotStored
+from bikeflow.model import Event, Fault, LakeReconciled, PartitionJob, PartitionProcessed, SnapshotStored, Vitals
 from bikeflow.partition_queue import PartitionQueue
 from bikeflow.processor import Processor
 from bikeflow.reconciler import Reconciler
@@ -24,6 +25,7 @@ from bikeflow.segment_writer import SegmentWriter
 from bikeflow.settings import Settings
 from bikeflow.spool import Spool
 from bikeflow.store import ObjectCache, Store, open_store
+from bikeflow.store.counting import CountingStore
 from bikeflow.warehouse import Mirror, Warehouse
 from bikeflow.watcher import Watcher
 
@@ -61,44 +63,61 @@ class Pipeline:
                 await self.queue.join()
             await self.queue.close()
 
-
-class _Events:
-    """Carries events from one role to the next; roles are wired before they all exist."""
-
-    watcher: Watcher
-    refresher: Refresher
-
-    def stored(self, event: SnapshotStored) -> None:
-        self.watcher.announce(event)
-
-    def processed(self, event: PartitionProcessed) -> None:
-        self.refresher.wake(event)
+    def vitals(self) -> Vitals:
+        """How the roles are doing now."""
+        fetcher, queue = self.fetcher.status, self.queue
+        return Vitals(
+            feed=fetcher.fault,
+            delivery=fetcher.store_fault,
+            watcher=_fault(self.watcher.failing_since, self.watcher.last_error),
+            refresher=_fault(self.refresher.failing_since, self.refresher.last_error),
+            polled_at=self.watcher.last_poll_at,
+            spool_snapshots=fetcher.spool_entries,
+            spool_bytes=fetcher.spool_bytes,
+            queue_waiting=queue.waiting,
+            queue_in_flight=queue.in_flight,
+            queue_full=queue.full,
+            queue_stalled_seconds=queue.stalled_seconds,
+        )
 
 
 @asynccontextmanager
-async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
-    """Open the clients and files, build the roles; closes them in reverse order. The caller holds `data_dir`'s lock."""
-    data_dir, events = settings.data_dir.absolute(), _Events()
+async def open_pipeline(settings: Settings, events: Events | None = None) -> AsyncIterator[Pipeline]:
+    """Open the clients and files, build the roles; closes them in reverse order. The caller holds `data_dir`'s lock.
+
+    `events` is where the roles tell what happens, for those who want to listen.
+    """
+    data_dir, events = settings.data_dir.absolute(), events or Events()
     layout = Layout(settings.storage.prefix)
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(open_store(settings.storage, data_dir))
+        store = CountingStore(await stack.enter_async_context(open_store(settings.storage, data_dir)), events.emit)
         ledger = stack.enter_context(Ledger(data_dir, layout, settings.processing.segment_minutes))
         ledger.runs.forgive()
         cache = ObjectCache(store, data_dir / "cache", settings.storage.cache_max_bytes)
         queue = PartitionQueue(settings.processing.queue_size)
-        reconciler = Reconciler(store, layout, ledger, settings.processing.seal_after_minutes)
         spool = await Spool.open(data_dir / "spool", settings.feed.spool_max_bytes)
-        delivery = Delivery(store, layout, spool, settings.retry, events.stored, cache)
-        fetcher = await stack.enter_async_context(open_fetcher(settings.feed, settings.retry, delivery, ledger.feed))
-        events.watcher = Watcher(settings.watcher, store, layout, ledger, queue, reconciler)
+        delivery = Delivery(store, layout, spool, settings.retry, events.emit, cache)
+        fetcher = await stack.enter_async_context(
+            open_fetcher(settings.feed, settings.retry, delivery, ledger.feed, on_fetched=events.emit)
+        )
+        reconciler = Reconciler(
+            store,
+            layout,
+            ledger,
+            settings.processing.seal_after_minutes,
+            trace_id=delivery.trace_id,
+            tell=events.emit,
+        )
+        watcher = Watcher(settings.watcher, store, layout, ledger, queue, reconciler)
         writer = SegmentWriter(store, cache, layout, ledger, settings.rules, settings.retry)
-        processors = [Processor(queue, ledger, writer, events.processed) for _ in range(settings.processing.workers)]
+        processors = [Processor(queue, ledger, writer, events.emit) for _ in range(settings.processing.workers)]
         warehouse = Warehouse(settings.warehouse, data_dir)
         stack.callback(warehouse.close)
         mirror = Mirror(store, data_dir)
-        events.refresher = Refresher(
-            settings.warehouse, settings.retry, ledger.files.segment_objects, mirror, warehouse
+        refresher = Refresher(
+            settings.warehouse, settings.retry, ledger.files.published_segments, mirror, warehouse, events.emit
         )
+        stack.enter_context(events.heard_by(_passing_on(watcher, refresher)))
         yield Pipeline(
             layout=layout,
             store=store,
@@ -107,9 +126,28 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
             queue=queue,
             fetcher=fetcher,
             delivery=delivery,
-            watcher=events.watcher,
+            watcher=watcher,
             writer=writer,
             processors=tuple(processors),
-            refresher=events.refresher,
+            refresher=refresher,
             database_path=warehouse.path,
         )
+
+
+def _passing_on(watcher: Watcher, refresher: Refresher) -> Listener:
+    """The way of the work: what the fetcher has stored is the watcher's, what is processed the refresher's."""
+
+    def listen(event: Event) -> None:
+        match event:
+            case SnapshotStored():
+                watcher.announce(event)
+            case PartitionProcessed():
+                refresher.wake(event)
+            case LakeReconciled():
+                refresher.wake()
+
+    return listen
+
+
+def _fault(since: dt.datetime | None, reason: str | None) -> Fault | None:
+    return None if since is None else Fault(since, reason or "")

@@ -18,11 +18,11 @@ from structlog.contextvars import bound_contextvars
 from bikeflow.errors import BikeflowError
 from bikeflow.ledger import Ledger
 from bikeflow.ledger.files import SegmentWork
-from bikeflow.ledger.runs import Run
 from bikeflow.log import get_logger
-from bikeflow.model import UTC, PartitionJob, PartitionProcessed
+from bikeflow.model import UTC, PartitionJob, PartitionProcessed, Run, RunFinished
 from bikeflow.partition_queue import PartitionQueue
 from bikeflow.segment_writer import SegmentWriter, Written
+from bikeflow.transform.tally import Tally
 
 RETRY_INITIAL_SECONDS = 5.0
 RETRY_MAX_SECONDS = 900.0
@@ -47,12 +47,12 @@ class Processor:
         queue: PartitionQueue,
         ledger: Ledger,
         writer: SegmentWriter,
-        on_processed: Callable[[PartitionProcessed], None],
+        emit: Callable[[RunFinished | PartitionProcessed], None],
     ) -> None:
         self._queue = queue
         self._ledger = ledger
         self._writer = writer
-        self._on_processed = on_processed
+        self._emit = emit
 
     async def run(self) -> None:
         """Take jobs until the queue is closed and empty."""
@@ -82,8 +82,10 @@ class Processor:
                 retry_max_seconds=RETRY_MAX_SECONDS,
             )
             _report(run, time.monotonic() - started)
+        counts = _tally(progress)
+        self._emit(RunFinished(run, started - job.queued_at, counts.rejected, counts.flagged))
         if progress.written:
-            self._on_processed(PartitionProcessed(job.partition, run.run_id, run.traces))
+            self._emit(PartitionProcessed(job.partition, run.run_id, run.traces))
         return run
 
     async def _write_segments(self, job: PartitionJob, progress: _Progress) -> None:
@@ -98,6 +100,13 @@ class Processor:
 
 def _reason(work: SegmentWork, error: BikeflowError) -> str:
     return f"segment {work.segment.start:%H:%M}-{work.segment.end:%H:%M}: {error}"
+
+
+def _tally(progress: _Progress) -> Tally:
+    counts = Tally()
+    for item in progress.written:
+        counts.add(item.tally)
+    return counts
 
 
 def _finished(job: PartitionJob, progress: _Progress, started_at: dt.datetime) -> Run:

@@ -10,7 +10,7 @@ import asyncio
 import datetime as dt
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from bikeflow.errors import NotFound
@@ -18,7 +18,7 @@ from bikeflow.layer_comparison import LayerComparison
 from bikeflow.layout import Layout
 from bikeflow.ledger import Ledger
 from bikeflow.log import get_logger
-from bikeflow.model import UTC, ObjectInfo, RawFile
+from bikeflow.model import UTC, LakeReconciled, ObjectInfo, RawFile
 from bikeflow.store.base import Store
 
 log = get_logger()
@@ -38,9 +38,23 @@ class Reconciliation:
 
 
 class Reconciler:
-    """Makes the ledger agree with the whole lake; reads only what differs."""
+    """Makes the ledger agree with the whole lake; reads only what differs.
 
-    def __init__(self, store: Store, layout: Layout, ledger: Ledger, seal_after_minutes: float) -> None:
+    `trace_id` knows those of snapshots that are just being stored by this process; all others get a new one.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        layout: Layout,
+        ledger: Ledger,
+        seal_after_minutes: float,
+        *,
+        trace_id: Callable[[str], str | None] = lambda key: None,
+        tell: Callable[[LakeReconciled], None] = lambda event: None,
+    ) -> None:
+        self._trace_id = trace_id
+        self._tell = tell
         self._store = store
         self._seal_after = dt.timedelta(minutes=seal_after_minutes)
         self._layout = layout
@@ -64,6 +78,7 @@ class Reconciler:
             lost,
             round(time.monotonic() - started, 3),
         )
+        self._tell(LakeReconciled(adopted, lost))
         log.info(
             "reconciled",
             raw_files=result.raw_files,
@@ -87,7 +102,8 @@ class Reconciler:
     async def observe(self, infos: list[ObjectInfo]) -> list[RawFile]:
         """Enter listed objects in the ledger; returns the raw files that are new or changed."""
         files = [file for info in infos if (file := self._layout.raw_file(info)) is not None]
-        return await asyncio.to_thread(self._ledger.files.observe, [(file, new_trace_id()) for file in files])
+        traced = [(file, self._trace_id(file.key) or new_trace_id()) for file in files]
+        return await asyncio.to_thread(self._ledger.files.observe, traced)
 
     async def _list_raw(self) -> tuple[dict[str, RawFile], int, int]:
         files: dict[str, RawFile] = {}

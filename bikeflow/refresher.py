@@ -49,6 +49,7 @@ class Refresher:
         """What this process published last."""
         self.last_error: str | None = None
         """Why the database is not current, or None."""
+        self.failing_since: dt.datetime | None = None
 
     def wake(self, event: PartitionProcessed | None = None) -> None:
         """Something is to be published: what a run has processed, or (no `event`) what else the ledger has learned."""
@@ -86,16 +87,18 @@ class Refresher:
             change, refresh = await self._refresh(wanted)
         except BaseException as error:
             self.last_error = str(error)
+            self.failing_since = self.failing_since or dt.datetime.now(dt.UTC)
             self._mirror.distrust()  # whatever it was, somebody may have touched the mirror's files
             if isinstance(error, asyncio.CancelledError):
                 self._warehouse.interrupt()  # a thread can't be cancelled
             raise
         for trace in traces:
             self._traces.pop(trace, None)
-        self.published, self.last_error = refresh.published, None
-        _report(change, refresh, traces, time.monotonic() - started)
+        self.published, self.last_error, self.failing_since = refresh.published, None, None
+        seconds = time.monotonic() - started
+        _report(change, refresh, traces, seconds)
         if self._on_published is not None:
-            self._on_published(DatabasePublished(refresh.published.at, traces))
+            self._on_published(_event(refresh.published, traces, seconds))
         return refresh.published
 
     async def _refresh(self, wanted: list[SegmentObject]) -> tuple[MirrorChange, Refresh]:
@@ -119,6 +122,20 @@ class Refresher:
             for wait in waits:
                 wait.cancel()
         return self._woken.is_set()
+
+
+def _event(published: Publication, traces: tuple[str, ...], seconds: float) -> DatabasePublished:
+    return DatabasePublished(
+        at=published.at,
+        traces=traces,
+        duration_seconds=seconds,
+        newest_snapshot=published.newest_snapshot,
+        segments=published.segments,
+        rows=published.rows,
+        stations=published.stations,
+        bikes=published.bikes,
+        size_bytes=published.size_bytes,
+    )
 
 
 def _report(change: MirrorChange, refresh: Refresh, traces: tuple[str, ...], seconds: float) -> None:

@@ -67,7 +67,7 @@ def row_checks() -> pandera.DataFrameSchema:
 
     Imported on first use: Pandera takes most of a second, and only processors need it.
     """
-    import pandera.pandas as pandera
+    import pandera.pandas as pandera  # noqa: PLC0415 - on first use, see above
 
     def at_least(low: int) -> pandera.Check:
         return pandera.Check.ge(low, name="range", error=f"must be at least {low}")

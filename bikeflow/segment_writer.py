@@ -33,6 +33,7 @@ from bikeflow.store.base import Store
 from bikeflow.store.cache import ObjectCache
 from bikeflow.transform.parsing import ParsedFile, RawText, dead_letter_lines, parse_files
 from bikeflow.transform.segment import SegmentTable, collect, read, write
+from bikeflow.transform.tally import Tally, tally
 
 CONCURRENT_REQUESTS = 8
 PARSED_AT_ONCE = 120
@@ -51,6 +52,7 @@ class Written:
     lines: int
     rows: int
     rejected: int
+    tally: Tally
 
 
 class SegmentMemory:
@@ -102,7 +104,7 @@ class SegmentWriter:
         """Bring the segment's files in the store up to date, then tell the ledger."""
         old = await self._bases(work)
         covered = {record.key for base in old for record in base.files} - work.changed
-        fresh = await self._parse(work, [raw for raw in work.files if raw.key not in covered])
+        fresh, counts = await self._parse(work, [raw for raw in work.files if raw.key not in covered])
         parsed = [record for base in fresh for record in base.files]
         present = (covered & {raw.key for raw in work.files}) | {record.key for record in parsed}
         written = await asyncio.to_thread(write, work.segment, present, [*fresh, *old])
@@ -117,6 +119,7 @@ class SegmentWriter:
             lines=sum(item.lines for item in parsed),
             rows=sum(item.rows for item in parsed),
             rejected=sum(item.rejected for item in parsed),
+            tally=counts,
         )
 
     async def _bases(self, work: SegmentWork) -> list[SegmentTable]:
@@ -136,9 +139,9 @@ class SegmentWriter:
             return None
         return content if found.info.etag == source.etag else None
 
-    async def _parse(self, work: SegmentWork, files: Sequence[RawFile]) -> list[SegmentTable]:
+    async def _parse(self, work: SegmentWork, files: Sequence[RawFile]) -> tuple[list[SegmentTable], Tally]:
         """Read and parse raw files, so many at once that memory stays bounded, and store their dead letters."""
-        tables: list[SegmentTable] = []
+        tables, counts = list[SegmentTable](), Tally()
         for start in range(0, len(files), PARSED_AT_ONCE):
             some = files[start : start + PARSED_AT_ONCE]
             texts = [text for text in await bounded_map(self._read, some, CONCURRENT_REQUESTS) if text is not None]
@@ -146,8 +149,9 @@ class SegmentWriter:
             await self._write_dead_letters(work, parsed)
             self._report_drift(parsed)
             tables.append(await asyncio.to_thread(collect, parsed))
+            counts.add(await asyncio.to_thread(tally, parsed))
             self.files_parsed += len(parsed)
-        return tables
+        return tables, counts
 
     async def _read(self, raw: RawFile) -> RawText | None:
         """A raw file's text; None where it has vanished in the meantime, which the ledger is told."""
@@ -181,6 +185,8 @@ class SegmentWriter:
         now = dt.datetime.now(UTC)
         for item in parsed:
             key = self._layout.dead_letter_key(item.raw.key)
+            if item.raw.key in work.rejected_before - work.changed:
+                continue  # it is only read again for its rows: its dead letters are there, or were dropped
             if item.dead_letters:
                 await self._try(self._store.put, key, dead_letter_lines(item.dead_letters, now))
             elif item.raw.key in work.rejected_before:
@@ -193,13 +199,12 @@ class SegmentWriter:
             for layer in work.etags:
                 await self._try(self._store.delete, keys[layer])
             return {}
-        if not work.etags:
-            for key in keys.values():
-                await self._refuse_foreign(key)
+        for layer in keys.keys() - work.etags.keys():
+            await self._refuse_foreign(keys[layer])
         return {layer: await self._try(self._store.put, key, files[layer]) for layer, key in keys.items()}
 
     async def _refuse_foreign(self, key: str) -> None:
-        """Before a segment is first written: a predecessor's file of the same name is not ours to replace."""
+        """Where no file of ours is known: a predecessor's of the same name is not ours to replace."""
         try:
             found = await self._try(read_provenance, self._store, key)
         except NotFound:

@@ -87,6 +87,11 @@ class Spool:
         """Whether a snapshot of that second waits."""
         return time in self._entries
 
+    def trace_id(self, time: dt.datetime) -> str | None:
+        """The trace id of the snapshot of that second, while it waits."""
+        entry = self._entries.get(time)
+        return None if entry is None else entry.trace_id
+
     async def add(self, time: dt.datetime, trace_id: str, data: bytes) -> SpoolEntry:
         """Keep a snapshot; it is on the disk when this returns. Raises `NotSpooled` when full or unwritable.
 

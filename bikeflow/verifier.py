@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import io
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from bikeflow.layout import LAYERS, Layer, Layout
 from bikeflow.model import ObjectInfo, RawFile
 from bikeflow.schema import ENHANCED, PROCESSED
 from bikeflow.store.base import Store
+from bikeflow.transform.dead_letters import read_letters, rejected_lines
 from bikeflow.transform.document import Unreadable, count_records, read_document, records
 from bikeflow.transform.footer import read_footer
 
@@ -119,7 +119,7 @@ class Verifier:
     ) -> None:
         try:
             lines = await asyncio.to_thread(_count_lines, file, (await self._store.get(file.key)).data)
-            rejected = _count_rejected((await self._store.get(letters.key)).data, lines) if letters else 0
+            rejected = rejected_lines(read_letters((await self._store.get(letters.key)).data), lines) if letters else 0
         except NotFound:
             return
         processed, enhanced = rows["processed"][file.key], rows["enhanced"][file.key]
@@ -165,12 +165,6 @@ def _count_lines(file: RawFile, data: bytes) -> int:
         return sum(1 for _ in records(read_document(file.key, file.time, file.partition, text)))
     except Unreadable:
         return count_records(text)
-
-
-def _count_rejected(data: bytes, lines: int) -> int:
-    """Rejected lines by the dead letters of one raw file; one without a line number stands for the whole file."""
-    letters = [json.loads(line) for line in data.splitlines()]
-    return lines if any(letter["line_number"] is None for letter in letters) else len(letters)
 
 
 def _find_orphans(

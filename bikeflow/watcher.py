@@ -49,6 +49,7 @@ class Watcher:
         self._announced: asyncio.Queue[SnapshotStored] = asyncio.Queue()
         self._ready = asyncio.Event()
         self.last_error: str | None = None
+        self.failing_since: dt.datetime | None = None
         self.last_poll_at: dt.datetime | None = None
 
     def announce(self, event: SnapshotStored) -> None:
@@ -102,8 +103,7 @@ class Watcher:
         await self._ready.wait()
         while True:
             event = await self._announced.get()
-            raw = self._layout.raw_file(event.info)
-            if raw is not None:
+            if raw := self._layout.raw_file(event.info):
                 await asyncio.to_thread(self._ledger.files.observe, [(raw, event.trace_id)])
                 await self._enqueue([raw.partition])
 
@@ -122,9 +122,10 @@ class Watcher:
             if str(error) != self.last_error:
                 log.error("storage_failed", error=str(error), next_try_seconds=self._settings.poll_seconds)
             self.last_error = str(error)
+            self.failing_since = self.failing_since or dt.datetime.now(UTC)
             return False
         if self.last_error is not None:
             log.info("storage_recovered")
-        self.last_error = None
+        self.last_error = self.failing_since = None
         self.last_poll_at = dt.datetime.now(UTC)
         return True

@@ -62,6 +62,7 @@ async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) ->
         _show_first_query(settings)
         _tell_what_next(data_dir)
         if not once:
+            typer.echo(f"The dashboard, in your browser: http://{settings.http.listen}/")
             await _live(settings, interval, speed)
 
 

@@ -1,25 +1,32 @@
-"""`bikeflow dlq`: the rejected lines, which wait in the lake for somebody to look at them."""
+"""`bikeflow dlq`: the rejected lines, which wait in the lake to be looked at, tried again or dropped."""
 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
+import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bikeflow.cli import options
-from bikeflow.cli.days import Days, First, Last, days
+from bikeflow.cli.days import First, Last, days
+from bikeflow.cli.letters import LetterFile, Selection, find_letters
+from bikeflow.cli.progress import progress
+from bikeflow.errors import ConfigError, NotFound
 
 if TYPE_CHECKING:
     from bikeflow.settings import Settings
+    from bikeflow.store import Store
 
-app = typer.Typer(no_args_is_help=True, help="Look at the dead letters: lines that were rejected, and why.")
+app = typer.Typer(no_args_is_help=True, help="Work on the dead letters: lines that were rejected, and why.")
 Check = Annotated[str | None, typer.Option("--check", help="Only this check, such as range, type or field_count.")]
 Source = Annotated[str | None, typer.Option("--source", help="Only raw files whose key contains this text.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many dead letters.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @app.command("list")
@@ -33,12 +40,12 @@ def list_(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Count the dead letters by day, check and column."""
+    """Count the dead letters by day, check and column; --check dropped counts those that were dropped."""
     settings = options.start(config, overrides, data_dir)
-    counts = asyncio.run(_count(settings, days(first, last), check, source))
+    counts = asyncio.run(_count(settings, Selection(days(first, last), check, source)))
     rows = [
         {"partition": day, "check": name, "column": column, "dead_letters": count, "files": files}
-        for (day, name, column), (count, files) in sorted(counts.items(), key=lambda item: str(item[0]))
+        for (day, name, column), (count, files) in sorted(counts.items())
     ]
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False))
@@ -62,11 +69,143 @@ def show(
 ) -> None:
     """Show dead letters one by one, newest file first: where, why, and the line itself."""
     settings = options.start(config, overrides, data_dir)
-    letters = asyncio.run(_newest(settings, days(first, last), check, source, limit))
+    letters = asyncio.run(_newest(settings, Selection(days(first, last), check, source), limit))
     for letter in letters:
         typer.echo(json.dumps(letter, ensure_ascii=False) if as_json else _text(letter))
     if not letters and not as_json:
         typer.echo("no dead letters")
+
+
+@app.command()
+def replay(
+    first: First = None,
+    last: Last = None,
+    check: Check = None,
+    source: Source = None,
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    data_dir: options.DataDir = None,
+    as_json: options.Json = False,
+) -> None:
+    """Process the raw files of dead letters again, under today's rules: what passes now becomes rows.
+
+    It can be repeated: what is still rejected stays, once. --check dropped brings dropped dead letters back.
+    """
+    selection = Selection(days(first, last), check, source)
+    settings = options.start(config, overrides, data_dir)
+    with progress("replay", "files") as tell:
+        result = asyncio.run(run_replay(settings, selection, tell))
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        typer.echo(
+            f"{result['files']} raw files processed again: {result['dead_letters_before']} dead letters before,"
+            f" {result['dead_letters_after']} now"
+        )
+    failed = result["failed_partitions"]
+    for partition, error in failed.items():
+        typer.echo(f"error: {partition}: {error}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def drop(
+    first: First = None,
+    last: Last = None,
+    check: Check = None,
+    source: Source = None,
+    yes: Yes = False,
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    data_dir: options.DataDir = None,
+    as_json: options.Json = False,
+) -> None:
+    """Drop dead letters for good; only their number is kept, so that `verify` still proves that no line was lost.
+
+    Raw files are never touched: a replay with --check dropped brings the dead letters back.
+    """
+    selection = Selection(days(first, last), check, source)
+    if check == "dropped":
+        raise ConfigError("--check dropped: these are dropped already")
+    settings = options.start(config, overrides, data_dir)
+    if not yes:
+        _ask(settings, selection)
+    files, letters = asyncio.run(run_drop(settings, selection))
+    typer.echo(
+        json.dumps({"files": files, "dead_letters": letters})
+        if as_json
+        else f"{letters} dead letters of {files} raw files dropped"
+    )
+
+
+async def run_replay(settings: Settings, selection: Selection, tell: Callable[[int, int], None]) -> dict[str, Any]:
+    """Mark the raw files of the selection as to be processed, and process their days; returns what `--json` prints."""
+    from bikeflow.lock import exclusive
+    from bikeflow.pipeline import open_pipeline
+
+    with exclusive(settings.data_dir):
+        async with open_pipeline(settings) as pipeline:
+            await pipeline.reconciler.reconcile()
+            found = [file async for file in find_letters(pipeline.store, pipeline.layout, selection)]
+            keys = {file.raw_key for file in found}
+            await asyncio.to_thread(pipeline.ledger.files.process_again, keys)
+            wanted = {file.partition for file in found}
+            work = asyncio.create_task(pipeline.process(wanted.__contains__))
+            while not work.done():
+                await asyncio.wait([work], timeout=0.2)
+                tell(min(pipeline.writer.files_parsed, len(found)), len(found))
+            await work
+            await pipeline.refresher.refresh_once()
+            failing = {str(row["partition"]): str(row["error"]) for row in pipeline.ledger.runs.failing()}
+            everything = Selection(selection.days, source=selection.source)
+            now = [file async for file in find_letters(pipeline.store, pipeline.layout, everything)]
+            return {
+                "files": len(found),
+                "dead_letters_before": sum(len(file.letters) for file in found),
+                "dead_letters_after": sum(len(file.letters) for file in now if file.raw_key in keys),
+                "failed_partitions": failing,
+            }
+
+
+async def run_drop(settings: Settings, selection: Selection) -> tuple[int, int]:
+    """Replace the selected dead letters by summaries; returns the numbers of files and of letters.
+
+    It needs no lock: each file is replaced by one PUT, and a service that writes the same file writes a right one too.
+    """
+    from bikeflow.layout import Layout
+    from bikeflow.store import open_store
+    from bikeflow.transform import dead_letters
+
+    layout, files, letters = Layout(settings.storage.prefix), 0, 0
+    async with open_store(settings.storage, settings.data_dir) as store:
+        async for file in find_letters(store, layout, selection):
+            lines = await _lines(store, file)
+            content = dead_letters.drop(file.letters, selection.holds, lines, dt.datetime.now(dt.UTC))
+            if content is not None:
+                await store.put(file.key, content)
+                files, letters = files + 1, letters + len(file.selected)
+    return files, letters
+
+
+async def _lines(store: Store, file: LetterFile) -> int:
+    """The data lines of a raw file that can't be read at all; 0 where nobody needs to know."""
+    from bikeflow.feeds.text import decode
+    from bikeflow.transform.document import count_records
+
+    if all(letter["line_number"] is not None for letter in file.selected):
+        return 0
+    try:
+        return count_records(decode((await store.get(file.raw_key)).data))
+    except NotFound:  # the next reconciliation removes its dead letters as well
+        return 0
+
+
+def _ask(settings: Settings, selection: Selection) -> None:
+    count = sum(number for number, _ in asyncio.run(_count(settings, selection)).values())
+    if not sys.stdin.isatty():
+        raise ConfigError(f"this drops {count} dead letters; say --yes")
+    typer.confirm(f"Drop {count} dead letters?", abort=True)
 
 
 def _text(letter: dict[str, Any]) -> str:
@@ -76,54 +215,29 @@ def _text(letter: dict[str, Any]) -> str:
     return f"{place}\n  {letter['check']}: {letter['message']}\n  {line}"
 
 
-async def _count(
-    settings: Settings, wanted: Days, check: str | None, source: str | None
-) -> dict[tuple[str, str, str], tuple[int, int]]:
-    letters: Counter[tuple[str, str, str]] = Counter()
-    files: dict[tuple[str, str, str], set[str]] = {}
-    async for day, letter in _letters(settings, wanted, check, source, newest_first=False):
-        group = (day, letter["check"], letter["column"] or "-")
-        letters[group] += 1
-        files.setdefault(group, set()).add(letter["source_key"])
-    return {group: (count, len(files[group])) for group, count in letters.items()}
-
-
-async def _newest(
-    settings: Settings, wanted: Days, check: str | None, source: str | None, limit: int
-) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    async for _, letter in _letters(settings, wanted, check, source, newest_first=True):
-        found.append(letter)
-        if len(found) == limit:
-            break
-    return found
-
-
-async def _letters(
-    settings: Settings, wanted: Days, check: str | None, source: str | None, *, newest_first: bool
-) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """Day and content of each dead letter that the filters let through."""
+async def _count(settings: Settings, selection: Selection) -> dict[tuple[str, str, str], tuple[int, int]]:
     from bikeflow.layout import Layout
     from bikeflow.store import open_store
 
-    layout = Layout(settings.storage.prefix)
+    letters: Counter[tuple[str, str, str]] = Counter()
+    files: dict[tuple[str, str, str], set[str]] = {}
     async with open_store(settings.storage, settings.data_dir) as store:
-        infos = [info async for page in store.pages(layout.dead_letters) for info in page]
-        for info in sorted(infos, key=lambda item: item.key, reverse=newest_first):
-            raw = layout.raw_key_of(info.key)
-            day = info.key.removeprefix(layout.dead_letters).split("/")[0]
-            if (source and source not in raw) or not _is_wanted(day, wanted):
-                continue
-            for line in (await store.get(info.key)).data.splitlines():
-                letter = json.loads(line)
-                if check in (None, letter["check"]):
-                    yield day, letter
+        async for file in find_letters(store, Layout(settings.storage.prefix), selection):
+            for letter in file.selected:
+                group = (str(file.partition), letter["check"], letter["column"] or "-")
+                letters[group] += letter.get("dropped", 1)
+                files.setdefault(group, set()).add(file.key)
+    return {group: (count, len(files[group])) for group, count in letters.items()}
 
 
-def _is_wanted(day: str, wanted: Days) -> bool:
-    import datetime as dt
+async def _newest(settings: Settings, selection: Selection, limit: int) -> list[dict[str, Any]]:
+    from bikeflow.layout import Layout
+    from bikeflow.store import open_store
 
-    try:
-        return dt.date.fromisoformat(day) in wanted
-    except ValueError:
-        return False
+    found: list[dict[str, Any]] = []
+    async with open_store(settings.storage, settings.data_dir) as store:
+        async for file in find_letters(store, Layout(settings.storage.prefix), selection, newest_first=True):
+            found += file.selected
+            if len(found) >= limit:
+                break
+    return found[:limit]

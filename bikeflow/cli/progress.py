@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import typer
+
 LINE_EVERY_SECONDS = 10.0
 
 
@@ -60,6 +62,6 @@ def _lines(title: str, unit: str) -> Callable[[int, int], None]:
         now = time.monotonic()
         if now - told >= LINE_EVERY_SECONDS or (done == total and told != started):
             told = now
-            print(f"{title}: {done} of {total} {unit}, {done / (now - started):.0f}/s", file=sys.stderr)
+            typer.echo(f"{title}: {done} of {total} {unit}, {done / (now - started):.0f}/s", err=True)
 
     return tell

@@ -1,4 +1,4 @@
-"""`bikeflow status`: what is there, what waits, what fails."""
+"""`bikeflow status`: how things stand, as the running service says, or else as the ledger knows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import typer
 from bikeflow.cli import options
 
 if TYPE_CHECKING:
-    from bikeflow.ledger import Ledger
     from bikeflow.settings import Settings
 
 
@@ -22,71 +21,87 @@ def status(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what the ledger knows, whether the service runs or not; exit 1 while a partition fails."""
+    """Show how things stand, whether the service runs or not; exit 1 while something fails."""
+    from bikeflow.surfaces.client import ask_status
+
     settings = options.load(config, overrides, data_dir).settings
-    document = _document(settings)
+    document = ask_status(settings.data_dir) or _from_ledger(settings)
     typer.echo(json.dumps(document, ensure_ascii=False, indent=2) if as_json else _text(document))
-    if document["failing_partitions"]:
+    if document["state"] == "failing" or document["failing_partitions"]:
         raise typer.Exit(1)
 
 
-def _document(settings: Settings) -> dict[str, Any]:
+def _from_ledger(settings: Settings) -> dict[str, Any]:
+    """The same document without what only a running service knows."""
     from bikeflow.errors import BikeflowError
     from bikeflow.layout import Layout
     from bikeflow.ledger import FILE_NAME, Ledger
     from bikeflow.lock import holder
+    from bikeflow.surfaces.status import ledger_document
 
-    path = settings.data_dir / FILE_NAME
-    if not path.exists():
-        raise BikeflowError(
-            f"there is no ledger in {settings.data_dir} yet; start with `bikeflow run` or `bikeflow demo`"
-        )
-    layout = Layout(settings.storage.prefix)
-    with Ledger(settings.data_dir, layout, settings.processing.segment_minutes, read_only=True) as ledger:
-        return {
-            "data_dir": str(settings.data_dir.absolute()),
-            "service_process": holder(settings.data_dir),
-            "storage": settings.storage.backend,
-            "last_snapshot": _last_snapshot(ledger),
-            **ledger.files.totals(),
-            "spooled_snapshots": len(list((settings.data_dir / "spool").glob("*.txt"))),
-            "failing_partitions": ledger.runs.failing(),
-            "latest_runs": ledger.runs.latest(5),
-            "database": _database(settings.warehouse.path or settings.data_dir / "analytics.duckdb"),
-        }
+    directory, process_id = settings.data_dir, holder(settings.data_dir)
+    if not (directory / FILE_NAME).exists():
+        raise BikeflowError(f"there is no ledger in {directory} yet; start with `bikeflow run` or `bikeflow demo`")
+    waiting = [path.stat().st_size for path in (directory / "spool").glob("*.txt")]
+    now = dt.datetime.now(dt.UTC)
+    with Ledger(directory, Layout(settings.storage.prefix), settings.processing.segment_minutes, read_only=True) as own:
+        known = ledger_document(own, own.files.totals(), now.date())
+    return {
+        "state": "silent" if process_id else "stopped",
+        "sentence": _sentence(process_id, known, len(waiting), now),
+        "service": {"process_id": process_id} if process_id else None,
+        "data_dir": str(directory.absolute()),
+        "storage": settings.storage.backend,
+        "parts": {},
+        "spool": {"snapshots": len(waiting), "bytes": sum(waiting)},
+        "database": _database(settings.warehouse.path or directory / "analytics.duckdb"),
+        **known,
+    }
 
 
-def _last_snapshot(ledger: Ledger) -> dict[str, object] | None:
-    state = ledger.feed.fetch_state()
+def _sentence(process_id: int | None, known: dict[str, Any], waiting: int, now: dt.datetime) -> str:
+    from bikeflow.surfaces.sentence import count, listed, span
+
+    service = f"Process {process_id} is at work, but answers no HTTP" if process_id else "The service is not running"
+    snapshot = known["last_snapshot"]
+    age = snapshot and f"{span(now - dt.datetime.fromisoformat(snapshot['fetched_at']))} old"
+    dirty = known["lake"]["dirty_segments"]
+    waits = [f"{count(waiting, 'snapshot')} for the store"] if waiting else []
+    waits += [f"{count(dirty, 'segment')} for a processor"] if dirty else []
     return (
-        state if state is None else {"key": state.key, "fetched_at": _stamp(state.fetched_at), "sha256": state.sha256}
+        f"{service}; the last snapshot is {age or 'yet to come'}, {known['lake']['rows']:,} rows are processed, "
+        f"{'waiting: ' + listed(waits) if waits else 'nothing waits'}."
     )
 
 
 def _database(path: Path) -> dict[str, object] | None:
+    from bikeflow.surfaces.status import stamp
+
     if not path.exists():
         return None
     information = path.stat()
-    published = dt.datetime.fromtimestamp(information.st_mtime, dt.UTC)
-    return {"path": str(path.absolute()), "published_at": _stamp(published), "bytes": information.st_size}
-
-
-def _stamp(at: dt.datetime) -> str:
-    return at.astimezone(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return {
+        "published_at": stamp(dt.datetime.fromtimestamp(information.st_mtime, dt.UTC)),
+        "bytes": information.st_size,
+    }
 
 
 def _text(document: dict[str, Any]) -> str:
-    snapshot, database, process = document["last_snapshot"], document["database"], document["service_process"]
-    lines = [
-        ("service", f"running, process {process}" if process else "not running"),
-        ("data_dir", document["data_dir"]),
-        ("last snapshot", f"{snapshot['fetched_at']}  {snapshot['key']}" if isinstance(snapshot, dict) else "none yet"),
-        ("raw files", f"{document['raw_files']:,}, of which {document['processed_files']:,} processed"),
-        ("lines", f"{document['lines']:,} = {document['rows']:,} rows + {document['rejected']:,} rejected"),
-        ("waiting", f"{document['spooled_snapshots']} snapshots for the store, {document['dirty_segments']} segments"),
-        ("database", f"{database['path']}, {database['published_at']}" if isinstance(database, dict) else "none yet"),
-    ]
-    text = [f"{name:<14} {value}" for name, value in lines]
-    failing = document["failing_partitions"]
-    text += [f"failing        {row['partition']}, {row['failures']} times: {row['error']}" for row in failing]
-    return "\n".join(text)
+    snapshot, database, lake = document["last_snapshot"], document["database"], document["lake"]
+    lines = [("data_dir", f"{document['data_dir']}, storage {document['storage']}")]
+    if snapshot:
+        lines.append(("last snapshot", f"{snapshot['fetched_at']}  {snapshot['key']}"))
+    if lake:
+        lines += [
+            ("raw files", f"{lake['raw_files']:,}, of which {lake['processed_files']:,} processed"),
+            ("lines", f"{lake['lines']:,} = {lake['rows']:,} rows + {lake['rejected']:,} rejected"),
+        ]
+    if document["spool"]:
+        lines.append(("spool", f"{document['spool']['snapshots']} snapshots, {document['spool']['bytes']:,} bytes"))
+    if database:
+        lines.append(("database", f"published {database['published_at']}, {database['bytes']:,} bytes"))
+    for name, part in document["parts"].items():
+        lines.append((name, "works" if part["works"] else f"FAILS since {part['since']}: {part['reason']}"))
+    for row in document["failing_partitions"] or ():
+        lines.append(("failing", f"{row['partition']}, {row['failures']} times: {row['error']}"))
+    return "\n".join([document["sentence"], "", *(f"{name:<14} {value}" for name, value in lines)])

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import partial
 
 from bikeflow.errors import NotFound, Permanent, Transient
-from bikeflow.layout import Layout
+from bikeflow.layout import Layout, snapshot_time
 from bikeflow.log import bound, get_logger
-from bikeflow.model import ObjectInfo, SnapshotStored
+from bikeflow.model import UTC, Fault, ObjectInfo, SnapshotStored
 from bikeflow.retry import retrying, tick
 from bikeflow.settings.sections import RetrySettings
 from bikeflow.spool import Spool, SpoolEntry
@@ -46,6 +46,14 @@ class Delivery:
         self._work = asyncio.Event()
         self._finishing = False
         self._failing_since: float | None = None
+        self._error = ""
+
+    @property
+    def fault(self) -> Fault | None:
+        """Since when and why the store has not taken what waits, or None while it does."""
+        if self.failing_seconds is None:
+            return None
+        return Fault(dt.datetime.now(UTC) - dt.timedelta(seconds=self.failing_seconds), self._error)
 
     @property
     def failing_seconds(self) -> float | None:
@@ -107,9 +115,15 @@ class Delivery:
             info = await policy(partial(self._put, entry, data))
         if self._cache is not None:
             await self._cache.remember(info, data)
-        await self.spool.remove(entry)
         _log.debug("stored", key=info.key, bytes=info.size)
+        # Told before the entry goes: until then, whoever finds the object in the store can ask for its trace id.
         self._on_stored(SnapshotStored(info, entry.trace_id))
+        await self.spool.remove(entry)
+
+    def trace_id(self, key: str) -> str | None:
+        """The trace id of a snapshot that is being delivered under this key, or None."""
+        time = snapshot_time(key)
+        return None if time is None else self.spool.trace_id(time)
 
     async def _put(self, entry: SpoolEntry, data: bytes) -> ObjectInfo | None:
         """Store a snapshot without ever overwriting one; None where another snapshot has its key."""
@@ -133,6 +147,7 @@ class Delivery:
         _log.debug("retrying", error=str(error), attempt=attempt, wait_seconds=round(wait_seconds, 3))
 
     def _note_failure(self, error: Exception) -> None:
+        self._error = str(error)
         if self._failing_since is None:
             self._failing_since = time.monotonic()
             _log.warning(

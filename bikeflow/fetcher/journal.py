@@ -7,9 +7,8 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Literal
 
-from bikeflow.fetcher.outcome import FetchOutcome, Outcome
 from bikeflow.log import get_logger
-from bikeflow.model import UTC
+from bikeflow.model import UTC, Fault, FetchOutcome, Outcome
 
 HINT = "trying again and again; `bikeflow demo` works without a network"
 _log = get_logger()
@@ -25,6 +24,12 @@ class Journal:
         self.last_success_at: dt.datetime | None = None
         self.failing_since: dt.datetime | None = None
         self.consecutive_failures = 0
+        self._error = ""
+
+    @property
+    def fault(self) -> Fault | None:
+        """Since when and why the feed does not answer as it should, or None while it does."""
+        return None if self.failing_since is None else Fault(self.failing_since, self._error)
 
     def note_retry(self, error: BaseException, attempt: int, wait_seconds: float) -> None:
         """A request has failed and will be made again: people hear of the first at once."""
@@ -53,6 +58,7 @@ class Journal:
                 self._line("info", outcome)
 
     def _announce(self, event: str, error: str) -> None:
+        self._error = error
         if self.failing_since is not None:
             return
         self.failing_since = dt.datetime.now(UTC)

@@ -1,46 +1,21 @@
-"""How fetches end, and what the fetcher tells of itself."""
+"""What the fetcher tells of itself, and what it must be told by others."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-from bikeflow.model import FetchState
-
-Outcome = Literal["stored", "duplicate", "not_modified", "failed", "not_a_feed", "lost", "skipped_open_circuit"]
-
-
-@dataclass(frozen=True, slots=True)
-class FetchOutcome:
-    """How one fetch ended.
-
-    `stored` means that the new snapshot is safe on the local disk and on its way to the store, `lost` that it could not
-    be kept there. `key` is the raw key (empty unless stored), `bytes` the size of the document, `attempts` the number
-    of requests made.
-    """
-
-    outcome: Outcome
-    trace_id: str
-    key: str = ""
-    bytes: int = 0
-    duration_seconds: float = 0.0
-    attempts: int = 0
-    error: str = ""
-
-    @property
-    def good(self) -> bool:
-        """True where the feed answered as it should."""
-        return self.outcome in ("stored", "duplicate", "not_modified")
+from bikeflow.model import Fault, FetchOutcome, FetchState, Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class FetcherStatus:
     """The fetcher at one moment: for status pages, metrics and readiness.
 
-    `counts` has the number of fetches by outcome; `failing_since` is None while the feed answers as it should, and
-    `store_failing_seconds` while the store takes what waits in the spool.
+    `counts` has the number of fetches by outcome; `failing_since` and `fault` are None while the feed answers as it
+    should, `store_failing_seconds` and `store_fault` while the store takes what waits in the spool.
     """
 
     last: FetchOutcome | None
@@ -51,6 +26,8 @@ class FetcherStatus:
     spool_entries: int
     spool_bytes: int
     store_failing_seconds: float | None
+    fault: Fault | None
+    store_fault: Fault | None
 
 
 class FetchMemory(Protocol):

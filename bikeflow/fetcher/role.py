@@ -19,11 +19,11 @@ from bikeflow.fetcher.dead_letters import FeedDeadLetters
 from bikeflow.fetcher.delivery import Delivery
 from bikeflow.fetcher.download import Answer, open_downloader, public_url
 from bikeflow.fetcher.journal import Journal
-from bikeflow.fetcher.outcome import FetcherStatus, FetchMemory, FetchOutcome
+from bikeflow.fetcher.outcome import FetcherStatus, FetchMemory
 from bikeflow.fetcher.upstream import Upstream
 from bikeflow.layout import snapshot_time
 from bikeflow.log import bound, get_logger
-from bikeflow.model import UTC, FetchState
+from bikeflow.model import UTC, FetchFinished, FetchOutcome, FetchState
 from bikeflow.retry import tick
 from bikeflow.settings.sections import FeedSettings, RetrySettings
 from bikeflow.spool import NotSpooled
@@ -51,6 +51,7 @@ class Fetcher:
         memory: FetchMemory,
         feed: Feed = FEEDS["wrm"],
         clock: Callable[[], dt.datetime] = utc_now,
+        on_fetched: Callable[[FetchFinished], None] = lambda event: None,
     ) -> None:
         self._settings = settings
         self._upstream = upstream
@@ -58,6 +59,7 @@ class Fetcher:
         self._memory = memory
         self._feed = feed
         self._clock = clock
+        self._on_fetched = on_fetched
         self._place = public_url(settings.url)
         self._journal = Journal(self._place)
         self._dead_letters = FeedDeadLetters(delivery.store, delivery.layout)
@@ -76,6 +78,8 @@ class Fetcher:
             spool_entries=spool.depth,
             spool_bytes=spool.size_bytes,
             store_failing_seconds=self._delivery.failing_seconds,
+            fault=journal.fault,
+            store_fault=self._delivery.fault,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -98,6 +102,7 @@ class Fetcher:
             seconds = round(time.monotonic() - started, 3)
             outcome = replace(outcome, duration_seconds=seconds, attempts=self._upstream.attempts)
             self._journal.note(outcome)
+        self._on_fetched(FetchFinished(utc_now(), outcome))
         return outcome
 
     async def _poll(self, stop: asyncio.Event) -> None:
@@ -193,7 +198,8 @@ async def open_fetcher(
     *,
     feed: Feed = FEEDS["wrm"],
     clock: Callable[[], dt.datetime] = utc_now,
+    on_fetched: Callable[[FetchFinished], None] = lambda event: None,
 ) -> AsyncIterator[Fetcher]:
     """A fetcher whose connections close with the context."""
     async with open_downloader(settings) as downloader:
-        yield Fetcher(settings, Upstream(settings, retry, downloader), delivery, memory, feed, clock)
+        yield Fetcher(settings, Upstream(settings, retry, downloader), delivery, memory, feed, clock, on_fetched)

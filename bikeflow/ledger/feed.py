@@ -7,7 +7,10 @@ import json
 from dataclasses import asdict
 
 from bikeflow.ledger.database import Database
+from bikeflow.log import get_logger
 from bikeflow.model import FetchState
+
+log = get_logger()
 
 
 class FeedMemory:
@@ -21,8 +24,12 @@ class FeedMemory:
         rows = self._database.rows("SELECT state FROM fetch_state")
         if not rows:
             return None
-        values = json.loads(rows[0]["state"])
-        return FetchState(**{**values, "fetched_at": dt.datetime.fromisoformat(values["fetched_at"])})
+        try:
+            values = json.loads(rows[0]["state"])
+            return FetchState(**{**values, "fetched_at": dt.datetime.fromisoformat(values["fetched_at"])})
+        except (ValueError, TypeError, KeyError) as error:  # damaged; the archive knows the last snapshot as well
+            log.warning("fetch_state_damaged", error=str(error))
+            return None
 
     def save_fetch_state(self, state: FetchState) -> None:
         """Replace what is remembered."""

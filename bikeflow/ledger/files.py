@@ -76,10 +76,10 @@ class FileIndex:
             for file, trace_id in files:
                 segment = self._segment_of(file, sealed)
                 known = transaction.execute(
-                    "SELECT etag, size, segment_start, segment_end FROM raw_files WHERE key = ?", (file.key,)
+                    "SELECT etag, size, time, segment_start, segment_end FROM raw_files WHERE key = ?", (file.key,)
                 ).fetchone()
                 span = (_clock(segment.start), _clock(segment.end))
-                if known is not None and tuple(known) == (file.etag, file.size, *span):
+                if known is not None and tuple(known) == (file.etag, file.size, text(file.time), *span):
                     continue
                 day = file.partition.isoformat()
                 times = (text(file.time), file.size, file.etag, text(file.last_modified))
@@ -232,6 +232,10 @@ class FileIndex:
         )
         return [self._segment_object(row) for row in rows]
 
+    def published_segments(self) -> list[SegmentObject] | None:
+        """The same, or None as long as the ledger has not seen the whole lake: an empty database would be a lie."""
+        return None if self.reconciled_at() is None else self.segment_objects()
+
     def set_reconciled(self, at: dt.datetime) -> None:
         """The ledger now agrees with the whole lake."""
         with self._database.transaction() as transaction:
@@ -242,13 +246,15 @@ class FileIndex:
         rows = self._database.rows("SELECT value FROM facts WHERE name = 'reconciled_at'")
         return dt.datetime.fromisoformat(rows[0]["value"]) if rows else None
 
-    def totals(self) -> dict[str, int]:
-        """Counts for `status`: raw files, done, lines, rows, rejected, dirty segments."""
+    def totals(self, partition: dt.date | None = None) -> dict[str, int]:
+        """Counts for `status`, of all or of one day: raw files, done, lines, rows, rejected; dirty segments of all."""
         (row,) = self._database.rows(
             "SELECT count(*) AS raw_files, count(*) FILTER (WHERE done_etag = etag) AS processed_files,"
             " coalesce(sum(lines), 0) AS lines, coalesce(sum(rows), 0) AS rows,"
             " coalesce(sum(rejected), 0) AS rejected,"
             " (SELECT count(*) FROM segments WHERE wanted > done) AS dirty_segments FROM raw_files"
+            + ("" if partition is None else " WHERE partition = ?"),
+            *([] if partition is None else [partition.isoformat()]),
         )
         return dict(row)
 

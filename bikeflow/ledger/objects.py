@@ -36,12 +36,12 @@ class ObjectIndex:
             transaction.execute("DELETE FROM foreign_objects")
             transaction.executemany("INSERT INTO foreign_objects VALUES (?, ?)", etags.items())
 
-    def lost(self, segment: Segment) -> None:
-        """A file of the segment is gone or was replaced by something else: it is to be written again."""
+    def lost(self, segment: Segment, layer: Layer) -> None:
+        """The segment's file in a layer is gone or was replaced by something else: it is to be written again."""
         with self._database.transaction() as transaction:
             transaction.execute(
-                "UPDATE segments SET wanted = wanted + 1, processed_etag = NULL, processed_size = NULL,"
-                " enhanced_etag = NULL, enhanced_size = NULL WHERE partition = ? AND segment_end = ?",
+                f"UPDATE segments SET wanted = wanted + 1, {layer}_etag = NULL, {layer}_size = NULL"
+                " WHERE partition = ? AND segment_end = ?",
                 _identity(segment),
             )
 
@@ -55,6 +55,10 @@ class ObjectIndex:
                 "INSERT INTO segments (partition, segment_end, segment_start, wanted) VALUES (?, ?, ?, 1)"
                 " ON CONFLICT DO NOTHING",
                 (*_identity(segment), f"{segment.start:%H%M%S}"),
+            )
+            # What was known of the segment's content was true of the files that these have replaced.
+            transaction.execute(
+                "UPDATE raw_files SET done_etag = NULL WHERE partition = ? AND done_end = ?", _identity(segment)
             )
             matched = sum(_adopt_file(transaction, segment, result) for result in results)
             row = transaction.execute(
@@ -70,8 +74,7 @@ class ObjectIndex:
             )
             for layer, info in objects.items():
                 transaction.execute(
-                    f"UPDATE segments SET {layer}_etag = ?, {layer}_size = ?"
-                    " WHERE partition = ? AND segment_end = ?",
+                    f"UPDATE segments SET {layer}_etag = ?, {layer}_size = ? WHERE partition = ? AND segment_end = ?",
                     (info.etag, info.size, *_identity(segment)),
                 )
             done = "done = wanted" if complete else "wanted = wanted + 1"

@@ -4,30 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict
 
 from bikeflow.ledger.database import Database, text
+from bikeflow.model import Run
 
 RUNS_KEPT = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of a processor over the dirty segments of a partition."""
-
-    run_id: str
-    partition: dt.date
-    started_at: dt.datetime
-    finished_at: dt.datetime
-    outcome: Literal["done", "failed"]
-    segments: int
-    files: int
-    lines: int
-    rows: int
-    rejected: int
-    error: str | None
-    traces: tuple[str, ...]
 
 
 class RunLog:

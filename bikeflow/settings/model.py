@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from bikeflow.settings.sections import (
     DaemonSettings,
     FeedSettings,
+    HttpSettings,
     LogSettings,
     ProcessingSettings,
     RetrySettings,
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     retry: RetrySettings = RetrySettings()
     rules: RulesSettings = RulesSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
+    http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
     daemon: DaemonSettings = DaemonSettings()
 

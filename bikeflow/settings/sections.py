@@ -176,6 +176,31 @@ class WarehouseSettings(Section):
     debounce_seconds: Annotated[float, Field(ge=0, le=60)] = 0.1
 
 
+class HttpSettings(Section):
+    """Where the dashboard, health, metrics and API are served; an empty `listen` turns them off."""
+
+    listen: Annotated[
+        str,
+        Field(
+            pattern=r"^(|(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):\d{1,5})$",
+            description='a host and a port, such as "127.0.0.1:8080" or "[::1]:8080", or empty',
+        ),
+    ] = "127.0.0.1:8080"
+
+    @field_validator("listen")
+    @classmethod
+    def _is_a_port(cls, value: str) -> str:
+        if int(value.rpartition(":")[2] or 0) > 65_535:
+            raise ValueError("the port must be at most 65535")
+        return value
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host (without brackets) and port, or None where nothing is served."""
+        host, colon, port = self.listen.rpartition(":")
+        return (host.strip("[]"), int(port)) if colon else None
+
+
 class LogSettings(Section):
     """What is logged, and in which form (`auto`: console on a terminal, else logfmt)."""
 

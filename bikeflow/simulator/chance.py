@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 def dice(seed: int, what: str) -> random.Random:
     """A generator of its own for each purpose, so that drawing more for one changes nothing for the others."""
-    return random.Random(f"{seed}/{what}")
+    return random.Random(f"{seed}/{what}")  # noqa: S311 - a simulation has to be repeatable, and holds no secret
 
 
 def draws(seed: int, what: str, number: int) -> tuple[float, ...]:

@@ -33,7 +33,10 @@ class Store(Protocol):
         ...
 
     async def put(self, key: str, data: bytes) -> ObjectInfo:
-        """Create or replace one object: readers see the old content or the new, never a part."""
+        """Create or replace one object: readers see the old content or the new, never a part.
+
+        One that failed as `Transient` may still take effect later: only keys whose content is settled are safe.
+        """
         ...
 
     async def delete(self, key: str) -> None:

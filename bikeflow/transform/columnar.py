@@ -49,8 +49,6 @@ _TYPES = {
     **{column: pa.bool_() for column in BOOLEAN},
     BATTERY: pa.string(),
 }
-# Arrow trims blanks and tabs around numbers and reads hexadecimal ones; the contract does neither.
-_SUSPECT = (b", ", b" ,", b" \n", b"\t", b"0x", b"0X")
 # Floats beyond this many seconds lose whole microseconds, or overflow them: left to the exact path.
 _MAX_SECONDS = 2**53 / MICRO
 
@@ -180,7 +178,7 @@ def _split_quoted(document: Document, index: int) -> tuple[_Plain, list[Record]]
 
 def _read(header: Header, plain: Sequence[_Plain]) -> pa.Table:
     text = b"".join(piece.text for piece in plain)
-    if any(mark in text for mark in _SUSPECT):
+    if _is_suspect(text):
         raise _Refused
     wanted = {"0": pa.string(), "1": pa.string()}
     wanted.update({str(position): _TYPES[name] for name, position in header.positions})
@@ -218,6 +216,19 @@ def _read(header: Header, plain: Sequence[_Plain]) -> pa.Table:
     columns["line"] = pa.array(np.concatenate([piece.lines() for piece in plain]))
     columns["document"] = pa.array(np.repeat([piece.document for piece in plain], counts))
     return pa.table([columns[name] for name in TYPED.names], schema=TYPED)
+
+
+def _is_suspect(text: bytes) -> bool:
+    """Whether a field may begin or end with a blank, or hold a tab or a hexadecimal number.
+
+    Arrow trims blanks and tabs around numbers and reads hexadecimal ones; the contract does neither. Looking at the
+    neighbours of each blank and x takes a tenth of the time of searching the text for their combinations.
+    """
+    octets = np.frombuffer(text, np.uint8)
+    blank, letter_x = np.flatnonzero(octets == ord(" ")), np.flatnonzero((octets | 0x20) == ord("x"))
+    after = octets[blank + 1]
+    at_edge = (octets[blank - 1] == ord(",")) | (after == ord(",")) | (after == ord("\n"))
+    return bool(b"\t" in text or at_edge.any() or (octets[letter_x - 1] == ord("0")).any())
 
 
 def _unpack(packed: pa.Array) -> dict[str, pa.Array]:

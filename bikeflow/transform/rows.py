@@ -80,7 +80,7 @@ def enhanced(table: pa.Table, documents: Sequence[Document], rules: RulesSetting
 
 
 def _refused_by_schema(table: pa.Table) -> list[Impossible]:
-    import pandera.errors
+    import pandera.errors  # noqa: PLC0415 - see row_checks
 
     schema = row_checks()
     frame = table.select(list(schema.columns)).to_pandas(types_mapper=_arrow_text)

@@ -77,7 +77,7 @@ class Mirror:
                 if self._sizes.get(path) != segments[name].size and self._discarded[path] < 2
             ]
             found = await bounded_map(lambda name: self._fetch(segments[name], paths[name]), absent, _PARALLEL_FETCHES)
-        present = {name: path for name, path in paths.items() if path in self._sizes}
+        present = {name: path for name, path in paths.items() if self._sizes.get(path) == segments[name].size}
         kept = {name: path for name, path in self._current.items() if name in segments and path in self._sizes}
         self._current = kept | present
         fetched = [self._sizes[paths[name]] for name, complete in zip(absent, found, strict=True) if complete]

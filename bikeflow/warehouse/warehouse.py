@@ -95,6 +95,8 @@ class Warehouse:
             self._close()
 
     def _refresh(self, files: Mapping[str, Path]) -> Refresh:
+        if not self._empty.is_file():
+            raise Transient(f"the mirror has vanished: {self._empty} is missing")
         working, publisher = self._open = self._open or self._opened()
         applied = working.applied()
         removed = applied.keys() - files.keys()

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 
-from bikeflow import pipeline as wiring
 from bikeflow.errors import BikeflowError
 from bikeflow.layout import Layout
 from bikeflow.model import UTC, PartitionJob
@@ -52,7 +53,13 @@ class World:
         self.promised: set[str] = set()
         self.chaos: ChaosStore
         self._make_chaos = chaos
-        self._pipeline: Pipeline | None = None
+
+    def copy(self, data_dir: Path) -> World:
+        """The same world once more, with its lake and local files as they are now."""
+        shutil.copytree(self.data_dir, data_dir)
+        other = World(data_dir, self._make_chaos)
+        other.oracle, other.promised = self.oracle, self.promised
+        return other
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -66,8 +73,9 @@ class World:
         """A process's life: the pipeline over the chaos store."""
         processing = ProcessingSettings(seal_after_minutes=seal_after_minutes)
         settings = self.settings.model_copy(update={"processing": processing})
-        async with _opening(self.chaos), open_pipeline(settings) as pipeline:
-            yield pipeline
+        with _opening(self.chaos):
+            async with open_pipeline(settings) as pipeline:
+                yield pipeline
 
     async def spool(self, pipeline: Pipeline, time: dt.datetime) -> None:
         """The fetcher has downloaded a snapshot: from here on it is promised."""
@@ -166,20 +174,17 @@ class World:
         return bool(errors)
 
 
-@asynccontextmanager
-async def _opening(store: Store) -> AsyncIterator[None]:
+@contextmanager
+def _opening(store: Store) -> Iterator[None]:
     """Let `open_pipeline` get this store instead of one that it opens."""
 
     @asynccontextmanager
     async def give(*_: object) -> AsyncIterator[Store]:
         yield store
 
-    real = wiring.open_store
-    wiring.open_store = give  # type: ignore[assignment]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bikeflow.pipeline.open_store", give)
         yield
-    finally:
-        wiring.open_store = real
 
 
 def _without_clock(key: str, data: bytes) -> Any:

@@ -104,7 +104,7 @@ async def test_a_second_instance_on_the_same_directory_refuses_with_one_line(tmp
         await service.logged("event=started")
         async with running(tmp_path / "data", feed_url) as second:
             assert await asyncio.wait_for(second.process.wait(), 20) == 1
-        (line,) = [line for line in service.log().splitlines() if "another bikeflow" in line]
+            (line,) = [line for line in second.log().splitlines() if "another bikeflow" in line]
         assert str(service.process.pid) in line
         assert await service.stop() == 0
 

@@ -1,4 +1,7 @@
-"""`python -m tests.soak [--kills N] [--minutes M] [--seed S]`: kill a service over and over, then count."""
+"""`python -m tests.soak [--kills N] [--minutes M] [--seed S]`: the long runs.
+
+Every call to the store fails once, in every way; then a service is killed over and over, and all rows are counted.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,11 @@ from pathlib import Path
 
 import typer
 
+from bikeflow import log
+from bikeflow.settings.sections import LogSettings
+from tests.faults.test_nth_operation import fails_everywhere
 from tests.soak.kills import soak
+from tests.support.chaos import KINDS
 
 
 def main() -> None:
@@ -19,21 +26,26 @@ def main() -> None:
     arguments.add_argument("--kills", type=int, default=500, help="so many kills at least")
     arguments.add_argument("--minutes", type=float, default=0, help="so long at least")
     arguments.add_argument("--seed", type=int, default=random.randrange(10**6), help="which random choices")
-    arguments.add_argument("--keep", type=Path, help="work in this new directory and leave it")
+    arguments.add_argument("--no-calls", action="store_true", help="leave out the failing of every call to the store")
     given = arguments.parse_args()
-    typer.echo(f"seed {given.seed}: {given.kills} kills, {given.minutes:g} minutes at least")
-    with tempfile.TemporaryDirectory(prefix="bikeflow-soak-") as temporary:
-        directory = given.keep or Path(temporary)
-        tally = asyncio.run(
-            soak(
-                directory,
-                kills=given.kills,
-                minutes=given.minutes,
-                seed=given.seed,
-                tell=typer.echo,
-            )
+    with tempfile.TemporaryDirectory(prefix="bikeflow-soak-") as directory:
+        if not given.no_calls:
+            asyncio.run(_fail_every_call(Path(directory)))
+        typer.echo(f"seed {given.seed}: {given.kills} kills, {given.minutes:g} minutes at least")
+        run = soak(
+            Path(directory) / "kills", kills=given.kills, minutes=given.minutes, seed=given.seed, tell=typer.echo
         )
-    typer.echo("\n".join(tally.lines()))
+        typer.echo("\n".join(asyncio.run(run).lines()))
+
+
+async def _fail_every_call(directory: Path) -> None:
+    log.configure(LogSettings(level="error"), stderr=(directory / "calls.log").open("w"))
+    for kind in KINDS:
+        for restart in (False, True):
+            place = directory / f"{kind}-{restart}"
+            failed = await fails_everywhere(place, kind, restart=restart)
+            goes_on = "a new process takes over" if restart else "the same process goes on"
+            typer.echo(f"{failed} calls failed ({kind}; {goes_on}): each time the same lake and the same answers")
 
 
 if __name__ == "__main__":

@@ -10,15 +10,17 @@ import asyncio
 import datetime as dt
 import random
 import re
+import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bikeflow.model import UTC
 from tests.soak.trigger import Trigger
 from tests.support.oracle import PREFIX, Oracle, Verdict, database_rows, local_lake, serving
-from tests.support.service import Service, running
+from tests.support.service import PATIENCE_SECONDS, Service, running
 
 PLACES = {
     "spool": r"^spool/",
@@ -83,29 +85,31 @@ class Soak:
         self._chance = random.Random(seed)
         self._promises: list[str] = []
 
-    async def life(self) -> None:
-        """Start the service and kill it at a random touch of a random kind of file."""
-        place = self._chance.choice(list(PLACES))
+    async def life(self, number: signal.Signals = signal.SIGKILL, place: str | None = None) -> int:
+        """Start the service and end it by a signal at a random touch of a kind of file; returns the exit code."""
+        place = place or self._chance.choice(list(PLACES))
+        started = time.monotonic()
+        async with running(self._data_dir, self._oracle.url, settings=SETTINGS) as service:
+            if self._chance.random() < 0.4:
+                await self._recovered(service, started)
+            hit = await self.strike(service, number, place)
+            place = place if hit else "idle"
+            self.tally.kills[place] = self.tally.kills.get(place, 0) + 1
+            code = await asyncio.wait_for(service.process.wait(), PATIENCE_SECONDS)
+            self._keep_log(service)
+        return code
+
+    async def strike(self, service: Service, number: signal.Signals, place: str) -> bool:
+        """Signal the service at a random touch of a kind of file; False where none came for a while."""
         count = min(int(self._chance.expovariate(1 / 6)) + 1, MOST_TOUCHES)
-        wait_for_recovery = self._chance.random() < 0.4
-        trigger = Trigger(self._data_dir)
-        try:
-            started = time.monotonic()
-            async with running(self._data_dir, self._oracle.url, settings=SETTINGS) as service:
-                if wait_for_recovery:
-                    await self._recovered(service, started)
-                    trigger.close()
-                    trigger = Trigger(self._data_dir)
-                killing = asyncio.to_thread(
-                    trigger.kill, service.process.pid, re.compile(PLACES[place]), count, LIFE_SECONDS
-                )
-                self._interfere()
-                hit = await killing
-                await service.process.wait()
-                self.tally.kills[place if hit else "idle"] = self.tally.kills.get(place if hit else "idle", 0) + 1
-                self._keep_log(service)
-        finally:
-            trigger.close()
+        with closing(Trigger(self._data_dir)) as trigger:
+            target = (service.process.pid, number)
+            striking = asyncio.to_thread(trigger.hit, target, re.compile(PLACES[place]), count, LIFE_SECONDS)
+            self._interfere()
+            try:
+                return bool(await striking)
+            except ProcessLookupError:
+                raise AssertionError(f"it ended by itself\n{service.log()}") from None
 
     async def settle(self) -> None:
         """Let the service run undisturbed until all is published, prove liveness, stop it, and audit."""

@@ -1,4 +1,4 @@
-"""Kills a process at the very moment in which it touches a file: inotify tells of each write, rename and removal."""
+"""Signals a process at the very moment in which it touches a file: inotify tells of each write, rename and removal."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _MODIFY, _CLOSE_WRITE, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x8, 0x80, 0x100, 0x20
 _IS_DIRECTORY = 0x40000000
 _EVENT = struct.Struct("iIII")
 _libc = ctypes.CDLL(None, use_errno=True)
+Target = tuple[int, signal.Signals]
+"""The process and what it is sent."""
 
 
 class Trigger:
@@ -31,10 +33,10 @@ class Trigger:
         """End watching."""
         os.close(self._descriptor)
 
-    def kill(self, pid: int, place: re.Pattern[str], count: int, patience_seconds: float) -> str:
-        """Wait for so many touches of files whose path (below the root) matches, then kill; returns the last's path.
+    def hit(self, process: Target, place: re.Pattern[str], count: int, patience_seconds: float) -> str:
+        """Wait for so many touches of files whose path (below the root) matches, then signal; returns the last's path.
 
-        Kills when the patience is over as well, and then returns an empty path. Blocks.
+        Signals when the patience is over as well, and then returns an empty path. Blocks.
         """
         give_up = time.monotonic() + patience_seconds
         while (left := give_up - time.monotonic()) > 0:
@@ -43,9 +45,9 @@ class Trigger:
             for path in self._read():
                 count -= place.search(path) is not None
                 if count <= 0:
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(*process)
                     return path
-        os.kill(pid, signal.SIGKILL)
+        os.kill(*process)
         return ""
 
     def _watch(self, directory: Path) -> None:

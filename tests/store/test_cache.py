@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from bikeflow.errors import NotFound, Transient
 from bikeflow.model import ObjectInfo
 from bikeflow.store import ObjectCache, Store, open_store
+from tests.store.conftest import Place
 from tests.support.s3server import S3Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -24,14 +25,15 @@ MiB = 1024 * 1024
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def s3_store(s3_server: S3Server) -> AsyncIterator[Store]:
-    async with open_store(s3_server.settings(), Path()) as store:
-        yield store
+async def place(s3_server: S3Server) -> AsyncIterator[Place]:
+    settings = s3_server.settings()
+    async with open_store(settings, Path()) as store:
+        yield Place(store, settings.prefix)
 
 
 @pytest.fixture
-def cache(s3_store: Store, tmp_path: Path) -> ObjectCache:
-    return ObjectCache(s3_store, tmp_path / "cache", MiB)
+def cache(place: Place, tmp_path: Path) -> ObjectCache:
+    return ObjectCache(place.store, tmp_path / "cache", MiB)
 
 
 async def only_copied(store: Store, cache: ObjectCache, info: ObjectInfo) -> bytes | None:
@@ -47,23 +49,23 @@ def sizes(directory: Path) -> list[int]:
     return [path.stat().st_size for path in directory.iterdir()]
 
 
-async def test_what_was_read_once_is_read_from_the_disk(s3_store: Store, cache: ObjectCache) -> None:
-    info = await s3_store.put("x", b"content")
+async def test_what_was_read_once_is_read_from_the_disk(place: Place, cache: ObjectCache) -> None:
+    info = await place.store.put(place.key("x"), b"content")
     assert await cache.get(info) == b"content"
-    assert await only_copied(s3_store, cache, info) == b"content"
+    assert await only_copied(place.store, cache, info) == b"content"
 
 
-async def test_what_was_written_need_not_be_read(s3_store: Store, cache: ObjectCache) -> None:
-    info = await s3_store.put("x", b"content")
+async def test_what_was_written_need_not_be_read(place: Place, cache: ObjectCache) -> None:
+    info = await place.store.put(place.key("x"), b"content")
     await cache.remember(info, b"content")
-    assert await only_copied(s3_store, cache, info) == b"content"
+    assert await only_copied(place.store, cache, info) == b"content"
 
 
 async def test_an_object_that_has_changed_since_is_transient_and_its_new_content_is_read_next(
-    s3_store: Store, cache: ObjectCache
+    place: Place, cache: ObjectCache
 ) -> None:
-    old = await s3_store.put("x", b"old content")
-    new = await s3_store.put("x", b"new content")
+    old = await place.store.put(place.key("x"), b"old content")
+    new = await place.store.put(place.key("x"), b"new content")
     with pytest.raises(Transient, match="changed"):
         await cache.get(old)
     assert await cache.get(new) == b"new content"
@@ -71,72 +73,70 @@ async def test_an_object_that_has_changed_since_is_transient_and_its_new_content
         await cache.get(old)
 
 
-async def test_copies_survive_a_restart(s3_store: Store, cache: ObjectCache, tmp_path: Path) -> None:
-    info = await s3_store.put("x", b"content")
+async def test_copies_survive_a_restart(place: Place, cache: ObjectCache, tmp_path: Path) -> None:
+    info = await place.store.put(place.key("x"), b"content")
     await cache.get(info)
-    assert await only_copied(s3_store, ObjectCache(s3_store, tmp_path / "cache", MiB), info) == b"content"
+    assert await only_copied(place.store, ObjectCache(place.store, tmp_path / "cache", MiB), info) == b"content"
 
 
 @pytest.mark.parametrize("restart", [False, True])
 async def test_the_least_recently_used_go_first_also_after_a_restart(
-    s3_store: Store, tmp_path: Path, restart: bool
+    place: Place, tmp_path: Path, restart: bool
 ) -> None:
     directory, body = tmp_path / "cache", os.urandom(100_000)
-    room_for_four = ObjectCache(s3_store, directory, 4 * 100_032)
-    infos = [await s3_store.put(f"{n}", body) for n in range(6)]
+    room_for_four = ObjectCache(place.store, directory, 4 * 100_032)
+    infos = [await place.store.put(place.key(f"{n}"), body) for n in range(6)]
     for info in infos[:4]:
         await room_for_four.get(info)
         await asyncio.sleep(0.01)  # the order is read from modification times after a restart
     await room_for_four.get(infos[0])
     if restart:
-        room_for_four = ObjectCache(s3_store, directory, 4 * 100_032)
+        room_for_four = ObjectCache(place.store, directory, 4 * 100_032)
     for info in infos[4:]:
         await room_for_four.get(info)
     assert sizes(directory) == [100_032] * 4
-    kept = [await only_copied(s3_store, room_for_four, info) for info in infos]
+    kept = [await only_copied(place.store, room_for_four, info) for info in infos]
     assert [data is not None for data in kept] == [True, False, False, True, True, True]
 
 
-async def test_a_smaller_bound_holds_from_the_next_object_on(
-    s3_store: Store, cache: ObjectCache, tmp_path: Path
-) -> None:
+async def test_a_smaller_bound_holds_from_the_next_object_on(place: Place, cache: ObjectCache, tmp_path: Path) -> None:
     for n in range(5):
-        await cache.get(await s3_store.put(f"{n}", bytes(10_000)))
-    smaller = ObjectCache(s3_store, tmp_path / "cache", 25_000)
-    await smaller.get(await s3_store.put("small", b"x"))
+        await cache.get(await place.store.put(place.key(f"{n}"), bytes(10_000)))
+    smaller = ObjectCache(place.store, tmp_path / "cache", 25_000)
+    await smaller.get(await place.store.put(place.key("small"), b"x"))
     assert sum(sizes(tmp_path / "cache")) <= 25_000
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", b"X" * 39, b"X" * 1_000])
 async def test_a_damaged_copy_is_dropped_and_read_again(
-    s3_store: Store, cache: ObjectCache, tmp_path: Path, damage: bytes
+    place: Place, cache: ObjectCache, tmp_path: Path, damage: bytes
 ) -> None:
-    info = await s3_store.put("x", b"content")
+    info = await place.store.put(place.key("x"), b"content")
     await cache.get(info)
     (copy,) = (tmp_path / "cache").iterdir()
     assert copy.stat().st_size == 39
     copy.write_bytes(damage)
     assert await cache.get(info) == b"content"
-    assert await only_copied(s3_store, cache, info) == b"content"
+    assert await only_copied(place.store, cache, info) == b"content"
 
 
 async def test_an_object_larger_than_the_cache_is_not_kept_and_drives_nothing_out(
-    s3_store: Store, cache: ObjectCache, tmp_path: Path
+    place: Place, cache: ObjectCache, tmp_path: Path
 ) -> None:
-    small = await s3_store.put("small", b"small")
+    small = await place.store.put(place.key("small"), b"small")
     await cache.get(small)
-    large = await s3_store.put("large", bytes(2 * MiB))
+    large = await place.store.put(place.key("large"), bytes(2 * MiB))
     assert await cache.get(large) == bytes(2 * MiB)
-    assert await only_copied(s3_store, cache, large) is None
-    assert await only_copied(s3_store, cache, small) == b"small"
+    assert await only_copied(place.store, cache, large) is None
+    assert await only_copied(place.store, cache, small) == b"small"
 
 
-async def test_a_cache_of_no_size_keeps_nothing(s3_store: Store, tmp_path: Path) -> None:
-    cache = ObjectCache(s3_store, tmp_path / "cache", 0)
-    info = await s3_store.put("x", b"content")
+async def test_a_cache_of_no_size_keeps_nothing(place: Place, tmp_path: Path) -> None:
+    cache = ObjectCache(place.store, tmp_path / "cache", 0)
+    info = await place.store.put(place.key("x"), b"content")
     assert await cache.get(info) == b"content"
     assert not (tmp_path / "cache").exists()
-    assert await only_copied(s3_store, cache, info) is None
+    assert await only_copied(place.store, cache, info) is None
 
 
 async def test_a_store_on_this_machine_needs_no_copies(local_store: Store, tmp_path: Path) -> None:
@@ -149,31 +149,31 @@ async def test_a_store_on_this_machine_needs_no_copies(local_store: Store, tmp_p
     assert not (tmp_path / "cache").exists()
 
 
-async def test_a_cache_that_cannot_be_written_costs_no_answer_and_one_warning(s3_store: Store, tmp_path: Path) -> None:
+async def test_a_cache_that_cannot_be_written_costs_no_answer_and_one_warning(place: Place, tmp_path: Path) -> None:
     (tmp_path / "cache").write_bytes(b"a file where the directory should be")
-    cache = ObjectCache(s3_store, tmp_path / "cache", MiB)
-    info = await s3_store.put("x", b"content")
+    cache = ObjectCache(place.store, tmp_path / "cache", MiB)
+    info = await place.store.put(place.key("x"), b"content")
     with capture_logs() as lines:
         for _ in range(3):
             assert await cache.get(info) == b"content"
     assert [line["event"] for line in lines] == ["cache failed"]
     (tmp_path / "cache").unlink()
     assert await cache.get(info) == b"content"
-    assert await only_copied(s3_store, cache, info) == b"content"
+    assert await only_copied(place.store, cache, info) == b"content"
 
 
-async def test_a_cache_may_be_emptied_at_any_time(s3_store: Store, cache: ObjectCache, tmp_path: Path) -> None:
-    info = await s3_store.put("x", b"content")
+async def test_a_cache_may_be_emptied_at_any_time(place: Place, cache: ObjectCache, tmp_path: Path) -> None:
+    info = await place.store.put(place.key("x"), b"content")
     assert await cache.get(info) == b"content"
     shutil.rmtree(tmp_path / "cache")
     for _ in range(2):
         assert await cache.get(info) == b"content"
-    assert await only_copied(s3_store, cache, info) == b"content"
+    assert await only_copied(place.store, cache, info) == b"content"
 
 
-async def test_many_reads_at_once_agree(s3_store: Store, tmp_path: Path) -> None:
-    cache = ObjectCache(s3_store, tmp_path / "cache", 25_000)
-    infos = [await s3_store.put(f"{n}", b"%d" % n * 5_000) for n in range(10)]
+async def test_many_reads_at_once_agree(place: Place, tmp_path: Path) -> None:
+    cache = ObjectCache(place.store, tmp_path / "cache", 25_000)
+    infos = [await place.store.put(place.key(f"{n}"), b"%d" % n * 5_000) for n in range(10)]
     for _ in range(3):
         read = await asyncio.gather(*(cache.get(info) for info in infos + infos))
         assert read == [b"%d" % n * 5_000 for n in range(10)] * 2

@@ -486,15 +486,16 @@ async def test_https_needs_a_certificate_of_a_known_authority(
 ) -> None:
     monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
     settings = s3_tls_server.settings()
+    key = f"{settings.prefix}x"
     without = settings.model_copy(update={"ca_bundle": None})
     async with open_store(without, Path()) as store:
         with pytest.raises(Permanent, match=r"certificate verify failed.*check storage.ca_bundle"):
-            await store.put("x", b"x")
+            await store.put(key, b"x")
     async with open_store(settings, Path()) as store:
-        await store.put("x", b"x")
+        await store.put(key, b"x")
     monkeypatch.setenv("AWS_CA_BUNDLE", str(settings.ca_bundle))
     async with open_store(without, Path()) as store:
-        assert (await store.get("x")).data == b"x"
+        assert (await store.get(key)).data == b"x"
 
 
 async def test_settings_that_make_no_client_are_a_configuration_error(tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 
 from bikeflow.layout import Layer, Layout
 from bikeflow.ledger import Ledger
-from bikeflow.ledger.runs import Run
-from bikeflow.model import PartitionJob, PartitionProcessed
+from bikeflow.model import PartitionJob, PartitionProcessed, Run, RunFinished
 from bikeflow.partition_queue import PartitionQueue
 from bikeflow.processor import Processor
 from bikeflow.reconciler import Reconciler
@@ -35,7 +34,17 @@ class Road:
     ledger: Ledger
     reconciler: Reconciler
     processor: Processor
-    processed: list[PartitionProcessed] = field(default_factory=list)
+    told: list[RunFinished | PartitionProcessed] = field(default_factory=list)
+
+    @property
+    def processed(self) -> list[PartitionProcessed]:
+        """What the processor has told the refresher."""
+        return [event for event in self.told if isinstance(event, PartitionProcessed)]
+
+    @property
+    def finished(self) -> list[RunFinished]:
+        """The runs that it has told of."""
+        return [event for event in self.told if isinstance(event, RunFinished)]
 
     async def put_raw(self, name: str, text: str) -> str:
         """Put a raw file in the store as somebody else would; `name` is `dt=.../....txt`."""
@@ -85,6 +94,6 @@ async def open_road(storage: StorageSettings, data_dir: Path, segment_minutes: i
         with Ledger(data_dir, layout, segment_minutes) as ledger:
             cache = ObjectCache(store, data_dir / "cache", storage.cache_max_bytes)
             writer = SegmentWriter(store, cache, layout, ledger, RulesSettings(), RETRY)
-            processed: list[PartitionProcessed] = []
-            processor = Processor(PartitionQueue(8), ledger, writer, processed.append)
-            yield Road(store, layout, ledger, Reconciler(store, layout, ledger, 60), processor, processed)
+            told: list[RunFinished | PartitionProcessed] = []
+            processor = Processor(PartitionQueue(8), ledger, writer, told.append)
+            yield Road(store, layout, ledger, Reconciler(store, layout, ledger, 60), processor, told)

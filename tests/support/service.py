@@ -21,10 +21,11 @@ PATIENCE_SECONDS = 30.0
 class Service:
     """A running service and what it leaves behind."""
 
-    def __init__(self, data_dir: Path, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, data_dir: Path, process: asyncio.subprocess.Process, log: Path, log_start: int) -> None:
         self.data_dir = data_dir
         self.process = process
         self._log = log
+        self._log_start = log_start
 
     @property
     def database(self) -> Path:
@@ -32,8 +33,8 @@ class Service:
         return self.data_dir / "analytics.duckdb"
 
     def log(self) -> str:
-        """All that it has logged so far."""
-        return self._log.read_text()
+        """All that this process has logged so far; earlier ones wrote to the same file."""
+        return self._log.read_bytes()[self._log_start :].decode()
 
     def clear_log(self) -> None:
         """Forget what was logged; the process must have ended."""
@@ -96,17 +97,24 @@ async def running(
     settings: Mapping[str, object] | None = None,
 ) -> AsyncIterator[Service]:
     """Start the service; it is killed at the end if it still runs."""
-    values = {"feed.url": feed_url, "feed.interval_seconds": 1, "watcher.poll_seconds": 0.5, **(settings or {})}
+    values = {
+        "feed.url": feed_url,
+        "feed.interval_seconds": 1,
+        "watcher.poll_seconds": 0.5,
+        "http.listen": "127.0.0.1:0",
+        **(settings or {}),
+    }
     arguments = [argument for key, value in values.items() for argument in ("--set", f"{key}={value}")]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("BIKEFLOW_", "S3_"))}
     data_dir.parent.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything runs beside it
     log = data_dir.parent / f"{data_dir.name}.log"
     with log.open("ab") as stderr:
+        log_start = stderr.tell()
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bikeflow", "run", "--data-dir", str(data_dir), *arguments,
             stdout=stderr, stderr=stderr, env={**clean, **environment(storage)}, cwd=data_dir.parent,
         )  # fmt: skip
-    service = Service(data_dir, process, log)
+    service = Service(data_dir, process, log, log_start)
     try:
         yield service
     finally:

@@ -161,7 +161,7 @@ ROWS = st.lists(st.tuples(IDS, st.integers(0, 59), st.integers(0, 2)), min_size=
 STEPS = st.lists(st.one_of(st.tuples(HOURS, ROWS), st.tuples(HOURS, st.none()), st.just("seal")), max_size=5)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(STEPS)
 async def test_whatever_happens_to_segments_the_database_agrees_with_plain_python(steps: list[Any]) -> None:
     """Segments are written, written again with more or fewer rows, removed and sealed, each followed by a refresh."""

@@ -1,0 +1,159 @@
+"""What Prometheus is told: counts from events, and states that are asked for at the moment of a scrape.
+
+Names are in base units. The values of labels come from our code and never from a feed, so that no feed can make new
+time series.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector, disable_created_metrics
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from bikeflow import __version__
+from bikeflow.model import (
+    DatabasePublished,
+    Event,
+    FetchFinished,
+    Outcome,
+    RunFinished,
+    StoreAnswered,
+    StoreOperation,
+    StoreOutcome,
+)
+from bikeflow.schema import FLAGS
+
+_QUICK = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+_LAG = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 5)
+
+
+class Metrics:
+    """All metrics of one process, in a registry of their own; `states` are the gauges."""
+
+    def __init__(self, states: Collector) -> None:
+        # The time at which each counter was made would be a time series of its own.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self.registry.register(states)
+        ProcessCollector(registry=self.registry)
+        Info("bikeflow_build", "The running bikeflow.", registry=self.registry).info(
+            {"version": __version__, "python": platform.python_version()}
+        )
+        self._groups = tuple(group(self.registry) for group in (_Fetches, _Runs, _Refreshes, _StoreRequests))
+        self.loop_lag_seconds = Histogram(
+            "bikeflow_event_loop_lag_seconds",
+            "How much later than asked the event loop came back, sampled every second.",
+            buckets=_LAG,
+            registry=self.registry,
+        )
+
+    def observe(self, event: Event) -> None:
+        """Count an event."""
+        for group in self._groups:
+            group.observe(event)
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """The answer to a scrape, in the format that the header `accept` asks for, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+
+class _Fetches:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._ended = Counter(
+            "bikeflow_fetches_total", "Fetches that have ended, by outcome.", ["outcome"], registry=registry
+        )
+        for outcome in get_args(Outcome):
+            self._ended.labels(outcome)
+        self._bytes = Counter("bikeflow_fetched_bytes_total", "Size of the documents, unpacked.", registry=registry)
+        self._duplicates = Counter(
+            "bikeflow_duplicate_snapshots_total",
+            "Fetches that gave the same document again, or 304.",
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "bikeflow_fetch_duration_seconds",
+            "Duration of a fetch with its retries.",
+            buckets=_QUICK,
+            registry=registry,
+        )
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, FetchFinished):
+            fetch = event.outcome
+            self._ended.labels(fetch.outcome).inc()
+            self._bytes.inc(fetch.bytes)
+            self._duplicates.inc(fetch.outcome in ("duplicate", "not_modified"))
+            self._seconds.observe(fetch.duration_seconds)
+
+
+class _Runs:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"bikeflow_{name}_total", text, labels, registry=registry)
+
+        self._ended = counter("runs", "Runs over a partition that have ended, by outcome.", "outcome")
+        for outcome in ("done", "failed"):
+            self._ended.labels(outcome)
+        self._files = counter("raw_files", "Raw files parsed.")
+        self._lines = counter("lines", "Data lines of those raw files.")
+        self._rows = counter("rows", "Accepted lines.")
+        self._rejected = counter("rejected_lines", "Rejected lines, by the check that they failed.", "check")
+        self._flagged = counter("flagged_rows", "Accepted lines that are odd, by flag.", "flag")
+        for flag in FLAGS:
+            self._flagged.labels(flag)
+        self._seconds = Histogram(
+            "bikeflow_run_duration_seconds", "Duration of a run.", buckets=_LONG, registry=registry
+        )
+        self._waited = Histogram(
+            "bikeflow_queue_wait_seconds", "Time that a job waited for its run.", buckets=_QUICK, registry=registry
+        )
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, RunFinished):
+            run = event.run
+            self._ended.labels(run.outcome).inc()
+            self._files.inc(run.files)
+            self._lines.inc(run.lines)
+            self._rows.inc(run.rows)
+            for check, lines in event.rejected_by_check.items():
+                self._rejected.labels(check).inc(lines)
+            for flag, rows in event.flagged_by_flag.items():
+                self._flagged.labels(flag).inc(rows)
+            self._seconds.observe((run.finished_at - run.started_at).total_seconds())
+            self._waited.observe(event.waited_seconds)
+
+
+class _Refreshes:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._seconds = Histogram(
+            "bikeflow_refresh_duration_seconds",
+            "Duration of a refresh that published the database.",
+            buckets=_LONG,
+            registry=registry,
+        )
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, DatabasePublished):
+            self._seconds.observe(event.duration_seconds)
+
+
+class _StoreRequests:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._ended = Counter(
+            "bikeflow_store_requests_total",
+            "Requests to the object store that have ended, by operation and outcome.",
+            ["operation", "outcome"],
+            registry=registry,
+        )
+        for operation in get_args(StoreOperation):
+            for outcome in get_args(StoreOutcome):
+                self._ended.labels(operation, outcome)
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, StoreAnswered):
+            self._ended.labels(event.operation, event.outcome).inc()

@@ -1,0 +1,69 @@
+"""What the surfaces remember of the events that they heard."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+
+from bikeflow.model import (
+    UTC,
+    DatabasePublished,
+    Event,
+    Fault,
+    FetchFinished,
+    Outcome,
+    PartitionProcessed,
+    Run,
+    RunFinished,
+)
+
+
+class Observations:
+    """The newest of each kind, and since when something is amiss; all of this process only."""
+
+    def __init__(self) -> None:
+        self.started_at = dt.datetime.now(UTC)
+        self.fetches: Counter[Outcome] = Counter()
+        self.last_fetch: FetchFinished | None = None
+        self.losing: Fault | None = None
+        """Set while new snapshots can't be kept on the local disk."""
+        self.failing: dict[dt.date, Fault] = {}
+        """Partitions whose last run failed."""
+        self.published: DatabasePublished | None = None
+        self.behind_since: dt.datetime | None = None
+        """Since when the published database lacks what is processed."""
+        self._last_processed_at: dt.datetime | None = None
+
+    def observe(self, event: Event) -> None:
+        """Take note of an event."""
+        match event:
+            case FetchFinished():
+                self._fetched(event)
+            case RunFinished():
+                self._ran(event.run)
+            case PartitionProcessed():
+                self._last_processed_at = dt.datetime.now(UTC)
+                self.behind_since = self.behind_since or self._last_processed_at
+            case DatabasePublished():
+                self._publish(event)
+
+    def _fetched(self, event: FetchFinished) -> None:
+        self.last_fetch = event
+        self.fetches[event.outcome.outcome] += 1
+        if event.outcome.outcome == "lost":
+            self.losing = Fault(self.losing.since if self.losing else event.at, event.outcome.error)
+        elif event.outcome.good:
+            self.losing = None
+
+    def _ran(self, run: Run) -> None:
+        known = self.failing.pop(run.partition, None)
+        if run.outcome == "failed":
+            since = known.since if known else run.started_at
+            self.failing[run.partition] = Fault(since, f"partition {run.partition}: {run.error}")
+
+    def _publish(self, event: DatabasePublished) -> None:
+        self.published = event
+        # What was processed while the refresh was under way may not be in it yet: another one follows.
+        began = event.at - dt.timedelta(seconds=event.duration_seconds)
+        late = self._last_processed_at
+        self.behind_since = late if late is not None and late > began else None

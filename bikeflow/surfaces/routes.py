@@ -1,0 +1,157 @@
+"""What is answered to which path; all of it GET, all of it for anyone's eyes."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+from aiohttp import web
+
+from bikeflow.errors import Transient
+from bikeflow.layout import Layout
+from bikeflow.ledger import Ledger
+from bikeflow.model import UTC
+from bikeflow.settings import Settings
+from bikeflow.surfaces.metrics import Metrics
+from bikeflow.surfaces.pages import page
+from bikeflow.surfaces.published import Costly, PublishedDatabase
+from bikeflow.surfaces.readiness import Verdict, verdict_document
+from bikeflow.surfaces.status import Document, latest_runs, ledger_document
+
+MAX_RUNS = 1_000
+_RUNS = 50
+_UNAVAILABLE = 503
+Answer = TypeVar("Answer")
+
+
+class Routes:
+    """The handlers; `live` is the part of the status that is known without looking it up."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        verdict: Callable[[], Verdict],
+        live: Callable[[], Document],
+        database: PublishedDatabase,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._verdict = verdict
+        self._live = live
+        self._database = database
+        self._totals = Costly(self._lake)
+        # One thread of our own: a storm of requests must not take those that the pipeline works with.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="surfaces")
+
+    def application(self) -> web.Application:
+        """The application that answers."""
+        app = web.Application()
+        app.add_routes([
+            web.get("/", self.dashboard),
+            web.get("/healthz", self.health),
+            web.get("/readyz", self.readiness),
+            web.get("/metrics", self.scrape),
+            web.get("/api/v1/status", self.status),
+            web.get("/api/v1/stations", self.stations),
+            web.get("/api/v1/bikes", self.bikes),
+            web.get("/api/v1/runs", self.runs),
+        ])  # fmt: skip
+        return app
+
+    def close(self) -> None:
+        """Let go of the thread; a query under way is waited for."""
+        self._thread.shutdown(cancel_futures=True)
+
+    async def dashboard(self, _request: web.Request) -> web.Response:
+        """The dashboard."""
+        found = page("dashboard")
+        headers = {"Content-Security-Policy": found.policy}
+        return web.Response(text=found.html, content_type="text/html", headers=headers)
+
+    async def health(self, _request: web.Request) -> web.Response:
+        """Whoever gets this has been answered by a live event loop."""
+        return _json({"alive": True})
+
+    async def readiness(self, _request: web.Request) -> web.Response:
+        """200 while all parts really work, else 503; which one does not, why and since when."""
+        verdict = self._verdict()
+        ready = not any(verdict.values())
+        return _json({"ready": ready, "parts": verdict_document(verdict)}, status=200 if ready else _UNAVAILABLE)
+
+    async def scrape(self, request: web.Request) -> web.Response:
+        """The metrics, as Prometheus text or OpenMetrics."""
+        body, content_type = self._metrics.page(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def status(self, _request: web.Request) -> web.Response:
+        """All of it in one document; what can't be looked up now is null."""
+        return _json({**self._live(), **await self._in_thread(self._looked_up)})
+
+    async def stations(self, _request: web.Request) -> web.Response:
+        """The newest state of each station."""
+        return await self._geojson(self._database.stations)
+
+    async def bikes(self, _request: web.Request) -> web.Response:
+        """The free bikes of the newest snapshot."""
+        return await self._geojson(self._database.bikes)
+
+    async def runs(self, request: web.Request) -> web.Response:
+        """The newest runs, newest first; `?limit=` says how many."""
+        limit = _limit(request.query.get("limit", str(_RUNS)))
+        if limit is None:
+            return _json({"error": f"limit must be a number from 1 to {MAX_RUNS}"}, status=400)
+        try:
+            return _json({"runs": await self._in_thread(lambda: self._latest_runs(limit))})
+        except sqlite3.Error as error:
+            return _json({"error": f"the ledger can't be read: {error}"}, status=_UNAVAILABLE)
+
+    async def _geojson(self, read: Callable[[], bytes]) -> web.Response:
+        try:
+            return web.Response(body=await self._in_thread(read), content_type="application/geo+json")
+        except Transient as error:
+            return _json({"error": str(error)}, status=_UNAVAILABLE)
+
+    async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _looked_up(self) -> Document:
+        found: Document = dict.fromkeys(("last_snapshot", "lake", "today", "failing_partitions", "latest_runs", "city"))
+        with suppress(sqlite3.Error), self._ledger() as ledger:
+            found |= ledger_document(ledger, self._totals.get(), dt.datetime.now(UTC).date())
+        with suppress(Transient):
+            found["city"] = self._database.city()
+        return found
+
+    def _latest_runs(self, limit: int) -> list[Document]:
+        with self._ledger() as ledger:
+            return latest_runs(ledger, limit)
+
+    def _lake(self) -> Mapping[str, int]:
+        with self._ledger() as ledger:
+            return ledger.files.totals()
+
+    def _ledger(self) -> Ledger:
+        settings = self._settings
+        layout = Layout(settings.storage.prefix)
+        return Ledger(settings.data_dir, layout, settings.processing.segment_minutes, read_only=True)
+
+
+def _limit(text: str) -> int | None:
+    try:
+        number = int(text)
+    except ValueError:
+        return None
+    return number if 1 <= number <= MAX_RUNS else None
+
+
+def _json(document: object, *, status: int = 200) -> web.Response:
+    return web.json_response(
+        document, status=status, dumps=lambda value: json.dumps(value, ensure_ascii=False, allow_nan=False)
+    )

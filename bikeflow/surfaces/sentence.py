@@ -1,0 +1,73 @@
+"""How things stand, in one sentence for people."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+from bikeflow.model import DatabasePublished, Vitals
+from bikeflow.surfaces.readiness import State, Verdict
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def sentence(
+    state: State, verdict: Verdict, vitals: Vitals | None, published: DatabasePublished | None, now: dt.datetime
+) -> str:
+    """Such as: `All works: the newest snapshot is 12 s old, 2,154,240 rows are published, nothing waits.`"""
+    rest = f"{_snapshot(published, now)}, {_waiting(vitals)}."
+    match state:
+        case "working":
+            return f"All works: {rest}"
+        case "starting":
+            reasons = dict.fromkeys(fault.reason for fault in verdict.values() if fault is not None)
+            return f"Starting: {', '.join(reasons)}; {rest}"
+        case _:
+            return f"Not working: {'; '.join(_problems(verdict, now))}; {rest}"
+
+
+def _problems(verdict: Verdict, now: dt.datetime) -> Iterator[str]:
+    """One a reason, with the parts that it breaks and the longest of their times."""
+    faults = [fault for fault in verdict.values() if fault is not None]
+    for reason in dict.fromkeys(fault.reason for fault in faults):
+        parts = [name for name, fault in verdict.items() if fault is not None and fault.reason == reason]
+        since = min(fault.since for fault in faults if fault.reason == reason)
+        yield f"{listed(parts)} for {span(now - since)} ({reason})"
+
+
+def span(length: dt.timedelta) -> str:
+    """A time in its two largest units: `3 min`, `2 h 5 min`, `4 d`."""
+    seconds = max(round(length.total_seconds()), 0)
+    parts = []
+    for size, unit in _UNITS:
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count} {unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2]) or "0 s"
+
+
+def _snapshot(published: DatabasePublished | None, now: dt.datetime) -> str:
+    if published is None or published.newest_snapshot is None:
+        return "no snapshot is published yet"
+    return f"the newest snapshot is {span(now - published.newest_snapshot)} old, {published.rows:,} rows are published"
+
+
+def _waiting(vitals: Vitals | None) -> str:
+    waits = []
+    if vitals is not None and vitals.spool_snapshots:
+        waits.append(count(vitals.spool_snapshots, "snapshot") + " for the store")
+    if vitals is not None and vitals.queue_waiting:
+        waits.append(count(vitals.queue_waiting, "partition") + " for a processor")
+    return f"waiting: {listed(waits)}" if waits else "nothing waits"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 snapshot`, `1,200 snapshots`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(words: list[str]) -> str:
+    """`one`, `one and two`, `one, two and three`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

@@ -1,0 +1,98 @@
+"""The HTTP server: where it listens, what it answers to whom, and how others find it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from bikeflow.errors import Permanent
+from bikeflow.log import get_logger
+from bikeflow.settings.sections import HttpSettings
+from bikeflow.surfaces.client import ADDRESS_FILE
+
+_IDLE_SECONDS = 30.0
+_GRACE_SECONDS = 1.0
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what others bind to, not what we do
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+log = get_logger()
+
+
+@asynccontextmanager
+async def serving(settings: HttpSettings, app: web.Application, data_dir: Path) -> AsyncIterator[str | None]:
+    """Serve `app` while the context lasts; gives its URL, or None where nothing is to be served.
+
+    The URL also stands in `data_dir`/http.address. Raises `Permanent` where the address can't be used.
+    """
+    if settings.address is None:
+        yield None
+        return
+    app.middlewares.append(_errors_as_json)
+    app.on_response_prepare.append(_secure)
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=_GRACE_SECONDS)
+    await runner.setup()
+    file = data_dir / ADDRESS_FILE
+    try:
+        url = await _listen(runner, *settings.address)
+        _write(file, url)
+        log.info("http_started", url=url)
+        yield url
+    finally:
+        file.unlink(missing_ok=True)
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
+    site = web.TCPSite(runner, host, port)
+    try:
+        try:
+            await site.start()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            # A busy port must not cost a snapshot: the pipeline runs, and says where its pages are instead.
+            log.warning("http_port_busy", wanted=f"{host}:{port}", hint="serving on a free port; set http.listen")
+            site = web.TCPSite(runner, host, 0)
+            await site.start()
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise Permanent(
+            f"cannot serve HTTP on {host}:{port}: {reason}; set http.listen to another address, "
+            'to port 0 for any free one, or to "" for none'
+        ) from error
+    name = _ANY.get(host, host)
+    return f"http://{f'[{name}]' if ':' in name else name}:{site.port}/"
+
+
+def _write(file: Path, url: str) -> None:
+    part = file.with_name(f".{file.name}.part")
+    part.write_text(f"{url}\n")
+    part.replace(file)
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+        return web.json_response({"error": error.text or error.reason}, status=error.status, headers=headers)
+
+
+async def _secure(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "bikeflow"
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)

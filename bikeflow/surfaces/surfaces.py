@@ -1,0 +1,102 @@
+"""The surfaces of one service, from before its pipeline opens until after it has closed."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from bikeflow.events import Events
+from bikeflow.model import UTC, Event, Fault, Vitals
+from bikeflow.retry import tick
+from bikeflow.settings import Settings
+from bikeflow.surfaces.metrics import Metrics
+from bikeflow.surfaces.observations import Observations
+from bikeflow.surfaces.published import PublishedDatabase
+from bikeflow.surfaces.readiness import Limits, Verdict, assess, state_of
+from bikeflow.surfaces.routes import Routes
+from bikeflow.surfaces.sentence import sentence
+from bikeflow.surfaces.server import serving
+from bikeflow.surfaces.states import States
+from bikeflow.surfaces.status import Document, live_document
+from bikeflow.warehouse import published_path
+
+LAG_SAMPLE_SECONDS = 1.0
+
+
+class Surfaces:
+    """What others see of the service; it starts blind, `attach` shows it the pipeline."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._limits = Limits.of(settings)
+        self._seen = Observations()
+        self._stopping: Fault | None = None
+        self._vitals: Callable[[], Vitals] | None = None
+        self._database = PublishedDatabase(published_path(settings.warehouse, settings.data_dir))
+        self._metrics = Metrics(States(self._seen, self._ask, self.verdict))
+        self.url: str | None = None
+        """Where the dashboard is, or None where nothing is served."""
+
+    def attach(self, vitals: Callable[[], Vitals]) -> None:
+        """The pipeline is open; `vitals` tells how its roles are doing."""
+        self._vitals = vitals
+
+    def stopping(self) -> None:
+        """From now on nothing is ready: the service is about to end."""
+        self._stopping = Fault(dt.datetime.now(UTC), "the service is stopping")
+
+    def observe(self, event: Event) -> None:
+        """A role tells that something has happened."""
+        self._seen.observe(event)
+        self._metrics.observe(event)
+
+    def verdict(self) -> Verdict:
+        """What works now, part by part."""
+        verdict = assess(self._seen, self._ask(), self._limits, self._database.path, dt.datetime.now(UTC))
+        return verdict if self._stopping is None else dict.fromkeys(verdict, self._stopping)
+
+    def sentence(self) -> str:
+        """How things stand now, in one sentence for people."""
+        verdict = self.verdict()
+        state = state_of(self._seen, verdict)
+        return sentence(state, verdict, self._ask(), self._seen.published, dt.datetime.now(UTC))
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[None]:
+        """Serve HTTP where it is configured, and sample the loop's lag, as long as the context lasts."""
+        routes = Routes(self._settings, self._metrics, self.verdict, self._live, self._database)
+        closing = asyncio.Event()
+        try:
+            async with serving(self._settings.http, routes.application(), self._settings.data_dir) as self.url:
+                sampling = asyncio.create_task(self._sample_lag(closing), name="loop-lag")
+                try:
+                    yield
+                finally:
+                    closing.set()
+                    await sampling
+        finally:
+            routes.close()
+
+    def _ask(self) -> Vitals | None:
+        return None if self._vitals is None else self._vitals()
+
+    def _live(self) -> Document:
+        return live_document(self._settings, self._seen, self._ask(), self.verdict(), dt.datetime.now(UTC))
+
+    async def _sample_lag(self, closing: asyncio.Event) -> None:
+        clock = asyncio.get_running_loop().time
+        asked = clock() + LAG_SAMPLE_SECONDS
+        while not await tick(closing, LAG_SAMPLE_SECONDS):
+            self._metrics.loop_lag_seconds.observe(max(clock() - asked, 0.0))
+            asked = clock() + LAG_SAMPLE_SECONDS
+
+
+@asynccontextmanager
+async def open_surfaces(settings: Settings, events: Events) -> AsyncIterator[Surfaces]:
+    """The surfaces, listening and serving until the context is left; raises `Permanent` where the port is taken."""
+    surfaces = Surfaces(settings)
+    with events.heard_by(surfaces.observe):
+        async with surfaces.served():
+            yield surfaces

@@ -1,0 +1,251 @@
+"""`bikeflow query`: what it prints, in which form, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import datetime as dt
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from bikeflow.cli.app import app
+from bikeflow.errors import BikeflowError
+from tests.support.parquet import at, row, snapshot
+from tests.warehouse.conftest import open_analytics
+
+HOSTILE = 'Rynek "1", [red]x[/red]\x1b[31m\n<b>'
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a published database of 100 stations and two bikes."""
+    path = tmp_path_factory.mktemp("query") / "data"
+
+    async def publish() -> None:
+        async with open_analytics(path) as analytics:
+            rows = snapshot(at(8), *(f"{number:03}" for number in range(1, 100)), "fb1", "fb2")
+            await analytics.layer.put_hour(8, *rows, row("100", at(8), name=HOSTILE, quality_flags=["over_capacity"]))
+            await analytics.refresh()
+
+    asyncio.run(publish())
+    return path
+
+
+def run(data_dir: Path, *arguments: str, stdin: str = "") -> Result:
+    """The command as a program in a pipe sees it, but in this process: starting one takes longer than any query."""
+    return CliRunner().invoke(app, ["query", "--data-dir", str(data_dir), *arguments], input=stdin)
+
+
+def answer(data_dir: Path, *arguments: str, stdin: str = "") -> str:
+    result = run(data_dir, *arguments, stdin=stdin)
+    if result.exception is not None:
+        raise result.exception
+    return result.stdout
+
+
+def refusal(data_dir: Path, *arguments: str) -> str:
+    result = run(data_dir, *arguments)
+    assert isinstance(result.exception, BikeflowError) and result.stdout == ""
+    assert len(str(result.exception).splitlines()) <= 2
+    return str(result.exception)
+
+
+def on_terminal(data_dir: Path, columns: int, *arguments: str) -> list[str]:
+    """What a terminal of that width shows."""
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bikeflow", "query", "--data-dir", str(data_dir), *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={"PATH": os.environ["PATH"], "COLUMNS": str(columns), "TERM": "xterm"},
+        )
+    finally:
+        os.close(theirs)
+    shown = b""
+    part = b"more"
+    while part:
+        try:
+            part = os.read(ours, 65_536)
+        except OSError:  # the other side has closed the terminal
+            break
+        shown += part
+    os.close(ours)
+    assert process.wait(30) == 0, shown
+    assert b"\x1b[31m" not in shown  # a name can't paint the terminal
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).splitlines()
+
+
+def parsed(text: str) -> Sequence[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_pipe_gets_csv(data_dir: Path) -> None:
+    text = answer(data_dir, "SELECT station_id, name, timestamp, installed, battery_level, quality_flags"
+                            " FROM wrm_stations_latest WHERE station_id IN ('001', '100') ORDER BY 1")  # fmt: skip
+    assert text.startswith("station_id,name,timestamp,installed,battery_level,quality_flags\n001,")
+    first, last = parsed(text)
+    assert (first["timestamp"], first["installed"], first["battery_level"], first["quality_flags"]) == (
+        "2025-06-01 07:59:55", "true", "", "[]",
+    )  # fmt: skip
+    assert (last["name"], last["quality_flags"]) == (HOSTILE, '["over_capacity"]')
+
+
+def test_json_is_one_array_with_a_row_on_each_line(data_dir: Path) -> None:
+    sql = (
+        "SELECT name, quality_flags, DATE '2025-06-01' AS day, TIMESTAMPTZ '2025-06-01 10:00:00+02' AS at,"
+        " 'nan'::DOUBLE AS nothing, 1.50::DECIMAL(5,2) AS part, sum(1) OVER () AS whole, {'a': [1]} AS nested"
+        " FROM wrm_stations_latest WHERE station_id >= '099' ORDER BY station_id"
+    )
+    text = answer(data_dir, "--format", "json", sql)
+    assert json.loads(text)[1] == {
+        "name": HOSTILE,
+        "quality_flags": ["over_capacity"],
+        "day": "2025-06-01",
+        "at": "2025-06-01T08:00:00+00:00",
+        "nothing": None,
+        "part": 1.5,
+        "whole": 2,
+        "nested": {"a": [1]},
+    }
+    assert len(text.splitlines()) == 4
+    assert answer(data_dir, "--json", "FROM wrm_stations_latest WHERE false") == "[]\n"
+
+
+def test_parquet_keeps_types(data_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "latest.parquet"
+    assert answer(data_dir, "--out", str(out), "FROM wrm_stations_latest") == ""
+    table = pq.read_table(out)
+    assert table.num_rows == 100
+    with duckdb.connect(data_dir / "analytics.duckdb", read_only=True) as reader:
+        assert table.schema == reader.execute("FROM wrm_analytics.wrm_stations_latest").to_arrow_table().schema
+    assert [path.name for path in tmp_path.iterdir()] == ["latest.parquet"]
+
+
+def test_the_suffix_of_out_chooses_the_format(data_dir: Path, tmp_path: Path) -> None:
+    for name, begin in (("a.csv", b"x\n1\n"), ("a.json", b'[\n{"x": 1}\n]'), ("a.txt", b"x\n1\n")):
+        answer(data_dir, "--out", str(tmp_path / name), "SELECT 1 AS x")
+        assert (tmp_path / name).read_bytes().startswith(begin)
+    answer(data_dir, "--format", "table", "--out", str(tmp_path / "a.csv"), "SELECT 1 AS x")
+    assert "1 row" in (tmp_path / "a.csv").read_text()
+
+
+def test_a_terminal_gets_a_table_that_fits(data_dir: Path) -> None:
+    lines = on_terminal(data_dir, 90, "FROM wrm_stations_latest ORDER BY station_id DESC")
+    table = [line for line in lines if line[:1] in "│┃┏┡└"]
+    assert all(len(line) <= 90 for line in table)
+    assert len(table) == 60 + 4
+    text = "\n".join(lines)
+    assert "the first 60 rows are shown; --format csv gives all" in text
+    assert "more columns do not fit" in text and "quality_flags" in text
+    assert "[red]x[/red]\N{REPLACEMENT CHARACTER}[31m" in text
+
+
+def test_without_sql_a_terminal_shows_what_there_is(data_dir: Path) -> None:
+    text = "\n".join(on_terminal(data_dir, 100))
+    for name in ("wrm_stations_latest", "wrm_bikes_latest", "wrm_stations_enhanced_data", "publication"):
+        assert name in text
+    assert "newest row of each station" in text
+
+
+def test_sql_comes_from_standard_input_too(data_dir: Path) -> None:
+    for arguments in ([], ["-"]):
+        assert answer(data_dir, *arguments, stdin="SELECT count(*) AS n FROM wrm_bikes_latest;\n") == "n\n2\n"
+
+
+def test_several_statements_give_the_last_result(data_dir: Path) -> None:
+    sql = "SET threads = 1; SET VARIABLE x = 41; SELECT getvariable('x') + 1 AS answer"
+    assert answer(data_dir, sql) == "answer\n42\n"
+
+
+def test_the_usual_ways_to_look_around_work(data_dir: Path) -> None:
+    assert "wrm_stations_latest" in answer(data_dir, "SHOW TABLES")
+    assert "quality_flags" in answer(data_dir, "DESCRIBE wrm_history")
+    assert "station_id" in answer(data_dir, "SUMMARIZE wrm_stations_latest")
+    assert "READ_PARQUET" in answer(data_dir, "--format", "table", "EXPLAIN SELECT avg(bikes) FROM wrm_history")
+    assert answer(data_dir, "PIVOT (SELECT 'a' AS k, 2 AS v) ON k USING sum(v)") == "a\n2\n"
+    assert answer(data_dir, "SELECT count(*) AS n FROM wrm_analytics.wrm_history") == "n\n102\n"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO wrm_stations_latest FROM wrm_bikes_latest",
+        "UPDATE wrm_stations_latest SET bikes = 0",
+        "DELETE FROM wrm_stations_latest",
+        "DROP TABLE wrm_stations_latest",
+        "CREATE TABLE mine AS SELECT 1",
+        "CREATE OR REPLACE VIEW wrm_history AS SELECT 1",
+    ],
+)
+def test_the_database_is_never_written(data_dir: Path, sql: str) -> None:
+    before = (data_dir / "analytics.duckdb").read_bytes()
+    assert "read-only" in refusal(data_dir, sql)
+    assert (data_dir / "analytics.duckdb").read_bytes() == before
+
+
+@pytest.mark.parametrize("sql", ["COPY wrm_bikes_latest TO 'x.csv'", "ATTACH 'x.duckdb'", "EXPORT DATABASE 'x'"])
+def test_nor_is_anything_else(data_dir: Path, sql: str) -> None:
+    assert "query only reads" in refusal(data_dir, sql)
+
+
+def test_mistakes_are_told_in_a_line_or_two(data_dir: Path) -> None:
+    assert refusal(data_dir, "SELEC 1") == 'Parser Error: syntax error at or near "SELEC"'
+    assert "wrm_stations_latest" in refusal(data_dir, "FROM wrm_station_latest")
+    assert "no statement" in refusal(data_dir, ";")
+    assert "Conversion Error" in refusal(data_dir, "SELECT 'x'::INTEGER")
+
+
+def test_a_mistake_ends_with_exit_code_1(data_dir: Path) -> None:
+    command = [sys.executable, "-W", "error", "-m", "bikeflow", "query", "--data-dir", str(data_dir), "FROM nothing"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: Catalog Error: Table with name nothing does not exist!\n")
+
+
+def test_before_the_first_publication_it_says_how_to_get_one(tmp_path: Path) -> None:
+    assert "bikeflow run" in refusal(tmp_path, "SELECT 1")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_database_says_how_to_mend_it(tmp_path: Path) -> None:
+    (tmp_path / "analytics.duckdb").write_text("no database")
+    assert "bikeflow refresh" in refusal(tmp_path, "SELECT 1")
+
+
+def test_an_output_that_cannot_be_written_is_no_traceback(data_dir: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "no" / "such" / "file.csv")
+    assert "No such file" in refusal(data_dir, "--out", out, "SELECT 1")
+
+
+def test_parquet_is_not_thrown_at_a_terminal(data_dir: Path) -> None:
+    with pytest.raises(AssertionError, match="--out"):
+        on_terminal(data_dir, 100, "--format", "parquet", "SELECT 1")
+
+
+def test_large_results_stream(data_dir: Path) -> None:
+    started = dt.datetime.now(dt.UTC)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bikeflow", "query", "--data-dir", str(data_dir), "FROM range(1_000_000_000)"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(3)] == [b"range\n", b"0\n", b"1\n"]
+    process.stdout.close()
+    process.wait(30)
+    assert (dt.datetime.now(dt.UTC) - started).total_seconds() < 15
