@@ -32,6 +32,11 @@ class Service:
         """The published database."""
         return self.data_dir / "analytics.duckdb"
 
+    async def url(self) -> str:
+        """Where it answers over HTTP, without the last slash."""
+        line = await self.logged("event=http_started")
+        return line.rpartition("url=")[2].strip('"/ ')
+
     def log(self) -> str:
         """All that this process has logged so far; earlier ones wrote to the same file."""
         return self._log.read_bytes()[self._log_start :].decode()
