@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import random
 import tempfile
 from pathlib import Path
@@ -39,11 +40,10 @@ def main() -> None:
 
 
 async def _fail_every_call(directory: Path) -> None:
-    log.configure(LogSettings(level="error"), stderr=(directory / "calls.log").open("w"))
-    for kind in KINDS:
-        for restart in (False, True):
-            place = directory / f"{kind}-{restart}"
-            failed = await fails_everywhere(place, kind, restart=restart)
+    with (directory / "calls.log").open("w") as stderr:
+        log.configure(LogSettings(level="error"), stderr=stderr)
+        for kind, restart in itertools.product(KINDS, (False, True)):
+            failed = await fails_everywhere(directory / f"{kind}-{restart}", kind, restart=restart)
             goes_on = "a new process takes over" if restart else "the same process goes on"
             typer.echo(f"{failed} calls failed ({kind}; {goes_on}): each time the same lake and the same answers")
 
