@@ -111,7 +111,7 @@ async def running(
     }
     arguments = [argument for key, value in values.items() for argument in ("--set", f"{key}={value}")]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("BIKEFLOW_", "S3_"))}
-    data_dir.parent.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything runs beside it
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
     log = data_dir.parent / f"{data_dir.name}.log"
     with log.open("ab") as stderr:
         log_start = stderr.tell()
