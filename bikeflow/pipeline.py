@@ -30,6 +30,9 @@ from bikeflow.warehouse import Mirror, Warehouse
 from bikeflow.watcher import Watcher
 
 
+PROGRESS_SECONDS = 0.2
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """The parts of a running bikeflow."""
@@ -47,11 +50,24 @@ class Pipeline:
     refresher: Refresher
     database_path: Path
 
-    async def process(self, wanted: Callable[[dt.date], bool]) -> None:
+    async def process(
+        self,
+        wanted: Callable[[dt.date], bool],
+        total: int = 0,
+        tell: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
         """Write all dirty segments of the partitions that are `wanted`, then seal the days that are over.
 
-        The queue is closed afterwards.
+        `tell` is told of progress every now and then: raw files done, and the `total` that the caller expects. The
+        queue is closed afterwards.
         """
+        work = asyncio.create_task(self._process(wanted))
+        while not work.done():
+            await asyncio.wait([work], timeout=PROGRESS_SECONDS)
+            tell(min(self.writer.files_parsed, total), total)
+        await work
+
+    async def _process(self, wanted: Callable[[dt.date], bool]) -> None:
         async with asyncio.TaskGroup() as group:
             for processor in self.processors:
                 group.create_task(processor.run())

@@ -141,17 +141,20 @@ class SegmentWriter:
 
     async def _parse(self, work: SegmentWork, files: Sequence[RawFile]) -> tuple[list[SegmentTable], Tally]:
         """Read and parse raw files, so many at once that memory stays bounded, and store their dead letters."""
-        tables, counts = list[SegmentTable](), Tally()
-        for start in range(0, len(files), PARSED_AT_ONCE):
-            some = files[start : start + PARSED_AT_ONCE]
+        counts = Tally()
+
+        async def parse(some: Sequence[RawFile]) -> SegmentTable:
             texts = [text for text in await bounded_map(self._read, some, CONCURRENT_REQUESTS) if text is not None]
             parsed = await asyncio.to_thread(parse_files, texts, self._rules)
             await self._write_dead_letters(work, parsed)
             self._report_drift(parsed)
-            tables.append(await asyncio.to_thread(collect, parsed))
             counts.add(await asyncio.to_thread(tally, parsed))
             self.files_parsed += len(parsed)
-        return tables, counts
+            return await asyncio.to_thread(collect, parsed)
+
+        batches = [files[start : start + PARSED_AT_ONCE] for start in range(0, len(files), PARSED_AT_ONCE)]
+        # One batch is parsed while the next is read: Arrow lets go of the interpreter.
+        return await bounded_map(parse, batches, 2), counts
 
     async def _read(self, raw: RawFile) -> RawText | None:
         """A raw file's text; None where it has vanished in the meantime, which the ledger is told."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -33,7 +32,7 @@ def backfill(
     wanted = days(first, last)
     settings = options.start(config, overrides, data_dir)
     with progress("backfill", "files") as tell:
-        result = asyncio.run(run_backfill(settings, wanted, force=force, tell=tell))
+        result = options.complete(run_backfill(settings, wanted, force=force, tell=tell))
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -61,15 +60,11 @@ async def run_backfill(
             files = pipeline.ledger.files
             await pipeline.reconciler.reconcile()
             if force:
-                await asyncio.to_thread(files.process_again, files.keys(wanted.first, wanted.last))
-            total = await asyncio.to_thread(files.dirty_files, wanted.first, wanted.last)
-            work = asyncio.create_task(pipeline.process(wanted.__contains__))
-            while not work.done():
-                await asyncio.wait([work], timeout=0.2)
-                tell(min(pipeline.writer.files_parsed, total), total)
-            await work
+                files.process_again(files.keys(wanted.first, wanted.last))
+            total = files.dirty_files(wanted.first, wanted.last)
+            await pipeline.process(wanted.__contains__, total, tell)
             await pipeline.refresher.refresh_once()
-            left = await asyncio.to_thread(files.dirty_files, wanted.first, wanted.last)
+            left = files.dirty_files(wanted.first, wanted.last)
             failing = {str(row["partition"]): str(row["error"]) for row in pipeline.ledger.runs.failing()}
             return {
                 "files": total - left,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import shlex
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bikeflow.cli import options
 from bikeflow.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def demo(data_dir: DataDir = Path("data/demo"), interval: Interval = 2, speed: S
 
     clear(data_dir)
     log.configure(LogSettings(level="warning"))
-    asyncio.run(_demo(data_dir, interval, speed, once=once))
+    options.complete(_demo(data_dir, interval, speed, once=once))
 
 
 async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) -> None:

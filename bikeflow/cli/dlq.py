@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import json
 import sys
@@ -42,7 +41,7 @@ def list_(
 ) -> None:
     """Count the dead letters by day, check and column; --check dropped counts those that were dropped."""
     settings = options.start(config, overrides, data_dir)
-    counts = asyncio.run(_count(settings, Selection(days(first, last), check, source)))
+    counts = options.complete(_count(settings, Selection(days(first, last), check, source)))
     rows = [
         {"partition": day, "check": name, "column": column, "dead_letters": count, "files": files}
         for (day, name, column), (count, files) in sorted(counts.items())
@@ -69,7 +68,7 @@ def show(
 ) -> None:
     """Show dead letters one by one, newest file first: where, why, and the line itself."""
     settings = options.start(config, overrides, data_dir)
-    letters = asyncio.run(_newest(settings, Selection(days(first, last), check, source), limit))
+    letters = options.complete(_newest(settings, Selection(days(first, last), check, source), limit))
     for letter in letters:
         typer.echo(json.dumps(letter, ensure_ascii=False) if as_json else _text(letter))
     if not letters and not as_json:
@@ -94,7 +93,7 @@ def replay(
     selection = Selection(days(first, last), check, source)
     settings = options.start(config, overrides, data_dir)
     with progress("replay", "files") as tell:
-        result = asyncio.run(run_replay(settings, selection, tell))
+        result = options.complete(run_replay(settings, selection, tell))
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -131,7 +130,7 @@ def drop(
     settings = options.start(config, overrides, data_dir)
     if not yes:
         _ask(settings, selection)
-    files, letters = asyncio.run(run_drop(settings, selection))
+    files, letters = options.complete(run_drop(settings, selection))
     typer.echo(
         json.dumps({"files": files, "dead_letters": letters})
         if as_json
@@ -149,13 +148,9 @@ async def run_replay(settings: Settings, selection: Selection, tell: Callable[[i
             await pipeline.reconciler.reconcile()
             found = [file async for file in find_letters(pipeline.store, pipeline.layout, selection)]
             keys = {file.raw_key for file in found}
-            await asyncio.to_thread(pipeline.ledger.files.process_again, keys)
+            pipeline.ledger.files.process_again(keys)
             wanted = {file.partition for file in found}
-            work = asyncio.create_task(pipeline.process(wanted.__contains__))
-            while not work.done():
-                await asyncio.wait([work], timeout=0.2)
-                tell(min(pipeline.writer.files_parsed, len(found)), len(found))
-            await work
+            await pipeline.process(wanted.__contains__, len(found), tell)
             await pipeline.refresher.refresh_once()
             failing = {str(row["partition"]): str(row["error"]) for row in pipeline.ledger.runs.failing()}
             everything = Selection(selection.days, source=selection.source)
@@ -202,7 +197,7 @@ async def _lines(store: Store, file: LetterFile) -> int:
 
 
 def _ask(settings: Settings, selection: Selection) -> None:
-    count = sum(number for number, _ in asyncio.run(_count(settings, selection)).values())
+    count = sum(number for number, _ in options.complete(_count(settings, selection)).values())
     if not sys.stdin.isatty():
         raise ConfigError(f"this drops {count} dead letters; say --yes")
     typer.confirm(f"Drop {count} dead letters?", abort=True)

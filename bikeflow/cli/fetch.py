@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ def fetch(
 ) -> None:
     """Fetch one snapshot and store it; it is processed by `backfill` or by the service."""
     settings = options.start(config, overrides, data_dir)
-    outcome, waiting = asyncio.run(_fetch(settings))
+    outcome, waiting = options.complete(_fetch(settings))
     if as_json:
         typer.echo(json.dumps({**dataclasses.asdict(outcome), "waiting_in_spool": waiting}, default=str))
     else:

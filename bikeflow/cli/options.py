@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from bikeflow.settings import LoadedSettings, Settings
 
+Result = TypeVar("Result")
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -24,6 +26,13 @@ Overrides = Annotated[
 ]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Short for --set data_dir=DIR.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def complete(work: Coroutine[object, object, Result]) -> Result:
+    """Run a command's asynchronous work to its end."""
+    import asyncio  # `bikeflow --help` does without
+
+    return asyncio.run(work)
 
 
 def load(config: Path | None, overrides: list[str] | None, data_dir: Path | None) -> LoadedSettings:

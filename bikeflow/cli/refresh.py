@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,7 +18,7 @@ def refresh(
     config: options.Config = None, overrides: options.Overrides = None, data_dir: options.DataDir = None
 ) -> None:
     """Publish the analytics database from what is processed; a missing or damaged one is built anew."""
-    path = asyncio.run(_refresh(options.start(config, overrides, data_dir)))
+    path = options.complete(_refresh(options.start(config, overrides, data_dir)))
     typer.echo(f"published {path}")
 
 

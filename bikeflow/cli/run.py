@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from bikeflow.cli import options
 
 
@@ -12,4 +10,4 @@ def run(config: options.Config = None, overrides: options.Overrides = None, data
     settings = options.start(config, overrides, data_dir)
     from bikeflow.daemon import serve
 
-    asyncio.run(serve(settings))
+    options.complete(serve(settings))

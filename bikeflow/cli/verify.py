@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 from collections.abc import Callable
@@ -33,7 +32,7 @@ def verify(
     wanted = days(first, last)
     settings = options.start(config, overrides, data_dir)
     with progress("verify", "files") as tell:
-        report = asyncio.run(_verify(settings, wanted, tell))
+        report = options.complete(_verify(settings, wanted, tell))
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(report), ensure_ascii=False))
     else:
