@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TextIO, cast
 
@@ -21,6 +21,7 @@ from bikeflow.errors import BikeflowError
 from bikeflow.settings.sections import LogSettings
 
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
+_LOGGED_TRACES = 10
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 # logfmt's renderer escapes line feeds by itself
 _CONTROLS_BUT_LINE_FEED = {code: text for code, text in _CONTROLS.items() if code != 0x0A}
@@ -34,6 +35,14 @@ def get_logger() -> FilteringBoundLogger:
 def bound(**fields: object) -> AbstractContextManager[None]:
     """Within this context, and the tasks started in it, every event carries `fields` (such as `trace_id`)."""
     return structlog.contextvars.bound_contextvars(**fields)
+
+
+def traced(traces: Sequence[str]) -> dict[str, str | int]:
+    """The fields that name the snapshots which an event is about: all ids while there are few."""
+    if len(traces) == 1:
+        return {"trace_id": traces[0]}
+    named = {"trace_ids": ",".join(traces[:_LOGGED_TRACES])} if traces else {}
+    return {"traces": len(traces), **named}
 
 
 def configure(settings: LogSettings, *, stderr: TextIO | None = None, environ: Mapping[str, str] | None = None) -> None:

@@ -18,7 +18,7 @@ from structlog.contextvars import bound_contextvars
 from bikeflow.errors import BikeflowError
 from bikeflow.ledger import Ledger
 from bikeflow.ledger.files import SegmentWork
-from bikeflow.log import get_logger
+from bikeflow.log import get_logger, traced
 from bikeflow.model import UTC, PartitionJob, PartitionProcessed, Run, RunFinished
 from bikeflow.partition_queue import PartitionQueue
 from bikeflow.segment_writer import SegmentWriter, Written
@@ -138,6 +138,6 @@ def _report(run: Run, seconds: float) -> None:
         rows=run.rows,
         rejected=run.rejected,
         duration_seconds=round(seconds, 3),
-        **({"trace_id": run.traces[0]} if len(run.traces) == 1 else {"traces": len(run.traces)}),
+        **traced(run.traces),
         **({"error": run.error} if run.error else {}),
     )

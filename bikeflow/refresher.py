@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable
 
 from bikeflow.errors import BikeflowError
-from bikeflow.log import get_logger
+from bikeflow.log import get_logger, traced
 from bikeflow.model import DatabasePublished, PartitionProcessed, SegmentObject
 from bikeflow.retry import retrying, tick
 from bikeflow.settings.sections import RetrySettings, WarehouseSettings
 from bikeflow.warehouse import Mirror, MirrorChange, Publication, Refresh, Warehouse
 
-LOGGED_TRACES = 10
 log = get_logger()
 
 
@@ -155,12 +154,5 @@ def _report(change: MirrorChange, refresh: Refresh, traces: tuple[str, ...], sec
         newest_snapshot=None if newest is None else f"{newest:%Y-%m-%dT%H:%M:%SZ}",
         bytes=published.size_bytes,
         duration_seconds=round(seconds, 3),
-        **_traced(traces),
+        **traced(traces),
     )
-
-
-def _traced(traces: tuple[str, ...]) -> dict[str, str | int]:
-    if len(traces) == 1:
-        return {"trace_id": traces[0]}
-    named = {"trace_ids": ",".join(traces[:LOGGED_TRACES])} if traces else {}
-    return {"traces": len(traces), **named}

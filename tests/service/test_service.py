@@ -49,7 +49,8 @@ async def test_snapshots_go_all_the_way_and_a_stop_leaves_everything_in_order(
     data_dir = tmp_path / "data"
     async with running(data_dir, feed_url, storage=storage) as service:
         await service.until(lambda: (service.query(SNAPSHOTS) or 0) >= 3, "three snapshots in the database")
-        trace_id = next(p for p in (await service.logged("outcome=stored")).split() if p.startswith("trace_id="))
+        stored = (await service.logged("outcome=stored")).split()
+        trace_id = next(part.removeprefix("trace_id=") for part in stored if part.startswith("trace_id="))
         for event in ("event=processed", "event=refreshed"):
             assert any(event in line and trace_id in line for line in service.log().splitlines())
         assert await service.stop() == 0
