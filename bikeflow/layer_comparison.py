@@ -7,6 +7,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Mapping
 
+from bikeflow.concurrency import bounded_map
 from bikeflow.errors import NotFound
 from bikeflow.layout import LAYERS, Layer, Layout
 from bikeflow.ledger import Ledger
@@ -15,6 +16,8 @@ from bikeflow.model import ObjectInfo, RawFile, Segment
 from bikeflow.provenance import NotOurs, read_provenance
 from bikeflow.store.base import Store
 from bikeflow.transform.footer import FileRecord, Footer
+
+CONCURRENT_REQUESTS = 8
 
 
 class LayerComparison:
@@ -97,7 +100,11 @@ class LayerComparison:
         # Else there was a crash between the two layers, or a write that landed late: both are written again.
         if set(layers) == set(LAYERS) and len({footer.files for footer in footers}) == 1:
             written = min(info.last_modified for info in objects.values())
-            results = [await self._result(record, files.get(record.key), written) for record in footers[0].files]
+            results = await bounded_map(
+                lambda record: self._result(record, files.get(record.key), written),
+                footers[0].files,
+                CONCURRENT_REQUESTS,
+            )
         await asyncio.to_thread(self._ledger.objects.adopt, segment, objects, results)
 
     async def _result(self, record: FileRecord, raw: RawFile | None, written: dt.datetime) -> FileResult:

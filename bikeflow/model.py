@@ -126,6 +126,20 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class RawFileFact:
+    """What is known of a raw file: the counts and the MD5 are None until it is processed."""
+
+    key: str
+    partition: dt.date
+    time: dt.datetime
+    size: int
+    md5: str | None
+    lines: int | None
+    rows: int | None
+    rejected: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """Something does not work: since when, and why, in words for people."""
 

@@ -29,7 +29,6 @@ from bikeflow.store.counting import CountingStore
 from bikeflow.warehouse import Mirror, Warehouse
 from bikeflow.watcher import Watcher
 
-
 PROGRESS_SECONDS = 0.2
 
 
@@ -127,7 +126,7 @@ async def open_pipeline(settings: Settings, events: Events | None = None) -> Asy
         watcher = Watcher(settings.watcher, store, layout, ledger, queue, reconciler)
         writer = SegmentWriter(store, cache, layout, ledger, settings.rules, settings.retry)
         processors = [Processor(queue, ledger, writer, events.emit) for _ in range(settings.processing.workers)]
-        warehouse = Warehouse(settings.warehouse, data_dir)
+        warehouse = Warehouse(settings.warehouse, data_dir, ledger.reports)
         stack.callback(warehouse.close)
         mirror = Mirror(store, data_dir)
         refresher = Refresher(

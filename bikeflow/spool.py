@@ -1,7 +1,7 @@
 """A queue of snapshots on the local disk: what was fetched is safe here until the store has confirmed it.
 
 One file a snapshot; its name tells all that is known of it, `<time>.<trace id>.<SHA-256>.txt`, and sorts by time. Files
-appear complete (temp file, fsync, rename), and whatever else lies in the directory is moved to `damaged/`.
+appear complete (temp file, fsync, rename); what else lies in the directory is moved to `damaged/`.
 """
 
 from __future__ import annotations
@@ -137,6 +137,9 @@ def _scan(directory: Path) -> list[SpoolEntry]:
     entries: dict[dt.datetime, SpoolEntry] = {}
     for path in sorted(directory.iterdir()):
         if path.is_dir():
+            continue
+        if path.name.startswith(".") and path.suffix == ".tmp":
+            path.unlink()  # a crash in the midst of a write, which nobody was told to have worked
             continue
         entry = _entry(path)
         if entry is None or entry.time in entries:

@@ -16,20 +16,38 @@ import typer
 from bikeflow import __version__
 from bikeflow.cli import dlq
 from bikeflow.cli.backfill import backfill
+from bikeflow.cli.catalog import catalog
 from bikeflow.cli.check_config import check_config
 from bikeflow.cli.demo import demo
+from bikeflow.cli.density import density
 from bikeflow.cli.fetch import fetch
+from bikeflow.cli.lineage import lineage
 from bikeflow.cli.query import query
 from bikeflow.cli.refresh import refresh
 from bikeflow.cli.run import run
 from bikeflow.cli.status import status
+from bikeflow.cli.summary import summary
 from bikeflow.cli.verify import verify
 from bikeflow.errors import BikeflowError, ConfigError
 
 # plain help: rich alone would take longer to import than all the rest of `bikeflow --help`
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-for command in (run, demo, check_config, fetch, backfill, refresh, verify, status, query):
+for command in (
+    run,
+    demo,
+    check_config,
+    fetch,
+    backfill,
+    refresh,
+    verify,
+    status,
+    query,
+    summary,
+    density,
+    catalog,
+    lineage,
+):
     app.command()(command)
 app.add_typer(dlq.app, name="dlq")
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import tempfile
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bikeflow.cli import options
+from bikeflow.cli.database import connected
 
 if TYPE_CHECKING:
     from typing import IO
 
     from duckdb import DuckDBPyConnection
-
-    from bikeflow.settings import Settings
 
 OVERVIEW = """
 SELECT name, kind, comment
@@ -62,7 +58,7 @@ def query(
     if chosen is Format.PARQUET and out is None and sys.stdout.isatty():
         raise typer.BadParameter("Parquet is nothing for a terminal: add --out FILE", param_hint="--format")
     statements = _statements(sql)
-    with _connected(settings) as connection:
+    with connected(settings) as connection:
         _run(connection, statements, chosen, out)
 
 
@@ -77,40 +73,6 @@ def _statements(sql: str | None) -> str:
     if sql == "-" or (sql is None and not sys.stdin.isatty()):
         sql = sys.stdin.read()
     return sql if sql and sql.strip() else OVERVIEW
-
-
-@contextlib.contextmanager
-def _connected(settings: Settings) -> Iterator[DuckDBPyConnection]:
-    """The published database, which other processes may use and the service replace meanwhile."""
-    import duckdb
-
-    from bikeflow.errors import BikeflowError
-    from bikeflow.warehouse import published_path
-    from bikeflow.warehouse.statements import SCHEMA
-
-    path = published_path(settings.warehouse, settings.data_dir)
-    if not path.exists():
-        raise BikeflowError(f"there is no database at {path} yet; start with `bikeflow run` or `bikeflow demo`")
-    with tempfile.TemporaryDirectory(prefix="bikeflow-query-") as spill:
-        try:
-            connection = duckdb.connect(
-                str(path),
-                read_only=True,
-                config={
-                    "memory_limit": settings.warehouse.memory_limit,
-                    "temp_directory": spill,
-                    "autoinstall_known_extensions": False,
-                },
-            )
-        except duckdb.Error as error:
-            raise BikeflowError(f"{_brief(error)}\n`bikeflow refresh` makes a damaged database anew") from error
-        with connection:
-            try:
-                connection.execute("SET TimeZone = 'UTC'")
-                connection.execute(f"USE {SCHEMA}")
-                yield connection
-            except duckdb.Error as error:
-                raise BikeflowError(_brief(error)) from error
 
 
 def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | None) -> None:
@@ -148,8 +110,3 @@ def _write(connection: DuckDBPyConnection, form: Format, file: IO[str]) -> None:
         Format.JSON: results.write_json,
         Format.PARQUET: results.write_parquet,
     }[form](connection, file)
-
-
-def _brief(error: BaseException) -> str:
-    """What DuckDB says, up to the statement that it quotes."""
-    return str(error).strip().partition("\n\n")[0]

@@ -42,6 +42,12 @@ def write_json(result: DuckDBPyConnection, file: IO[str]) -> None:
     file.write("[]\n" if begin == "[" else "\n]\n")
 
 
+def objects(result: DuckDBPyConnection) -> list[dict[str, Any]]:
+    """All rows as JSON objects."""
+    names = _names(result)
+    return [{name: _plain(value) for name, value in zip(names, row, strict=True)} for row in result.fetchall()]
+
+
 def write_parquet(result: DuckDBPyConnection, file: IO[str]) -> None:
     """Parquet with DuckDB's own types, compressed with zstd."""
     import pyarrow.parquet as pq

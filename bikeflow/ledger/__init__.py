@@ -13,6 +13,7 @@ from bikeflow.ledger.database import Database
 from bikeflow.ledger.feed import FeedMemory
 from bikeflow.ledger.files import FileIndex
 from bikeflow.ledger.objects import ObjectIndex
+from bikeflow.ledger.reports import Reports
 from bikeflow.ledger.runs import RunLog
 
 FILE_NAME = "ledger.sqlite"
@@ -26,6 +27,7 @@ class Ledger:
         self.files = FileIndex(self._database, layout, segment_minutes)
         self.objects = ObjectIndex(self._database, layout)
         self.runs = RunLog(self._database)
+        self.reports = Reports(self._database)
         self.feed = FeedMemory(self._database)
 
     def close(self) -> None:

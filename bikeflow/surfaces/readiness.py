@@ -98,7 +98,7 @@ def _watching(seen: Observations, vitals: Vitals, limits: Limits, now: dt.dateti
 def _processing(seen: Observations, vitals: Vitals, limits: Limits, now: dt.datetime) -> Fault | None:
     if seen.failing:
         faults = sorted(seen.failing.values(), key=lambda fault: fault.since)
-        others = f" (and {len(faults) - 1} more partitions)" if len(faults) > 1 else ""
+        others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         return Fault(faults[0].since, f"{faults[0].reason}{others}")
     if vitals.queue_stalled_seconds > limits.stalled_seconds:
         jobs = vitals.queue_waiting + vitals.queue_in_flight

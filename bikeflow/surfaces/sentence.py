@@ -32,7 +32,7 @@ def _problems(verdict: Verdict, now: dt.datetime) -> Iterator[str]:
     for reason in dict.fromkeys(fault.reason for fault in faults):
         parts = [name for name, fault in verdict.items() if fault is not None and fault.reason == reason]
         since = min(fault.since for fault in faults if fault.reason == reason)
-        yield f"{listed(parts)} for {span(now - since)} ({reason})"
+        yield f"{listed(parts)} (for {span(now - since)}: {reason})"
 
 
 def span(length: dt.timedelta) -> str:

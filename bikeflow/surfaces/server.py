@@ -58,16 +58,12 @@ async def serving(settings: HttpSettings, app: web.Application, data_dir: Path) 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
     site = web.TCPSite(runner, host, port)
     try:
-        try:
-            await site.start()
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
+        await site.start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and port:
             # A busy port must not cost a snapshot: the pipeline runs, and says where its pages are instead.
             log.warning("http_port_busy", wanted=f"{host}:{port}", hint="serving on a free port; set http.listen")
-            site = web.TCPSite(runner, host, 0)
-            await site.start()
-    except OSError as error:
+            return await _listen(runner, host, 0)
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise Permanent(
             f"cannot serve HTTP on {host}:{port}: {reason}; set http.listen to another address, "

@@ -35,7 +35,7 @@ class Surfaces:
         self._stopping: Fault | None = None
         self._vitals: Callable[[], Vitals] | None = None
         self._database = PublishedDatabase(published_path(settings.warehouse, settings.data_dir))
-        self._metrics = Metrics(States(self._seen, self._ask, self.verdict))
+        self.metrics = Metrics(States(self._seen, self._ask, self.verdict))
         self.url: str | None = None
         """Where the dashboard is, or None where nothing is served."""
 
@@ -50,7 +50,7 @@ class Surfaces:
     def observe(self, event: Event) -> None:
         """A role tells that something has happened."""
         self._seen.observe(event)
-        self._metrics.observe(event)
+        self.metrics.observe(event)
 
     def verdict(self) -> Verdict:
         """What works now, part by part."""
@@ -66,7 +66,7 @@ class Surfaces:
     @asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
         """Serve HTTP where it is configured, and sample the loop's lag, as long as the context lasts."""
-        routes = Routes(self._settings, self._metrics, self.verdict, self._live, self._database)
+        routes = Routes(self._settings, self.metrics, self.verdict, self._live, self._database)
         closing = asyncio.Event()
         try:
             async with serving(self._settings.http, routes.application(), self._settings.data_dir) as self.url:
@@ -89,7 +89,7 @@ class Surfaces:
         clock = asyncio.get_running_loop().time
         asked = clock() + LAG_SAMPLE_SECONDS
         while not await tick(closing, LAG_SAMPLE_SECONDS):
-            self._metrics.loop_lag_seconds.observe(max(clock() - asked, 0.0))
+            self.metrics.loop_lag_seconds.observe(max(clock() - asked, 0.0))
             asked = clock() + LAG_SAMPLE_SECONDS
 
 

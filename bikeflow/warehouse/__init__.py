@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bikeflow.warehouse.facts import PipelineFacts
 from bikeflow.warehouse.mirror import Mirror, MirrorChange
 from bikeflow.warehouse.publishing import Publication
 from bikeflow.warehouse.warehouse import Refresh, Warehouse, published_path
@@ -9,6 +10,7 @@ from bikeflow.warehouse.warehouse import Refresh, Warehouse, published_path
 __all__ = [
     "Mirror",
     "MirrorChange",
+    "PipelineFacts",
     "Publication",
     "Refresh",
     "Warehouse",

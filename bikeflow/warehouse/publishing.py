@@ -2,7 +2,7 @@
 
 Readers in other processes keep the file that they opened, and the next one to open finds the new one; neither ever
 waits. Each publication begins with a copy of a template that holds all objects over no files at all, because creating a
-view over the whole history takes a while, and only one needs it. So the file is small, and never fragmented, however
+view over the whole history takes a while, and only few need it. So the file is small, and never fragmented, however
 long the service runs: history is only viewed.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,13 @@ from bikeflow import __version__
 from bikeflow.errors import Permanent
 from bikeflow.log import get_logger
 from bikeflow.model import UTC
+from bikeflow.warehouse.documentation import comment_sql, create_inputs, describe
 from bikeflow.warehouse.files import hidden, remove, replace
-from bikeflow.warehouse.statements import SCHEMA, PublishedObject, published, quoted
+from bikeflow.warehouse.statements import SCHEMA, published, quoted
 from bikeflow.warehouse.working import discard, first_line, quarantined, transaction
+
+BLOCK_BYTES = 16_384
+"""The smallest that DuckDB knows: its usual ones would make each small table take a quarter of a megabyte."""
 
 log = get_logger()
 
@@ -44,10 +48,12 @@ class Publication:
 class Publisher:
     """Publishes to `target` what the partial results in `working` and the segments' files give.
 
-    `empty` is a file of the enhanced layer without rows: the first of all files, it gives the schema.
+    `empty` are files without rows, one for each list of files: the first in its list, it gives the schema.
     """
 
-    def __init__(self, working: duckdb.DuckDBPyConnection, template: Path, target: Path, empty: Path) -> None:
+    def __init__(
+        self, working: duckdb.DuckDBPyConnection, template: Path, target: Path, empty: Mapping[str, Path]
+    ) -> None:
         self._template = template
         self._target = target
         self._empty = empty
@@ -57,19 +63,33 @@ class Publisher:
         self._cursor = working.cursor()
         self._cursor.execute(f"SET VARIABLE bikeflow_version = {quoted(__version__)}")
         discard(template)
-        with self._attached(template):
+        with self._attached(template, BLOCK_BYTES):
             self._cursor.execute(f"CREATE SCHEMA {SCHEMA}")
-            self._create(published(), [])
-            for item in published():
-                if item.kind == "TABLE":  # only there for views to be created over it
-                    self._cursor.execute(f"TRUNCATE {SCHEMA}.{item.name}")
+            create_inputs(self._cursor)
+            with transaction(self._cursor) as run:
+                for item in published():
+                    run(item.create_sql(self._listed({})))
+                replaced = {item.name for item in published() if item.kind == "VIEW" and item.changes}
+                for entry in describe(self._cursor):
+                    if entry.object not in replaced:
+                        run(entry.comment_sql)
+                for item in published():
+                    if item.kind == "TABLE" and not item.changes:
+                        run(item.fill_sql)
 
-    def publish(self, files: Iterable[Path]) -> Publication:
-        """Replace the published database by one over these files, the newest first; raises duckdb.Error, OSError."""
+    def publish(self, files: Mapping[str, Sequence[Path]]) -> Publication:
+        """Replace the published database by one over these files, by the name of their list, the newest first.
+
+        Raises duckdb.Error, OSError.
+        """
+        self._cursor.execute(
+            "SET VARIABLE newest_segment ="
+            " (SELECT max_by(segment, (newest_snapshot, newest_source_key)) FROM working.partials.segments)"
+        )
         discard(self._part)
         shutil.copyfile(self._template, self._part)
         with self._attached(self._part):
-            self._create((item for item in published() if item.changes), files)
+            self._fill(self._listed(files))
             row = self._cursor.execute(
                 f"SELECT published_at, newest_snapshot, segments, rows, stations, bikes FROM {SCHEMA}.publication"  # noqa: S608
             ).fetchone()
@@ -80,9 +100,10 @@ class Publisher:
         return Publication(_aware(at), newest and _aware(newest), segments, rows, stations, bikes, size)
 
     @contextlib.contextmanager
-    def _attached(self, path: Path) -> Iterator[None]:
+    def _attached(self, path: Path, new_block_bytes: int | None = None) -> Iterator[None]:
         """Work in the database at `path`; at the end it is complete and closed, with nothing lying beside."""
-        self._cursor.execute(f"ATTACH {quoted(str(path))} AS published")
+        options = "" if new_block_bytes is None else f" (BLOCK_SIZE {new_block_bytes})"
+        self._cursor.execute(f"ATTACH {quoted(str(path))} AS published{options}")
         try:
             self._cursor.execute("USE published")
             yield
@@ -90,12 +111,18 @@ class Publisher:
             self._cursor.execute("USE working")
             self._cursor.execute("DETACH published")
 
-    def _create(self, objects: Iterable[PublishedObject], files: Iterable[Path]) -> None:
-        files = [self._empty, *files]
+    def _listed(self, files: Mapping[str, Sequence[Path]]) -> dict[str, list[Path]]:
+        return {name: [empty, *files.get(name, ())] for name, empty in self._empty.items()}
+
+    def _fill(self, files: Mapping[str, Sequence[Path]]) -> None:
         with transaction(self._cursor) as run:
-            for item in objects:
-                run(item.create_sql(files))
-                run(item.comment_sql)
+            for item in published():
+                if item.kind == "TABLE" and item.changes:
+                    run(item.fill_sql)
+                elif item.changes:
+                    run(item.create_sql(files))
+                    # Not its columns, which the catalog describes: each comment would copy the list of files.
+                    run(comment_sql(item))
 
 
 def make_way(target: Path) -> None:

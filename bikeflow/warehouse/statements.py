@@ -1,8 +1,11 @@
 """The warehouse's SQL: one file a table or view, which begins with the comment that documents it.
 
 `sql/partials/<table>.sql` is a query over one segment's file (`$file`); its rows are kept for each segment, so that a
-refresh reads only the segments that changed. `sql/published/<order>_<object>.sql` creates an object of the published
-database; in it, `{files}` stands for the list of all segments' files. A view or table is added by adding its file.
+refresh reads only the segments that changed. `sql/kept/<name>.sql` is one too, but its rows are too many to be copied
+at each publication: they are kept in a Parquet file beside the mirror's. `sql/rollups/<table>.sql` joins the partial
+results of a month (`$month`), so that a refresh does not join those of all history; `sql/macros/` has what these share.
+`sql/published/<order>_<object>.sql` creates an object of the published database; in it, `{files}` stands for the list
+of all segments' files, `{<name>}` for that of their kept ones. A view or table is added by adding its file.
 """
 
 from __future__ import annotations
@@ -10,16 +13,19 @@ from __future__ import annotations
 import glob
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
 
 from bikeflow.schema import ENHANCED
+from bikeflow.warehouse.facts import FILES, RUNS
 
 SCHEMA = "wrm_analytics"
-_FILES = "{files}"
+MIRRORED = "files"
+_LISTED = re.compile(r"\{(\w+)\}")
 _CREATED = re.compile(r"^CREATE OR REPLACE (VIEW|TABLE) (\w+)\.(\w+) AS$", re.MULTILINE)
 
 
@@ -34,23 +40,54 @@ class PublishedObject:
 
     @property
     def changes(self) -> bool:
-        """Whether it is created anew at each publication: tables, and views of the files themselves."""
-        return self.kind == "TABLE" or _FILES in self.sql
-
-    def create_sql(self, files: Iterable[Path]) -> str:
-        """The statement that creates it over these files."""
-        return self.sql.replace(_FILES, f"[{', '.join(quoted(glob.escape(str(file))) for file in files)}]")
+        """Whether it is made anew at each publication: tables of partial results, and views of files."""
+        return bool(self.lists) or (self.kind == "TABLE" and "working." in self.sql)
 
     @property
-    def comment_sql(self) -> str:
-        """The statement that keeps the object's documentation in the database."""
-        return f"COMMENT ON {self.kind} {SCHEMA}.{self.name} IS {quoted(self.comment)}"
+    def lists(self) -> list[str]:
+        """The lists of files that it reads: `files`, or the name of kept ones."""
+        return [name for name in _LISTED.findall(self.sql) if name == MIRRORED or name in kept()]
+
+    @property
+    def query(self) -> str:
+        """What it holds; a view's may have lists of files in it."""
+        return _query(self.sql[self.sql.index(" AS\n") + len(" AS\n") :])
+
+    def create_sql(self, files: Mapping[str, Sequence[Path]]) -> str:
+        """The statement that creates it over these files, by the name of their list; a table is empty."""
+        sql = self.sql if self.kind == "VIEW" else f"{_query(self.sql)}\nWITH NO DATA"
+        for name in self.lists:
+            sql = sql.replace(f"{{{name}}}", f"[{', '.join(pattern(file) for file in files[name])}]")
+        return sql
+
+    @property
+    def fill_sql(self) -> str:
+        """The statement that fills the table."""
+        return f"INSERT INTO {SCHEMA}.{self.name}\n{self.query}"
 
 
 @cache
 def partials() -> dict[str, str]:
     """The query of each table of partial results, by the table's name."""
-    return {name.removesuffix(".sql"): text.rstrip().rstrip(";") for name, text in _files("partials").items()}
+    return _queries("partials")
+
+
+@cache
+def kept() -> dict[str, str]:
+    """The query whose rows are kept in a Parquet file for each segment, by the files' common name."""
+    return _queries("kept")
+
+
+@cache
+def rollups() -> dict[str, str]:
+    """The query of each table that joins the partial results of a month, by the table's name."""
+    return _queries("rollups")
+
+
+@cache
+def macros() -> tuple[str, ...]:
+    """The statements that create what the queries share."""
+    return tuple(_queries("macros").values())
 
 
 @cache
@@ -62,13 +99,34 @@ def published() -> tuple[PublishedObject, ...]:
 @cache
 def stamp() -> str:
     """Changes whenever the partial results would: a working database with another stamp is built anew."""
-    text = "\n".join([*partials(), *partials().values(), str(ENHANCED)])
+    queries = [item for named in (partials(), kept(), rollups()) for pair in named.items() for item in pair]
+    text = "\n".join([*queries, *macros(), str(ENHANCED), str(RUNS), str(FILES)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def quoted(text: str) -> str:
     """An SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def pattern(file: Path) -> str:
+    """An SQL string literal for a file where a pattern is expected."""
+    return quoted(glob.escape(str(file)))
+
+
+def described(text: str) -> tuple[str, str]:
+    """The statement in a file, and the comment above it as one line."""
+    lines = text.splitlines()
+    above = list(takewhile(lambda line: line.startswith("--"), lines))
+    return "\n".join(lines[len(above) :]), " ".join(line.removeprefix("--").strip() for line in above)
+
+
+def _queries(folder: str) -> dict[str, str]:
+    return {name.removesuffix(".sql"): _query(text) for name, text in _files(folder).items()}
+
+
+def _query(text: str) -> str:
+    return text.rstrip().rstrip(";")
 
 
 def _files(folder: str) -> dict[str, str]:
@@ -80,6 +138,4 @@ def _object(text: str) -> PublishedObject:
     created = _CREATED.search(text)
     if created is None:
         raise ValueError(f"creates neither a view nor a table: {text!r}")
-    lines = text[: created.start()].splitlines()
-    comment = " ".join(line.removeprefix("--").strip() for line in lines)
-    return PublishedObject(created[3], created[1], text, comment.strip())
+    return PublishedObject(created[3], created[1], text, described(text)[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +12,18 @@ import duckdb
 from bikeflow.errors import BikeflowError, ConfigError, Permanent, Transient
 from bikeflow.log import get_logger
 from bikeflow.settings.sections import WarehouseSettings
+from bikeflow.warehouse.facts import NoFacts, PipelineFacts, take_over
 from bikeflow.warehouse.files import disk_errors
+from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root
 from bikeflow.warehouse.publishing import Publication, Publisher
-from bikeflow.warehouse.statements import SCHEMA
-from bikeflow.warehouse.working import DamagedSegment, WorkingDatabase, first_line, quarantined
+from bikeflow.warehouse.statements import MIRRORED, SCHEMA
+from bikeflow.warehouse.working import DamagedSegment, WorkingDatabase, first_line, quarantined, transaction
 
 _PASSING = ("No space left", "Could not set lock", "Too many open files", "Cannot allocate memory")
+LARGE_BYTES = 4 * 1024 * 1024
+"""Where less is to be read, more than one thread costs more than it gives."""
+
 log = get_logger()
 
 
@@ -47,17 +52,19 @@ class Warehouse:
     """Working and published database over the mirror, all below `data_dir`.
 
     Its methods block, and are called from one thread at a time, except for `interrupt`. Whatever is found damaged is
-    set aside and built anew from the mirror.
+    set aside and built anew from the mirror. `facts` knows what the mirror's files don't tell.
     """
 
-    def __init__(self, settings: WarehouseSettings, data_dir: Path) -> None:
+    def __init__(self, settings: WarehouseSettings, data_dir: Path, facts: PipelineFacts | None = None) -> None:
         self.path = published_path(settings, data_dir)
         for path in (self.path, data_dir.absolute()):
             if {"?", "\\"} & set(str(path)):  # DuckDB takes them for a URL's query and a separator
                 raise ConfigError(f"DuckDB can't work with ? or \\ in a path; rename {path}")
         self._settings = settings
+        self._facts = facts or NoFacts()
         self._directory = data_dir.absolute() / "warehouse"
         self._empty = empty_file(mirror_root(data_dir))
+        self._kept = KeptFiles(mirror_root(data_dir))
         self._open: tuple[WorkingDatabase, Publisher] | None = None
         self._interrupted = threading.Event()
         self._busy = threading.Lock()
@@ -100,8 +107,11 @@ class Warehouse:
         working, publisher = self._open = self._open or self._opened()
         applied = working.applied()
         removed = applied.keys() - files.keys()
-        changed = sorted(name for name, file in files.items() if applied.get(name) != file.name)
+        changed = sorted(
+            name for name, file in files.items() if applied.get(name) != file.name or not self._kept.has(name, file)
+        )
         damaged: list[str] = []
+        working.set_threads(self._settings.threads if _bytes(files[name] for name in changed) > LARGE_BYTES else 1)
         working.forget(removed)
         for name in changed:
             if self._interrupted.is_set():
@@ -112,16 +122,23 @@ class Warehouse:
                 log.warning("segment_damaged", segment=name, error=str(error))
                 working.forget([name])
                 damaged.append(name)
+        working.roll_up()
+        with transaction(working.connection):
+            take_over(working.connection, self._facts)
         # names sort by time: a query for the newest rows finds them in the first files
-        newest_first = [files[name] for name in sorted(files, reverse=True) if name not in damaged]
-        return Refresh(len(changed) - len(damaged), len(removed), tuple(damaged), publisher.publish(newest_first))
+        newest_first = {name: files[name] for name in sorted(files, reverse=True) if name not in damaged}
+        lists = {MIRRORED: list(newest_first.values()), **self._kept.lists(newest_first)}
+        publication = publisher.publish(lists)
+        self._kept.prune(files)
+        return Refresh(len(changed) - len(damaged), len(removed), tuple(damaged), publication)
 
     def _opened(self) -> tuple[WorkingDatabase, Publisher]:
         path = self._directory / "working.duckdb"
-        working = WorkingDatabase(path, self._settings, self._empty)
+        working = WorkingDatabase(path, self._settings, self._empty, self._kept)
         try:
             template = self._directory / "template.duckdb"
-            return working, Publisher(working.connection, template, self.path, self._empty)
+            empty = {MIRRORED: self._empty, **self._kept.empty}
+            return working, Publisher(working.connection, template, self.path, empty)
         except BaseException:
             working.close()
             raise
@@ -130,6 +147,10 @@ class Warehouse:
         if self._open is not None:
             self._open[0].close()
             self._open = None
+
+
+def _bytes(files: Iterable[Path]) -> int:
+    return sum(file.stat().st_size for file in files if file.exists())
 
 
 def _is_passing(error: duckdb.Error) -> bool:

@@ -9,8 +9,10 @@ from pathlib import Path
 import duckdb
 
 from bikeflow.settings.sections import WarehouseSettings
+from bikeflow.warehouse.facts import create_tables
 from bikeflow.warehouse.files import remove, set_aside
-from bikeflow.warehouse.statements import partials, stamp
+from bikeflow.warehouse.kept import KeptFiles
+from bikeflow.warehouse.statements import kept, macros, partials, rollups, stamp
 
 
 class DamagedSegment(Exception):
@@ -23,9 +25,10 @@ class WorkingDatabase:
     It is never published and can be thrown away at any time. One of another version of the partial results is emptied.
     """
 
-    def __init__(self, path: Path, settings: WarehouseSettings, empty: Path) -> None:
+    def __init__(self, path: Path, settings: WarehouseSettings, empty: Path, files: KeptFiles) -> None:
         self._path = path
         self._settings = settings
+        self._kept = files
         self.connection = self._connect()
         try:
             if self._stamp() != stamp():
@@ -33,6 +36,7 @@ class WorkingDatabase:
                 discard(path)
                 self.connection = self._connect()
                 self._create(empty)
+            files.open(self.connection, empty)
         except BaseException:
             self.connection.close()
             raise
@@ -49,10 +53,15 @@ class WorkingDatabase:
                 for table, query in partials().items():
                     insert = f"INSERT INTO partials.{table} SELECT $segment, * FROM (\n{query}\n)"  # noqa: S608
                     run(insert, {"segment": segment, "file": str(file)})
+                self._kept.write(self.connection, segment, file)
                 run("INSERT INTO partials.applied VALUES ($1, $2)", [segment, file.name])
         except duckdb.Error:
             self._probe(file)
             raise
+
+    def set_threads(self, threads: int) -> None:
+        """How many threads work from now on."""
+        self.connection.execute(f"SET threads = {threads}")
 
     def forget(self, segments: Collection[str]) -> None:
         """Remove the partial results of these segments."""
@@ -60,11 +69,22 @@ class WorkingDatabase:
             with transaction(self.connection):
                 self._delete(segments)
 
+    def roll_up(self) -> None:
+        """Join the partial results of the months in which some have changed."""
+        for (month,) in self.connection.execute("SELECT DISTINCT month FROM partials.stale").fetchall():
+            with transaction(self.connection) as run:
+                for table, query in rollups().items():
+                    run(f"DELETE FROM partials.{table} WHERE segment = $1", [month])  # noqa: S608
+                    run(f"INSERT INTO partials.{table} SELECT $month, * FROM (\n{query}\n)", {"month": month})  # noqa: S608
+                run("DELETE FROM partials.stale WHERE month = $1", [month])
+
     def close(self) -> None:
         """Close the file; its write-ahead log is merged into it."""
         self.connection.close()
 
     def _delete(self, segments: Collection[str]) -> None:
+        months = "SELECT DISTINCT name[:10] FROM (SELECT unnest($1) AS name)"  # dt=YYYY-MM
+        self.connection.execute(f"INSERT INTO partials.stale {months}", [list(segments)])
         for table in (*partials(), "applied"):
             self.connection.execute(
                 f"DELETE FROM partials.{table} WHERE list_contains($1, segment)",  # noqa: S608
@@ -74,7 +94,8 @@ class WorkingDatabase:
     def _probe(self, file: Path) -> None:
         """Find out whether the file is to blame: read it in a database of its own."""
         with duckdb.connect(":memory:", config=configuration(self._settings, self._path.parent)) as probe:
-            for query in partials().values():
+            _create_macros(probe)
+            for query in (*partials().values(), *kept().values()):
                 try:
                     probe.execute(query, {"file": str(file)}).fetchall()
                 except (duckdb.OutOfMemoryException, duckdb.InterruptException):
@@ -97,12 +118,23 @@ class WorkingDatabase:
 
     def _create(self, empty: Path) -> None:
         with transaction(self.connection) as run:
-            run("CREATE SCHEMA partials")
+            _create_macros(self.connection)
             for table, query in partials().items():
                 columns = f"SELECT '' AS segment, * FROM (\n{query}\n) LIMIT 0"  # noqa: S608
                 run(f"CREATE TABLE partials.{table} AS {columns}", {"file": str(empty)})
+            for table, query in rollups().items():
+                columns = f"SELECT $month AS segment, * FROM (\n{query}\n) LIMIT 0"  # noqa: S608
+                run(f"CREATE TABLE partials.{table} AS {columns}", {"month": ""})
+            create_tables(self.connection)
+            run("CREATE TABLE partials.stale (month VARCHAR)")
             run("CREATE TABLE partials.applied (segment VARCHAR, file VARCHAR)")
             run("CREATE TABLE partials.stamp AS SELECT $1 AS value", [stamp()])
+
+
+def _create_macros(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("CREATE SCHEMA partials")
+    for statement in macros():
+        connection.execute(statement)
 
 
 @contextlib.contextmanager

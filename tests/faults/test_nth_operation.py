@@ -50,7 +50,7 @@ async def fails_everywhere(directory: Path, kind: Kind, *, restart: bool, step: 
 
 
 @pytest.mark.parametrize(
-    ("kind", "step"), [("before", 25), ("after", 12), ("late", 12), ("truncated", 9), ("hang", 99)]
+    ("kind", "step"), [("before", 40), ("after", 18), ("late", 12), ("truncated", 12), ("hang", 99)]
 )
 async def test_a_call_that_fails_now_and_then_leaves_no_trace(tmp_path: Path, kind: Kind, step: int) -> None:
     """`make soak` runs all calls."""

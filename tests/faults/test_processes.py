@@ -28,6 +28,15 @@ async def test_a_service_that_is_killed_at_its_writes_loses_and_doubles_nothing(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+async def test_a_killed_service_loses_and_doubles_nothing_in_a_bucket_either(
+    tmp_path: Path, s3_server: S3Server
+) -> None:
+    tally = await soak(tmp_path, kills=8, seed=9, server=s3_server)
+    assert tally.verdict.expected > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("place", [place for place in PLACES if place not in ("dead letters", "anything")])
 async def test_a_stop_in_the_midst_of_a_write_is_a_clean_one(tmp_path: Path, place: str) -> None:
     async with serving() as oracle:

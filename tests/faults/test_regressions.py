@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import datetime as dt
+import sqlite3
+from pathlib import Path
 
+import pytest
+from structlog.testing import capture_logs
+
+from bikeflow.layout import Layout
+from bikeflow.ledger import FILE_NAME, Ledger
+from bikeflow.ledger.files import FileResult
+from bikeflow.model import UTC, RawFile
 from tests.faults.test_predecessor import foreign_parquet
 from tests.support.lines import raw_file, station
 from tests.support.road import Road
@@ -86,3 +95,44 @@ async def test_a_crash_between_the_layers_does_not_bring_back_the_rows_of_an_ove
     assert road.ledger.files.known_keys() != state
     assert [row["bikes"] for row in await road.rows("enhanced")] == [2]
     assert (await road.store.get(key)).data == new
+
+
+def ledger_in(directory: Path) -> Ledger:
+    return Ledger(directory, Layout("lake/"), 60)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"_18-10-00.txt", b"_18-10-00.tyt"),  # the last one is the index's: it no longer agrees with the table
+        (b"rejected    INTEGER", b"rfjected    INTEGER"),  # a column by another name
+        (b"CHECK (date(", b"CHECK (dbte("),  # the schema can't even be read
+        (b"2025-06-01T18:10:00.", b"2025-06-01T18:10:0\xb0."),  # no time, and no UTF-8
+        (b"2025-06-01T18:10:00.", b"2025-06-01T1x:10:00."),
+    ],
+)
+def test_a_flipped_bit_that_only_a_thorough_look_betrays_sets_the_ledger_aside(
+    tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    at = dt.datetime(2025, 6, 1, 18, 10, tzinfo=UTC)
+    with ledger_in(tmp_path) as ledger:
+        raw = RawFile(f"lake/raw/{RAW}", at.date(), at, 100, "e", at)
+        ledger.files.observe([(raw, "t")])
+    content = (tmp_path / FILE_NAME).read_bytes()
+    position = content.rindex(old)
+    (tmp_path / FILE_NAME).write_bytes(content[:position] + new + content[position + len(old) :])
+    with capture_logs() as logs, ledger_in(tmp_path) as ledger:
+        assert ledger.files.known_keys() == {}
+    assert [entry["event"] for entry in logs] == ["ledger_quarantined"]
+    with capture_logs() as logs, ledger_in(tmp_path):
+        assert logs == []
+
+
+def test_a_ledger_keeps_no_count_that_breaks_the_conservation_law(tmp_path: Path) -> None:
+    at = dt.datetime(2025, 6, 1, 18, 10, tzinfo=UTC)
+    with ledger_in(tmp_path) as ledger:
+        raw = RawFile(f"lake/raw/{RAW}", at.date(), at, 100, "e", at)
+        ledger.files.observe([(raw, "t")])
+        (work,) = ledger.files.dirty_segments(at.date())
+        with pytest.raises(sqlite3.IntegrityError):
+            ledger.files.segment_written(work, {}, [FileResult(raw.key, "e", "m", lines=3, rows=1, rejected=1)])

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import random
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import typer
@@ -19,6 +20,7 @@ from bikeflow.settings.sections import LogSettings
 from tests.faults.test_nth_operation import fails_everywhere
 from tests.soak.kills import soak
 from tests.support.chaos import KINDS
+from tests.support.s3server import rclone
 
 
 def main() -> None:
@@ -28,15 +30,22 @@ def main() -> None:
     arguments.add_argument("--minutes", type=float, default=0, help="so long at least")
     arguments.add_argument("--seed", type=int, default=random.randrange(10**6), help="which random choices")
     arguments.add_argument("--no-calls", action="store_true", help="leave out the failing of every call to the store")
+    arguments.add_argument("--s3", action="store_true", help="keep the lake in a bucket of a real S3 server")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="bikeflow-soak-") as directory:
         if not given.no_calls:
             asyncio.run(_fail_every_call(Path(directory)))
         typer.echo(f"seed {given.seed}: {given.kills} kills, {given.minutes:g} minutes at least")
-        run = soak(
-            Path(directory) / "kills", kills=given.kills, minutes=given.minutes, seed=given.seed, tell=typer.echo
-        )
-        typer.echo("\n".join(asyncio.run(run).lines()))
+        with rclone(Path(directory)) if given.s3 else nullcontext() as server:
+            run = soak(
+                Path(directory) / "kills",
+                kills=given.kills,
+                minutes=given.minutes,
+                seed=given.seed,
+                server=server,
+                tell=typer.echo,
+            )
+            typer.echo("\n".join(asyncio.run(run).lines()))
 
 
 async def _fail_every_call(directory: Path) -> None:

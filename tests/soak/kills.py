@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bikeflow.model import UTC
+from bikeflow.settings.sections import StorageSettings
 from tests.soak.trigger import Trigger
-from tests.support.oracle import PREFIX, Oracle, Verdict, database_rows, local_lake, serving
+from tests.support.oracle import PREFIX, Oracle, Verdict, bucket_lake, database_rows, local_lake, serving
+from tests.support.s3server import S3Server
 from tests.support.service import PATIENCE_SECONDS, Service, running
 
 PLACES = {
@@ -74,22 +76,64 @@ class Tally:
         ]
 
 
+class LocalPlace:
+    """A lake in the data directory, as somebody else sees it."""
+
+    storage: StorageSettings | None = None
+    places = tuple(PLACES)
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+
+    def contents(self) -> dict[str, bytes]:
+        """All objects by key."""
+        return local_lake(self._data_dir)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Put an object there."""
+        path = self._data_dir / "lake" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden = path.parent / f".{path.name}.others"
+        hidden.write_bytes(data)
+        hidden.replace(path)
+
+
+class BucketPlace:
+    """A lake in a bucket, as somebody else sees it; the service's writes to it show only in its local files."""
+
+    places = tuple(place for place, pattern in PLACES.items() if "/" not in pattern.lstrip("^").rstrip("/"))
+
+    def __init__(self, server: S3Server) -> None:
+        self.storage: StorageSettings | None = server.settings()
+        self._bucket = self.storage.bucket
+        self._client = server.client()
+
+    def contents(self) -> dict[str, bytes]:
+        """All objects by key."""
+        return bucket_lake(self._client, self._bucket)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Put an object there."""
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=data)
+
+
 class Soak:
     """One data directory, its service, and who kills it."""
 
-    def __init__(self, directory: Path, oracle: Oracle, seed: int) -> None:
+    def __init__(self, directory: Path, oracle: Oracle, seed: int, server: S3Server | None = None) -> None:
         self.tally = Tally()
         self._data_dir = directory / "data"
         self._data_dir.mkdir(parents=True)
+        self._place = BucketPlace(server) if server else LocalPlace(self._data_dir)
         self._oracle = oracle
         self._chance = random.Random(seed)
         self._promises: list[str] = []
 
     async def life(self, number: signal.Signals = signal.SIGKILL, place: str | None = None) -> int:
         """Start the service and end it by a signal at a random touch of a kind of file; returns the exit code."""
-        place = place or self._chance.choice(list(PLACES))
+        place = place or self._chance.choice(self._place.places)
         started = time.monotonic()
-        async with running(self._data_dir, self._oracle.url, settings=SETTINGS) as service:
+        async with running(self._data_dir, self._oracle.url, storage=self._place.storage, settings=SETTINGS) as service:
             if self._chance.random() < 0.4:
                 await self._recovered(service, started)
             hit = await self.strike(service, number, place)
@@ -115,7 +159,7 @@ class Soak:
         """Let the service run undisturbed until all is published, prove liveness, stop it, and audit."""
         self._oracle.frozen = True
         started = time.monotonic()
-        async with running(self._data_dir, self._oracle.url, settings=SETTINGS) as service:
+        async with running(self._data_dir, self._oracle.url, storage=self._place.storage, settings=SETTINGS) as service:
             await self._recovered(service, started)
             await service.until(self._is_settled, "all raw files to be published")
             self._oracle.frozen = False
@@ -128,7 +172,7 @@ class Soak:
         self._oracle.frozen = False
         self.tally.audits += 1
         self.tally.verdict = self._oracle.audit(
-            local_lake(self._data_dir), self._data_dir / "analytics.duckdb", "\n".join(self._promises)
+            self._place.contents(), self._data_dir / "analytics.duckdb", "\n".join(self._promises)
         )
         self.tally.verdict.assert_exactly_once()
 
@@ -146,14 +190,10 @@ class Soak:
         key = f"{PREFIX}raw/dt={at:%Y-%m-%d}/wrm_stations_{at:%Y-%m-%d_%H-%M-%S}.txt"
         if self._oracle.put and self._chance.random() < 0.3:
             key = self._chance.choice(sorted(self._oracle.put))
-        path = self._data_dir / "lake" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        hidden = path.parent / f".{path.name}.others"
-        hidden.write_bytes(self._oracle.put_file(key))
-        hidden.replace(path)
+        self._place.put(key, self._oracle.put_file(key))
 
     def _is_settled(self) -> bool:
-        raw = sum(1 for _ in (self._data_dir / "lake").glob("**/raw/**/wrm_stations_*.txt"))
+        raw = sum(1 for key in self._place.contents() if "/raw/" in key)
         if list((self._data_dir / "spool").glob("*.txt")) or not (self._data_dir / "analytics.duckdb").exists():
             return False
         rows = database_rows(self._data_dir / "analytics.duckdb")
@@ -180,12 +220,13 @@ async def soak(
     minutes: float = 0,
     seed: int = 1,
     audit_every: int = 50,
+    server: S3Server | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Tally:
     """Kill a service so often, and for so long at least; raises AssertionError at the first loss or doubling."""
     end = time.monotonic() + minutes * 60
     async with serving(repeats=2) as oracle:
-        run = Soak(directory, oracle, seed)
+        run = Soak(directory, oracle, seed, server)
         done = 0
         while done < kills or time.monotonic() < end:
             await run.life()

@@ -90,17 +90,24 @@ async def test_a_path_that_is_no_directory_is_one_clear_error(tmp_path: Path) ->
         await Spool.open(tmp_path / "spool", ROOM)
 
 
-async def test_leftovers_and_strangers_are_set_aside_at_the_start(tmp_path: Path) -> None:
+async def test_what_a_crash_left_of_a_write_goes_without_a_word(tmp_path: Path) -> None:
     spool = await Spool.open(tmp_path, ROOM)
     good = await spool.add(T0, "good", b"whole")
     (tmp_path / f".{good.name}.tmp").write_bytes(b"who")
+    assert (await Spool.open(tmp_path, ROOM)).entries == [good]
+    assert names(tmp_path) == [good.name]
+
+
+async def test_damaged_entries_and_strangers_are_set_aside_at_the_start(tmp_path: Path) -> None:
+    spool = await Spool.open(tmp_path, ROOM)
+    good = await spool.add(T0, "good", b"whole")
     (tmp_path / good.name.replace("good", "empty")).write_bytes(b"")
     (tmp_path / good.name.replace("good", "twin")).write_bytes(b"whole")
     (tmp_path / good.name.replace("2026-03-01", "2026-02-31")).write_bytes(b"whole")
     (tmp_path / "notes.txt").write_bytes(b"?")
     again = await Spool.open(tmp_path, ROOM)
     assert again.entries == [good]
-    assert len(names(tmp_path / "damaged")) == 5
+    assert len(names(tmp_path / "damaged")) == 4
     assert names(tmp_path) == [good.name, "damaged"]
     assert (await Spool.open(tmp_path, ROOM)).entries == [good]
 

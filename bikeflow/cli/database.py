@@ -1,0 +1,52 @@
+"""The published database as commands open it: read-only, bounded, and with errors that say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from bikeflow.settings import Settings
+
+
+@contextlib.contextmanager
+def connected(settings: Settings) -> Iterator[DuckDBPyConnection]:
+    """The published database, which other processes may use and the service replace meanwhile."""
+    import duckdb
+
+    from bikeflow.errors import BikeflowError
+    from bikeflow.warehouse import published_path
+    from bikeflow.warehouse.statements import SCHEMA
+
+    path = published_path(settings.warehouse, settings.data_dir)
+    if not path.exists():
+        raise BikeflowError(f"there is no database at {path} yet; start with `bikeflow run` or `bikeflow demo`")
+    with tempfile.TemporaryDirectory(prefix="bikeflow-read-") as spill:
+        try:
+            connection = duckdb.connect(
+                str(path),
+                read_only=True,
+                config={
+                    "memory_limit": settings.warehouse.memory_limit,
+                    "temp_directory": spill,
+                    "autoinstall_known_extensions": False,
+                },
+            )
+        except duckdb.Error as error:
+            raise BikeflowError(f"{brief(error)}\n`bikeflow refresh` makes a damaged database anew") from error
+        with connection:
+            try:
+                connection.execute("SET TimeZone = 'UTC'; SET python_enable_replacements = false")
+                connection.execute(f"USE {SCHEMA}")
+                yield connection
+            except duckdb.Error as error:
+                raise BikeflowError(brief(error)) from error
+
+
+def brief(error: BaseException) -> str:
+    """What DuckDB says, up to the statement that it quotes."""
+    return str(error).strip().partition("\n\n")[0]

@@ -1,0 +1,90 @@
+"""`bikeflow density`: where the bikes are now, by grid cells of 1000 m²."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bikeflow.cli import options
+from bikeflow.cli.database import connected
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+TABLE_CELLS = 20
+CELLS = "FROM bike_density ORDER BY bike_count DESC, cell_id LIMIT {limit}"
+SHOWN = """
+SELECT cell_id, round(grid_lat, 5) AS grid_lat, round(grid_lon, 5) AS grid_lon, bike_count, station_count,
+    mobile_bike_count, density_per_1000m2, stations
+"""
+TOTALS = """
+SELECT count(*) AS cells, sum(bike_count) AS bikes, sum(station_count) AS stations,
+    sum(mobile_bike_count) AS mobile_bikes,
+    (SELECT newest_snapshot FROM publication) AS snapshot
+FROM bike_density
+"""
+
+
+class Format(StrEnum):
+    """How the cells are written."""
+
+    TABLE = "table"
+    GEOJSON = "geojson"
+    CSV = "csv"
+    JSON = "json"
+
+
+def density(
+    top: Annotated[
+        int | None, typer.Option("--top", min=1, metavar="N", help="Only the N fullest cells (a table: 20, else all).")
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", "-f", help="GeoJSON has a polygon for each cell.")] = Format.TABLE,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Show the grid cells with the most bikes in the newest snapshot, at stations and free, inside the service area."""
+    from bikeflow.cli import results
+
+    chosen = Format.JSON if as_json else form
+    limit = top or (TABLE_CELLS if chosen is Format.TABLE else None)
+    cells = CELLS.format(limit="ALL" if limit is None else limit)
+    with connected(options.load(config, overrides, data_dir).settings) as connection:
+        if chosen is Format.TABLE:
+            results.write_table(connection.execute(f"{SHOWN} {cells}"), sys.stdout)
+            typer.echo(_totals(connection))
+        elif chosen is Format.GEOJSON:
+            features = [_feature(cell) for cell in results.objects(connection.execute(cells))]
+            typer.echo(json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False))
+        else:
+            write = results.write_csv if chosen is Format.CSV else results.write_json
+            write(connection.execute(cells), sys.stdout)
+
+
+def _totals(connection: DuckDBPyConnection) -> str:
+    from bikeflow.cli.results import objects
+
+    (total,) = objects(connection.execute(TOTALS))
+    if not total["cells"]:
+        return "nothing stands inside the service area in the newest snapshot"
+    return (
+        f"{total['bikes']:,} bikes in {total['cells']:,} cells in all, {total['mobile_bikes']:,} of them free;"
+        f" {total['stations']:,} stations; snapshot of {total['snapshot']} UTC"
+    )
+
+
+def _feature(cell: dict[str, Any]) -> dict[str, Any]:
+    west, east, south, north = (cell.pop(name) for name in ("min_lon", "max_lon", "min_lat", "max_lat"))
+    # counterclockwise and closed, as RFC 7946 wants it
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return {
+        "type": "Feature",
+        "id": cell["cell_id"],
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": cell,
+    }

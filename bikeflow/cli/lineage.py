@@ -1,0 +1,51 @@
+"""`bikeflow lineage`: where each table comes from, back to the feed."""
+
+from __future__ import annotations
+
+import sys
+
+from bikeflow.cli import options
+from bikeflow.cli.catalog import Name
+from bikeflow.cli.database import connected
+
+EDGES = "FROM lineage WHERE $1 IS NULL OR object = $1"
+ALL = """
+SELECT object, kind, string_agg(source, ', ') AS made_of
+FROM lineage
+GROUP BY object, kind
+ORDER BY min(rowid)
+"""
+# Breadth first: what is nearest to the object comes first, and everything once.
+UPSTREAM = """
+WITH RECURSIVE upstream (object, distance) USING KEY (object) AS (
+    SELECT $1, 0
+    UNION
+    SELECT source, distance + 1 FROM upstream JOIN lineage USING (object)
+)
+SELECT object, string_agg(source, ', ') AS made_of, any_value(how) AS how
+FROM upstream JOIN lineage USING (object)
+GROUP BY object
+ORDER BY min(distance), object
+"""
+
+
+def lineage(
+    name: Name = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Tell what each table is made of; of one table, all that it comes from, back to the feed."""
+    from bikeflow.cli.results import write_json, write_table
+    from bikeflow.errors import BikeflowError
+
+    with connected(options.load(config, overrides, data_dir).settings) as connection:
+        if name is not None and not connection.execute("FROM lineage WHERE object = $1", [name]).fetchone():
+            raise BikeflowError(f"nothing is known of {name}; `bikeflow lineage` names all tables")
+        if as_json:
+            write_json(connection.execute(EDGES, [name]), sys.stdout)
+        elif name is None:
+            write_table(connection.execute(ALL), sys.stdout)
+        else:
+            write_table(connection.execute(UPSTREAM, [name]), sys.stdout)

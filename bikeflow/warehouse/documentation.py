@@ -1,0 +1,157 @@
+"""What the published database tells of itself: where each object comes from, what each object and column means.
+
+Objects are described by the first comment of their SQL file, columns by `sql/columns.csv` (an empty object stands for
+any), and what an object is made of is read from its SQL.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
+from functools import cache
+from importlib import resources
+
+import duckdb
+
+from bikeflow.warehouse.statements import (
+    MIRRORED,
+    SCHEMA,
+    PublishedObject,
+    described,
+    kept,
+    partials,
+    published,
+    quoted,
+    rollups,
+)
+
+_SOURCES = re.compile(r"\bpartials\.(\w+)(?!\w|\()|\bwrm_analytics\.(\w+)|\{(\w+)\}")
+_LAKE = (
+    ("raw files", "lake", "feed", "feed", "Each snapshot as it was fetched, its encoding repaired."),
+    ("processed layer", "lake", "raw files", "lake", "The lines that pass all checks, as Parquet by day."),
+    ("enhanced layer", "lake", "raw files", "lake", "The same rows with what they are and how odd they are."),
+    ("dead letters", "lake", "raw files", "lake", "The lines that do not pass, with the reason."),
+    ("ledger", "index", "raw files", "lake", "What was seen in the lake, what ran, and what each file gave."),
+    ("mirror", "local files", "enhanced layer", "lake", "Each version of a segment's file under a name of its own."),
+    ("runs", "partial result", "ledger", "index", "The newest runs."),
+    ("files_without_rows", "partial result", "ledger", "index", "Raw files that lie in no Parquet file."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One thing that an object is made of."""
+
+    object: str
+    kind: str
+    source: str
+    source_kind: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What an object (no column, position 0), or one column of it, means."""
+
+    object: str
+    kind: str
+    column_name: str | None
+    position: int
+    data_type: str | None
+    description: str | None
+
+    @property
+    def comment_sql(self) -> str:
+        """The statement that keeps it in the database."""
+        kind, name = ("COLUMN", f".{quoted_name(self.column_name)}") if self.column_name else (self.kind.upper(), "")
+        return f"COMMENT ON {kind} {SCHEMA}.{self.object}{name} IS {quoted(self.description or '')}"
+
+
+def comment_sql(item: PublishedObject) -> str:
+    """The statement that keeps an object's own description in the database."""
+    return Entry(item.name, item.kind.lower(), None, 0, None, item.comment).comment_sql
+
+
+def lineage() -> tuple[Edge, ...]:
+    """All edges, from the feed to the published objects."""
+    kinds = {edge[0]: edge[1] for edge in _LAKE}
+    kinds |= dict.fromkeys(partials(), "partial result") | dict.fromkeys(rollups(), "partial result")
+    kinds |= dict.fromkeys(kept(), "kept files") | {item.name: item.kind.lower() for item in published()}
+    made: list[tuple[str, str, str]] = []
+    for name, query in (partials() | kept() | rollups()).items():
+        text, comment = described(query)
+        made.append((name, text, comment))
+    made += [(item.name, item.query, item.comment) for item in published()]
+    edges = [Edge(*edge) for edge in _LAKE]
+    for name, text, comment in made:
+        edges += [Edge(name, kinds[name], source, kinds[source], comment) for source in _sources(name, text, kinds)]
+    return tuple(edges)
+
+
+def create_inputs(cursor: duckdb.DuckDBPyConnection) -> None:
+    """The temporary tables that lineage and catalog are filled from."""
+    cursor.execute(
+        "CREATE OR REPLACE TEMP TABLE lineage_edges (number BIGINT, object VARCHAR, kind VARCHAR, source VARCHAR,"
+        " source_kind VARCHAR, how VARCHAR)"
+    )
+    cursor.execute(
+        "CREATE OR REPLACE TEMP TABLE catalog_entries (number BIGINT, object VARCHAR, kind VARCHAR,"
+        " column_name VARCHAR, position INTEGER, data_type VARCHAR, description VARCHAR)"
+    )
+    _insert(cursor, "lineage_edges", enumerate(map(astuple, lineage())))
+
+
+def describe(cursor: duckdb.DuckDBPyConnection) -> list[Entry]:
+    """Enter all objects and columns of the attached database `published` in the catalog's input; returns them."""
+    found = cursor.execute(
+        "SELECT table_name, column_name, column_index, data_type FROM duckdb_columns()"
+        " WHERE database_name = 'published' ORDER BY column_index"
+    ).fetchall()
+    entries = []
+    for item in published():
+        kind = item.kind.lower()
+        entries.append(Entry(item.name, kind, None, 0, None, item.comment))
+        entries += [
+            Entry(item.name, kind, column, position, data_type, meaning(item.name, column))
+            for table, column, position, data_type in found
+            if table == item.name
+        ]
+    numbers = {item.name: number for number, item in enumerate(published())}
+    _insert(cursor, "catalog_entries", ((numbers[entry.object], astuple(entry)) for entry in entries))
+    return entries
+
+
+def meaning(table: str, column: str) -> str | None:
+    """What a column of an object means, or None where nobody says."""
+    return meanings().get((table, column)) or meanings().get(("", column))
+
+
+@cache
+def meanings() -> dict[tuple[str, str], str]:
+    """`sql/columns.csv`: meaning by object (empty: any) and column."""
+    text = resources.files("bikeflow.warehouse").joinpath("sql", "columns.csv").read_text(encoding="utf-8")
+    return {(row["object"], row["column"]): row["meaning"] for row in csv.DictReader(text.splitlines())}
+
+
+def quoted_name(name: str) -> str:
+    """An SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _sources(name: str, text: str, kinds: dict[str, str]) -> Iterator[str]:
+    """What a query reads, each once, in the order of appearance."""
+    found = ["mirror"] if "$file" in text else []
+    for match in _SOURCES.finditer(text):
+        source = next(group for group in match.groups() if group)
+        source = "mirror" if source == MIRRORED else source
+        if source in kinds and source != name and source not in found:
+            found.append(source)
+    yield from found
+
+
+def _insert(cursor: duckdb.DuckDBPyConnection, table: str, rows: Iterable[tuple[int, tuple[object, ...]]]) -> None:
+    values = [[number, *row] for number, row in rows]
+    marks = ", ".join("?" * len(values[0]))
+    cursor.executemany(f"INSERT INTO temp.{table} VALUES ({marks})", values)  # noqa: S608

@@ -1,0 +1,123 @@
+"""What the rows themselves can't tell: runs, and raw files that gave no row. Who knows it passes it in."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import Protocol
+
+import duckdb
+import pyarrow as pa
+
+from bikeflow.model import RawFileFact, Run
+
+KEPT = 10_000
+"""So many runs, and so many raw files without rows, are published: the newest."""
+
+_TIME = pa.timestamp("us")
+_COUNTS = [(name, pa.int64()) for name in ("lines", "rows", "rejected")]
+RUNS = pa.schema(
+    [
+        ("number", pa.int64()),
+        ("run_id", pa.string()),
+        ("date", pa.date32()),
+        ("started_at", _TIME),
+        ("finished_at", _TIME),
+        ("outcome", pa.string()),
+        ("segments", pa.int64()),
+        ("files", pa.int64()),
+        *_COUNTS,
+        ("error", pa.string()),
+        ("traces", pa.list_(pa.string())),
+    ]
+)
+FILES = pa.schema(
+    [
+        ("s3_source_key", pa.string()),
+        ("date", pa.date32()),
+        ("file_timestamp", _TIME),
+        ("size_bytes", pa.int64()),
+        ("md5", pa.string()),
+        *_COUNTS,
+    ]
+)
+
+
+class PipelineFacts(Protocol):
+    """Who knows of runs and raw files; called from the warehouse's thread."""
+
+    def runs_since(self, run_id: str | None, count: int) -> list[Run]:
+        """The newest `count` runs after this one, or of all where it is None or unknown; oldest first."""
+        ...
+
+    def files_without_rows(self, count: int) -> list[RawFileFact]:
+        """The newest `count` raw files that lie in a segment without a Parquet file."""
+        ...
+
+
+class NoFacts:
+    """Nobody knows anything."""
+
+    def runs_since(self, run_id: str | None, count: int) -> list[Run]:
+        """No runs."""
+        return []
+
+    def files_without_rows(self, count: int) -> list[RawFileFact]:
+        """No files."""
+        return []
+
+
+def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """The tables `runs` (numbered, newest last) and `files_without_rows`, empty."""
+    for table, schema in (("runs", RUNS), ("files_without_rows", FILES)):
+        connection.register("facts", schema.empty_table())
+        connection.execute(f"CREATE TABLE partials.{table} AS FROM facts")
+        connection.unregister("facts")
+
+
+def take_over(connection: duckdb.DuckDBPyConnection, facts: PipelineFacts) -> None:
+    """Bring both tables up to date: of the runs, only those that came since are asked for."""
+    newest = connection.execute("SELECT max(number), arg_max(run_id, number) FROM partials.runs").fetchone()
+    number, run_id = newest or (None, None)
+    if runs := facts.runs_since(run_id, KEPT):
+        numbered = (_run(*item) for item in enumerate(runs, start=(number or 0) + 1))
+        _insert(connection, "INSERT INTO partials.runs FROM facts", RUNS, numbered)
+        connection.execute(
+            "DELETE FROM partials.runs WHERE number <= (SELECT max(number) FROM partials.runs) - $1", [KEPT]
+        )
+    files = facts.files_without_rows(KEPT)
+    if files or connection.execute("SELECT 1 FROM partials.files_without_rows LIMIT 1").fetchone():
+        connection.execute("DELETE FROM partials.files_without_rows")
+        _insert(connection, "INSERT INTO partials.files_without_rows FROM facts", FILES, map(_file, files))
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection, sql: str, schema: pa.Schema, rows: Iterable[dict[str, object]]
+) -> None:
+    connection.register("facts", pa.Table.from_pylist(list(rows), schema))
+    try:
+        connection.execute(sql)
+    finally:
+        connection.unregister("facts")
+
+
+def _run(number: int, run: Run) -> dict[str, object]:
+    times = {"started_at": _naive(run.started_at), "finished_at": _naive(run.finished_at)}
+    values = {name: getattr(run, name) for name in RUNS.names if hasattr(run, name)}
+    return {**values, **times, "number": number, "date": run.partition, "traces": list(run.traces)}
+
+
+def _file(fact: RawFileFact) -> dict[str, object]:
+    counts = {"lines": fact.lines, "rows": fact.rows, "rejected": fact.rejected}
+    return {
+        "s3_source_key": fact.key,
+        "date": fact.partition,
+        "file_timestamp": _naive(fact.time),
+        "size_bytes": fact.size,
+        "md5": fact.md5,
+        **counts,
+    }
+
+
+def _naive(at: dt.datetime) -> dt.datetime:
+    return at.astimezone(dt.UTC).replace(tzinfo=None)

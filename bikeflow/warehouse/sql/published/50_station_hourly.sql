@@ -1,0 +1,16 @@
+-- Each station hour by hour: how often it was observed, and its bikes and spaces. The date is the partition's, the hour
+-- (0 to 23, UTC) the snapshot's. A filter on date or station_id reads little.
+CREATE OR REPLACE VIEW wrm_analytics.station_hourly AS
+SELECT
+    station_id,
+    dt AS date,
+    hour,
+    CAST(sum(observations) AS BIGINT) AS observations,
+    sum(bikes_sum) / sum(observations) AS mean_bikes,
+    min(bikes_min) AS min_bikes,
+    max(bikes_max) AS max_bikes,
+    sum(spaces_sum) / sum(observations) AS mean_spaces,
+    min(spaces_min) AS min_spaces,
+    max(spaces_max) AS max_spaces
+FROM read_parquet({station_hours}, hive_partitioning = true, hive_types = {'dt': DATE})
+GROUP BY station_id, dt, hour;

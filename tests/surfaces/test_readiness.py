@@ -1,0 +1,186 @@
+"""The rules of readiness: what the roles tell, and how long each part may be silent."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bikeflow.model import (
+    UTC,
+    DatabasePublished,
+    Event,
+    Fault,
+    FetchFinished,
+    FetchOutcome,
+    Outcome,
+    PartitionProcessed,
+    Run,
+    RunFinished,
+    Vitals,
+)
+from bikeflow.settings import Settings
+from bikeflow.surfaces.observations import Observations
+from bikeflow.surfaces.readiness import Limits, Verdict, assess, state_of
+from bikeflow.surfaces.sentence import sentence, span
+
+DAY = dt.date(2025, 6, 1)
+LIMITS = Limits.of(Settings())
+HEALTHY = Vitals(
+    feed=None, delivery=None, watcher=None, refresher=None, polled_at=None, spool_snapshots=0, spool_bytes=0,
+    queue_waiting=0, queue_in_flight=0, queue_full=False, queue_stalled_seconds=0,
+)  # fmt: skip
+
+
+def now(seconds: float = 0) -> dt.datetime:
+    return dt.datetime.now(UTC) + dt.timedelta(seconds=seconds)
+
+
+def fetched(outcome: Outcome, error: str = "") -> FetchFinished:
+    return FetchFinished(now(), FetchOutcome(outcome, "t", error=error))
+
+
+def ran(outcome: Any, day: int = 1) -> RunFinished:
+    at = dt.date(2025, 6, day)
+    return RunFinished(Run("r", at, now(), now(), outcome, 1, 1, 1, 1, 0, "boom", ()), 0, {}, {})
+
+
+def published(duration_seconds: float = 0.1) -> DatabasePublished:
+    return DatabasePublished(now(), (), duration_seconds, now(-5), 1, 1_234_567, 250, 90, 4096)
+
+
+PROCESSED = PartitionProcessed(DAY, "r", ())
+
+
+class World:
+    """A service that works, until the test tells otherwise."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.database = tmp_path / "analytics.duckdb"
+        self.database.touch()
+        self.seen = Observations()
+        self.vitals: Vitals | None = replace(HEALTHY, polled_at=now())
+        self.tell(fetched("stored"), PROCESSED, published())
+
+    def tell(self, *events: Event) -> None:
+        for event in events:
+            self.seen.observe(event)
+
+    def suffers(self, **changes: Any) -> None:
+        assert self.vitals is not None
+        self.vitals = replace(self.vitals, **changes)
+
+    def verdict(self, later_seconds: float = 0) -> Verdict:
+        return assess(self.seen, self.vitals, LIMITS, self.database, now(later_seconds))
+
+    def broken(self, later_seconds: float = 0) -> dict[str, str]:
+        return {name: fault.reason for name, fault in self.verdict(later_seconds).items() if fault}
+
+    def sentence(self) -> str:
+        verdict = self.verdict()
+        return sentence(state_of(self.seen, verdict), verdict, self.vitals, self.seen.published, now())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_service_that_works_is_ready(world: World) -> None:
+    assert world.broken() == {}
+    assert state_of(world.seen, world.verdict()) == "working"
+    assert world.sentence() == "All works: the newest snapshot is 5 s old, 1,234,567 rows are published, nothing waits."
+
+
+@pytest.mark.parametrize(
+    ("vital", "part"),
+    [("feed", "fetching"), ("delivery", "storing"), ("watcher", "watching"), ("refresher", "refreshing")],
+)
+def test_what_a_role_tells_of_is_what_does_not_work(world: World, vital: str, part: str) -> None:
+    world.suffers(**{vital: Fault(now(-180), "it hurts")}, spool_snapshots=4)
+    assert world.broken() == {part: "it hurts"}
+    assert state_of(world.seen, world.verdict()) == "failing"
+    assert world.sentence().startswith(f"Not working: {part} (for 3 min: it hurts); the newest snapshot is 5 s old")
+    assert world.sentence().endswith("waiting: 4 snapshots for the store.")
+
+
+def test_a_snapshot_that_cannot_be_kept_is_a_fault_until_one_can(world: World) -> None:
+    world.tell(fetched("lost", "the spool is full"), fetched("failed", "503"))
+    assert world.broken() == {"fetching": "the spool is full"}
+    world.tell(fetched("duplicate"))
+    assert world.broken() == {}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "part"),
+    [(LIMITS.fetch_seconds, "fetching"), (LIMITS.poll_seconds, "watching")],
+)
+def test_silence_for_longer_than_an_interval_explains_is_a_fault(world: World, seconds: float, part: str) -> None:
+    assert part not in world.broken(seconds - 1)
+    assert part in world.broken(seconds + 1)
+
+
+def test_the_limits_follow_the_configured_intervals() -> None:
+    settings = Settings.model_validate({"feed": {"interval_seconds": 5, "timeout_seconds": 3}})
+    assert (Limits.of(settings).fetch_seconds, LIMITS.fetch_seconds) == (13, 140)
+    assert (Limits.of(settings).refresh_seconds, LIMITS.refresh_seconds) == (10.1, 60.1)
+
+
+def test_a_full_queue_that_holds_back_the_watcher_is_no_fault(world: World) -> None:
+    world.suffers(queue_full=True)
+    assert "watching" not in world.broken(LIMITS.poll_seconds + 1)
+
+
+def test_partitions_are_at_fault_until_a_run_of_theirs_succeeds(world: World) -> None:
+    world.tell(ran("failed", 1), ran("failed", 2), ran("done", 3))
+    since = world.seen.failing[DAY].since
+    assert world.broken() == {"processing": "partition 2025-06-01: boom (and 1 more)"}
+    world.tell(ran("failed", 1), ran("done", 2))
+    assert world.broken() == {"processing": "partition 2025-06-01: boom"}
+    assert world.seen.failing[DAY].since == since
+    world.tell(ran("done", 1))
+    assert world.broken() == {}
+
+
+def test_jobs_none_of_which_ends_are_a_fault(world: World) -> None:
+    world.suffers(queue_waiting=3, queue_in_flight=2, queue_stalled_seconds=LIMITS.stalled_seconds + 1)
+    assert world.broken() == {"processing": "none of 5 jobs has ended since"}
+
+
+def test_a_database_that_stays_behind_is_a_fault(world: World) -> None:
+    world.tell(PROCESSED)
+    assert world.broken() == {}
+    assert "refreshing" in world.broken(LIMITS.refresh_seconds + 1)
+    world.tell(published(duration_seconds=60))  # it began before that was processed, so another refresh must follow
+    assert "refreshing" in world.broken(LIMITS.refresh_seconds + 1)
+    world.tell(published(duration_seconds=0))
+    assert "refreshing" not in world.broken(LIMITS.refresh_seconds + 1)
+
+
+def test_a_database_that_somebody_removed_is_a_fault(world: World) -> None:
+    world.database.unlink()
+    assert "is gone" in world.broken()["refreshing"]
+
+
+def test_at_first_nothing_is_ready_and_that_is_called_starting(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.seen, world.vitals = Observations(), None
+    assert set(world.broken().values()) == {"the service is starting"}
+    assert state_of(world.seen, world.verdict()) == "starting"
+    assert world.sentence() == "Starting: the service is starting; no snapshot is published yet, nothing waits."
+    world.vitals = HEALTHY
+    assert set(world.broken()) == {"fetching", "watching", "refreshing"}
+    assert state_of(world.seen, world.verdict()) == "starting"
+    world.suffers(feed=Fault(now(), "503"))
+    assert state_of(world.seen, world.verdict()) == "failing"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59, "59 s"), (60, "1 min"), (3725, "1 h 2 min"), (7205, "2 h"), (200_000, "2 d 7 h"), (-5, "0 s")],
+)
+def test_spans_are_told_in_two_units_at_most(seconds: float, text: str) -> None:
+    assert span(dt.timedelta(seconds=seconds)) == text

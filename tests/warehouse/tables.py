@@ -1,0 +1,44 @@
+"""What a reader finds in the tables of the published database, beside what plain Python makes of the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tests.warehouse import expected
+from tests.warehouse.conftest import Analytics
+from tests.warehouse.expected import Row, same
+
+HOURLY = "observations, mean_bikes, min_bikes, max_bikes, mean_spaces, min_spaces, max_spaces"
+SUMMARY = """observations, first_seen, last_seen, mean_bikes, min_bikes, max_bikes, mean_occupancy,
+             share_empty, share_full, observed_seconds"""
+QUALITY = """rows, station_rows, bike_rows, outside_service_area, over_capacity, future_timestamp, stale_timestamp,
+             snapshots, first_snapshot, last_snapshot, longest_gap_seconds"""
+DENSITY = "bike_count, station_count, mobile_bike_count, density_per_1000m2, stations"
+
+
+def assert_tables(analytics: Analytics, rows: Iterable[Row]) -> None:
+    """All tables of results agree with `rows`."""
+    rows = list(rows)
+    assert_same(
+        keyed(analytics, f"SELECT station_id, date, hour, {HOURLY} FROM station_hourly", 3),
+        expected.station_hourly(rows),
+    )
+    assert_same(keyed(analytics, f"SELECT station_id, {SUMMARY} FROM station_summary"), expected.station_summary(rows))
+    assert_same(keyed(analytics, f"SELECT date, {QUALITY} FROM data_quality"), expected.data_quality(rows))
+    assert_same(keyed(analytics, f"SELECT cell_id, {DENSITY} FROM bike_density"), expected.bike_density(rows))
+
+
+def assert_same(found: dict[Any, Any], wanted: dict[Any, Any]) -> None:
+    """The same keys with the same values, or the first that differ."""
+    assert found.keys() == wanted.keys()
+    differing = {key: (found[key], wanted[key]) for key in found if not same(found[key], wanted[key])}
+    assert not differing, dict(list(differing.items())[:3])
+
+
+def keyed(analytics: Analytics, sql: str, keys: int = 1) -> dict[Any, tuple[Any, ...]]:
+    """The rows of a query by their first columns, each of which must be there once."""
+    rows = analytics.query(sql)
+    found = {row[0] if keys == 1 else row[:keys]: row[keys:] for row in rows}
+    assert len(found) == len(rows)
+    return found
