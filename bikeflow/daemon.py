@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from bikeflow import __version__
 from bikeflow.events import Events
+from bikeflow.fetcher.download import public_url
 from bikeflow.lock import exclusive
 from bikeflow.log import get_logger
 from bikeflow.pipeline import Pipeline, open_pipeline
@@ -35,7 +36,7 @@ async def serve(settings: Settings) -> None:
             log.info(
                 "started",
                 version=__version__,
-                feed=settings.feed.url,
+                feed=public_url(settings.feed.url),
                 interval_seconds=settings.feed.interval_seconds,
                 store=pipeline.store.describe(),
                 database=str(pipeline.database_path),

@@ -126,6 +126,8 @@ class Watcher:
             return False
         if self.last_error is not None:
             log.info("storage_recovered")
+            # What failed for want of storage need not wait any longer.
+            await asyncio.to_thread(self._ledger.runs.forgive)
         self.last_error = self.failing_since = None
         self.last_poll_at = dt.datetime.now(UTC)
         return True

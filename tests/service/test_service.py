@@ -147,3 +147,22 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path, number: signal.Si
             service.process.send_signal(number)
             await service.logged("event=stopping")
             assert await service.stop(number) == -number
+
+
+async def test_after_an_outage_of_the_store_what_waited_goes_through_by_itself(tmp_path: Path, feed_url: str) -> None:
+    layout, data_dir = Layout("bike-data/gen_info/"), tmp_path / "data"
+    settings = {"feed.interval_seconds": 60, "retry.attempts": 1}
+    async with running(data_dir, feed_url, settings=settings) as service:
+        await service.sees(SNAPSHOTS, 1)
+        lake, away = data_dir / "lake", data_dir / "lake-is-away"
+        at = dt.datetime(2025, 6, 1, 12, tzinfo=UTC)
+        raw = lake / layout.raw_key(at)
+        raw.parent.mkdir(parents=True)
+        raw.write_text(raw_file(station(1)))
+        lake.rename(away)
+        await service.logged("event=storage_failed")
+        await asyncio.sleep(2)
+        away.rename(lake)
+        await service.logged("event=storage_recovered")
+        await service.sees(SNAPSHOTS, 2)
+        assert await service.stop() == 0

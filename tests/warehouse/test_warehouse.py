@@ -19,7 +19,7 @@ from bikeflow.layout import segment_of
 from bikeflow.schema import ENHANCED
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse import Warehouse
-from bikeflow.warehouse.statements import partials, published
+from bikeflow.warehouse.statements import kept, macros, partials, published, rollups
 from tests.support.parquet import DAY, Row, at, parquet, row, snapshot
 from tests.warehouse.conftest import Analytics, open_analytics
 from tests.warehouse.tables import assert_tables
@@ -210,7 +210,8 @@ async def test_every_object_carries_its_documentation(analytics: Analytics) -> N
     )
     assert comments == {item.name: item.comment for item in objects}
     assert all(len(comment) > 40 and comment.endswith(".") for comment in comments.values())
-    assert all(query.startswith("-- ") for query in partials().values())
+    queries = (*partials().values(), *kept().values(), *rollups().values(), *macros())
+    assert all(query.startswith("-- ") for query in queries)
 
 
 async def test_the_publication_tells_what_is_in_the_database(analytics: Analytics) -> None:
