@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from bikeflow.model import RawFileFact, Run
 
-KEPT = 10_000
+KEPT = 2_000
 """So many runs, and so many raw files without rows, are published: the newest."""
 
 _TIME = pa.timestamp("us")
