@@ -21,6 +21,7 @@ from bikeflow.log import get_logger
 from bikeflow.model import UTC, LakeReconciled, ObjectInfo, RawFile
 from bikeflow.store.base import Store
 
+RESEAL_QUIET = dt.timedelta(minutes=10)
 log = get_logger()
 
 
@@ -91,10 +92,13 @@ class Reconciler:
         )
         return result
 
-    async def seal_finished_days(self) -> list[dt.date]:
-        """Days that are over, and whose late files had their time, become one segment each; returns those days."""
-        today = (dt.datetime.now(UTC) - self._seal_after).date()
-        days = await asyncio.to_thread(self._ledger.files.unsealed, today)
+    async def seal_finished_days(self, quiet: dt.timedelta = RESEAL_QUIET) -> list[dt.date]:
+        """Days that are over, and whose late files had their time, become one segment each; returns those days.
+
+        A sealed day is sealed again when late files came to it, and then none for a time of `quiet`.
+        """
+        now = dt.datetime.now(UTC)
+        days = await asyncio.to_thread(self._ledger.files.unsealed, (now - self._seal_after).date(), now - quiet)
         for day in days:
             await asyncio.to_thread(self._ledger.files.seal, day)
         return days

@@ -1,9 +1,9 @@
 """One dirty segment, from its raw files to its Parquet files and dead letters in the store.
 
 Raw files that did not change are not read again: their rows come from the segment as it was last written, in memory or
-in the store. So an arrival costs the parsing of one file, a late file does not cost its day, and a day is cut anew
-without its raw files. Every step is idempotent, and the ledger is told last: a crash anywhere leaves the segment dirty,
-and the next run writes the same objects again.
+in the store. So an arrival costs the parsing of one file, and a day is sealed or cut anew without its raw files. Every
+step is idempotent, and the ledger is told last: a crash anywhere leaves the segment dirty, and the next run writes the
+same objects again.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from bikeflow.layout import LAYERS, Layer, Layout, sealed_segment, segment_of
+from bikeflow.layout import DAY_END, LAYERS, Layer, Layout, sealed_segment, segment_of
 from bikeflow.ledger.database import Database, text
 from bikeflow.model import UTC, ObjectInfo, RawFile, Segment, SegmentObject
 
@@ -74,7 +74,7 @@ class FileIndex:
         with self._database.transaction() as transaction:
             sealed = {row["partition"] for row in transaction.execute("SELECT partition FROM sealed")}
             for file, trace_id in files:
-                segment = self._segment_of(file, sealed)
+                segment = self._segment_of(file, transaction, sealed)
                 known = transaction.execute(
                     "SELECT etag, size, time, segment_start, segment_end FROM raw_files WHERE key = ?", (file.key,)
                 ).fetchone()
@@ -90,13 +90,20 @@ class FileIndex:
                 changed.append(file)
         return changed
 
-    def unsealed(self, before: dt.date) -> list[dt.date]:
-        """Days before this one that can be sealed: all their segments are written, or none is yet."""
+    def unsealed(self, before: dt.date, quiet_since: dt.datetime) -> list[dt.date]:
+        """Days before this one that can be sealed: all their segments are written, or none is yet.
+
+        A sealed day that late files came to is sealed again once no further one has come since `quiet_since`.
+        """
         rows = self._database.rows(
-            "SELECT partition FROM segments WHERE partition < ? AND partition NOT IN (SELECT partition FROM sealed)"
+            "SELECT partition FROM segments LEFT JOIN sealed USING (partition) WHERE partition < ?1"
+            " AND (sealed.partition IS NULL OR segment_end <> ?2 AND NOT EXISTS (SELECT 1 FROM raw_files AS raw"
+            " WHERE raw.partition = segments.partition AND raw.segment_end <> ?2 AND raw.seen_at > ?3))"
             " GROUP BY partition HAVING count(*) FILTER (WHERE done = wanted) IN (0, count(*))"
             " AND count(*) FILTER (WHERE 0 < done AND done < wanted) = 0 ORDER BY partition",
             before.isoformat(),
+            _clock(DAY_END),
+            text(quiet_since),
         )
         return [dt.date.fromisoformat(row["partition"]) for row in rows]
 
@@ -105,8 +112,7 @@ class FileIndex:
         day, whole = partition.isoformat(), sealed_segment(partition)
         span = (_clock(whole.start), _clock(whole.end))
         with self._database.transaction() as transaction:
-            if transaction.execute("INSERT OR IGNORE INTO sealed VALUES (?)", (day,)).rowcount == 0:
-                return
+            transaction.execute("INSERT OR IGNORE INTO sealed VALUES (?)", (day,))
             moved = transaction.execute(
                 "UPDATE raw_files SET segment_start = ?1, segment_end = ?2"
                 " WHERE partition = ?3 AND (segment_start, segment_end) <> (?1, ?2)",
@@ -277,10 +283,18 @@ class FileIndex:
             traces=tuple(sorted({item["trace_id"] for item in changed})),
         )
 
-    def _segment_of(self, file: RawFile, sealed: Collection[str]) -> Segment:
+    def _segment_of(self, file: RawFile, transaction: sqlite3.Connection, sealed: Collection[str]) -> Segment:
+        """Where a raw file belongs. A file that is late for a sealed day does not cost the rewriting of that day.
+
+        It goes to the segment of its hour, beside the sealed one, until the day is sealed again; only in the last hour,
+        whose file has the sealed one's name, it goes there directly.
+        """
+        segment = segment_of(file.partition, file.time, self._segment_minutes)
         if file.partition.isoformat() in sealed:
-            return sealed_segment(file.partition)
-        return segment_of(file.partition, file.time, self._segment_minutes)
+            known = transaction.execute("SELECT segment_end FROM raw_files WHERE key = ?", (file.key,)).fetchone()
+            if segment.end == DAY_END or (known is not None and known["segment_end"] == _clock(DAY_END)):
+                return sealed_segment(file.partition)
+        return segment
 
     def _written(self, day: str, ends: Collection[str]) -> list[sqlite3.Row]:
         rows = self._database.rows("SELECT * FROM segments WHERE partition = ? AND enhanced_etag IS NOT NULL", day)

@@ -17,11 +17,11 @@ FILES = 2880
 BASELINES = ("duckdb", "pyarrow", "pandas")
 
 
-def write_day(folder: Path, files: int = FILES) -> int:
+def write_day(folder: Path, midnight: dt.datetime = DAY, files: int = FILES) -> int:
     """Raw files of a simulated day of some 750 lines each below a local lake; returns the number of data lines."""
     city, layout, lines = City(7, stations=235, free_bikes=513, oddities=NO_ODDITIES), Layout("bike-data/gen_info/"), 0
     for number in range(files):
-        at = DAY + dt.timedelta(seconds=number * 86_400 // files)
+        at = midnight + dt.timedelta(seconds=number * 86_400 // files)
         path = folder / layout.raw_key(at)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = city.snapshot(at)

@@ -263,7 +263,13 @@ async def test_a_finished_day_is_sealed_into_one_file_and_late_files_still_get_i
         assert len(await road.keys("enhanced/")) == 3
         assert await road.reconciler.seal_finished_days() == [dt.date(2025, 6, 1)]
         await road.process()
+        assert [key[-14:-8] for key in await road.keys("enhanced/")] == ["235959"]
         await road.put_raw(name("12-00-00"), raw_file(station(1)))
+        await road.process()
+        assert [key[-14:-8] for key in await road.keys("enhanced/")] == ["125959", "235959"]
+        assert (await road.verify()).findings == []
+        assert await road.reconciler.seal_finished_days() == []
+        assert await road.reconciler.seal_finished_days(quiet=dt.timedelta(0)) == [dt.date(2025, 6, 1)]
         await road.process()
         assert [key[-14:-8] for key in await road.keys("enhanced/")] == ["235959"]
         assert [key[-14:-8] for key in await road.keys("processed/")] == ["235959"]
