@@ -118,7 +118,7 @@ class World:
             await pipeline.watcher.poll()
             await pipeline.reconciler.reconcile()
             failed |= await self._process(pipeline)
-            await pipeline.reconciler.seal_finished_days()
+            await pipeline.reconciler.seal_finished_days(quiet=dt.timedelta(0))
             failed |= await self._process(pipeline)
             if publish:
                 await pipeline.refresher.refresh_once()
