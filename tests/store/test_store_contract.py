@@ -192,7 +192,9 @@ async def test_a_listing_goes_on_beyond_a_thousand_keys(place: Place, request: p
     names = [f"dt=2025-05-{1 + n // 900:02}/{n:05}.txt" for n in range(2_500)]
     await asyncio.gather(*(place.persistently(place.store.put, place.key(name), name.encode()) for name in names))
     pages = [page async for page in place.store.pages(place.prefix)]
-    assert [len(page) for page in pages] == [1_000, 1_000, 500]
+    # A server may end a page early: Ceph now and then sends 999 keys of 1,000.
+    assert len(pages) >= 3
+    assert all(0 < len(page) <= PAGE_SIZE for page in pages)
     assert [info.key for info in itertools.chain.from_iterable(pages)] == [place.key(name) for name in names]
     for start in (0, PAGE_SIZE - 1, PAGE_SIZE, 1_500, 2_499):
         assert await place.names(after=names[start]) == names[start + 1 :]
