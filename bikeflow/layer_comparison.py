@@ -43,7 +43,7 @@ class LayerComparison:
             await asyncio.to_thread(self._ledger.objects.lost, segment, layer)
         for segment in self._found:
             if segment.sealed:
-                await asyncio.to_thread(self._ledger.files.seal, segment.partition)
+                await asyncio.to_thread(self._ledger.files.seal, segment.partition, idle=self._rebuilding)
         recorded = {layer: await asyncio.to_thread(self._ledger.objects.known, layer) for layer in LAYERS}
         for segment, layers in self._found.items():
             # What a processor has written and recorded while this pass was listing is newer than the listing.

@@ -71,7 +71,7 @@ class Pipeline:
             for processor in self.processors:
                 group.create_task(processor.run())
             for _ in ("as they are cut", "sealed"):
-                await self.reconciler.seal_finished_days(quiet=dt.timedelta(0))
+                await self.reconciler.seal_finished_days(quiet=dt.timedelta(0), idle=True)
                 for partition in await asyncio.to_thread(self.ledger.files.dirty_partitions):
                     if wanted(partition):
                         await self.queue.put(PartitionJob(partition))

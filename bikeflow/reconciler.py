@@ -92,15 +92,16 @@ class Reconciler:
         )
         return result
 
-    async def seal_finished_days(self, quiet: dt.timedelta = RESEAL_QUIET) -> list[dt.date]:
+    async def seal_finished_days(self, quiet: dt.timedelta = RESEAL_QUIET, *, idle: bool = False) -> list[dt.date]:
         """Days that are over, and whose late files had their time, become one segment each; returns those days.
 
         A sealed day is sealed again when late files came to it, and then none for a time of `quiet`.
+        `idle` promises that no processor is at work.
         """
         now = dt.datetime.now(UTC)
         days = await asyncio.to_thread(self._ledger.files.unsealed, (now - self._seal_after).date(), now - quiet)
         for day in days:
-            await asyncio.to_thread(self._ledger.files.seal, day)
+            await asyncio.to_thread(self._ledger.files.seal, day, idle=idle)
         return days
 
     async def observe(self, infos: list[ObjectInfo]) -> list[RawFile]:

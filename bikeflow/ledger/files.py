@@ -97,8 +97,10 @@ class FileIndex:
         """
         rows = self._database.rows(
             "SELECT partition FROM segments LEFT JOIN sealed USING (partition) WHERE partition < ?1"
-            " AND (sealed.partition IS NULL OR segment_end <> ?2 AND NOT EXISTS (SELECT 1 FROM raw_files AS raw"
-            " WHERE raw.partition = segments.partition AND raw.segment_end <> ?2 AND raw.seen_at > ?3))"
+            " AND (sealed.partition IS NULL OR EXISTS (SELECT 1 FROM raw_files AS raw WHERE"
+            " (raw.partition, raw.segment_end) = (segments.partition, segments.segment_end) AND raw.segment_end <> ?2)"
+            " AND NOT EXISTS (SELECT 1 FROM raw_files AS raw WHERE raw.partition = segments.partition"
+            " AND raw.segment_end <> ?2 AND raw.seen_at > ?3))"
             " GROUP BY partition HAVING count(*) FILTER (WHERE done = wanted) IN (0, count(*))"
             " AND count(*) FILTER (WHERE 0 < done AND done < wanted) = 0 ORDER BY partition",
             before.isoformat(),
@@ -107,8 +109,12 @@ class FileIndex:
         )
         return [dt.date.fromisoformat(row["partition"]) for row in rows]
 
-    def seal(self, partition: dt.date) -> None:
-        """From now on the day is one segment: that is to be written, and those it was cut into have nothing left."""
+    def seal(self, partition: dt.date, *, idle: bool = False) -> None:
+        """From now on the day is one segment: that is to be written, and those it was cut into have nothing left.
+
+        While the day is `idle`, segments that were never written are forgotten. Otherwise a run may be writing one of
+        them just now: the next run then removes its files.
+        """
         day, whole = partition.isoformat(), sealed_segment(partition)
         span = (_clock(whole.start), _clock(whole.end))
         with self._database.transaction() as transaction:
@@ -119,10 +125,11 @@ class FileIndex:
                 (*span, day),
             )
             if moved.rowcount:
-                transaction.execute(
-                    "DELETE FROM segments WHERE partition = ? AND processed_etag IS NULL AND enhanced_etag IS NULL",
-                    (day,),
-                )
+                if idle:
+                    transaction.execute(
+                        "DELETE FROM segments WHERE partition = ? AND processed_etag IS NULL AND enhanced_etag IS NULL",
+                        (day,),
+                    )
                 transaction.execute(
                     "UPDATE segments SET wanted = wanted + 1 WHERE partition = ? AND segment_end <> ?", (day, span[1])
                 )

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bikeflow.ledger import FILE_NAME
+from bikeflow.model import PartitionJob
 from bikeflow.schema import ENHANCED, PROCESSED
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.transform.footer import read_footer
@@ -290,6 +291,19 @@ async def test_a_finished_day_is_sealed_into_one_file_and_late_files_still_get_i
         assert await again.process() == []
         assert await again.reconciler.seal_finished_days() == []
         assert await again.objects("enhanced/") == sealed
+
+
+async def test_a_day_that_is_sealed_while_an_hour_of_it_is_being_written_holds_each_row_once(road: Road) -> None:
+    day = dt.date(2025, 6, 1)
+    await road.put_raw(name("04-01-00"), raw_file(station(1)))
+    await road.reconciler.reconcile()
+    (hour,) = road.ledger.files.dirty_segments(day)
+    assert await road.reconciler.seal_finished_days() == [day]
+    await road.writer.write(hour)
+    await road.processor.process(PartitionJob(day))
+    assert await road.row_counts() == await road.row_counts("processed") == {short("04-01-00"): 1}
+    assert [key[-14:-8] for key in await road.keys("enhanced/")] == ["235959"]
+    assert road.ledger.files.dirty_partitions() == []
 
 
 @pytest.mark.parametrize("lose_ledger", [False, True])

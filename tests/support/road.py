@@ -33,6 +33,7 @@ class Road:
     layout: Layout
     ledger: Ledger
     reconciler: Reconciler
+    writer: SegmentWriter
     processor: Processor
     told: list[RunFinished | PartitionProcessed] = field(default_factory=list)
 
@@ -96,4 +97,4 @@ async def open_road(storage: StorageSettings, data_dir: Path, segment_minutes: i
             writer = SegmentWriter(store, cache, layout, ledger, RulesSettings(), RETRY)
             told: list[RunFinished | PartitionProcessed] = []
             processor = Processor(PartitionQueue(8), ledger, writer, told.append)
-            yield Road(store, layout, ledger, Reconciler(store, layout, ledger, 60), processor, told)
+            yield Road(store, layout, ledger, Reconciler(store, layout, ledger, 60), writer, processor, told)
