@@ -15,15 +15,18 @@ from bikeflow.errors import BikeflowError
 from bikeflow.layout import Layout
 from bikeflow.ledger import Ledger
 from bikeflow.log import get_logger
-from bikeflow.model import UTC, PartitionJob, RawFile, SnapshotStored
+from bikeflow.model import UTC, ObjectInfo, PartitionJob, RawFile, SnapshotStored
 from bikeflow.partition_queue import PartitionQueue
 from bikeflow.reconciler import Reconciler
 from bikeflow.retry import tick
 from bikeflow.settings.sections import WatcherSettings
 from bikeflow.store.base import Store
 
-LOOKBACK_KEYS = 250
-"""How many known keys a poll lists again: late, overwritten and out-of-order files among them are found at once."""
+LOOKBACK_KEYS = 900
+"""How many known keys a poll lists again: late, overwritten and out-of-order files among them are found at once.
+
+One LIST gives 1,000 keys (999 on some servers), so these come with the new ones at no further request.
+"""
 
 log = get_logger()
 
@@ -48,6 +51,7 @@ class Watcher:
         self._reconciler = reconciler
         self._announced: asyncio.Queue[SnapshotStored] = asyncio.Queue()
         self._ready = asyncio.Event()
+        self._seen: set[ObjectInfo] = set()
         self.last_error: str | None = None
         self.failing_since: dt.datetime | None = None
         self.last_poll_at: dt.datetime | None = None
@@ -68,9 +72,12 @@ class Watcher:
     async def poll(self) -> list[RawFile]:
         """The fast path, once: returns the raw files that are new or changed, whose partitions now wait."""
         after = await asyncio.to_thread(self._ledger.files.key_before_newest, LOOKBACK_KEYS)
-        found: list[RawFile] = []
+        listed: set[ObjectInfo] = set()
         async for page in self._store.pages(self._layout.raw, after=after):
-            found += await self._reconciler.observe(page)
+            listed.update(page)
+        # What the last poll has seen already need not be looked up in the ledger again.
+        found = await self._reconciler.observe(sorted(listed - self._seen, key=lambda info: info.key))
+        self._seen = listed
         if found:
             log.info("raw_files_found", count=len(found), first=found[0].key, last=found[-1].key)
         await self._enqueue(file.partition for file in found)
