@@ -36,7 +36,7 @@ from bikeflow.transform.segment import SegmentTable, collect, read, write
 from bikeflow.transform.tally import Tally, tally
 
 CONCURRENT_REQUESTS = 8
-PARSED_AT_ONCE = 120
+PARSED_AT_ONCE = 60
 MEMORY_BYTES = 64 * 1024 * 1024
 """Room for the rows of the open segments; an hour of 30-second snapshots takes about 12 MB."""
 
@@ -144,30 +144,29 @@ class SegmentWriter:
         counts = Tally()
 
         async def parse(some: Sequence[RawFile]) -> SegmentTable:
-            texts = [text for text in await bounded_map(self._read, some, CONCURRENT_REQUESTS) if text is not None]
-            parsed = await asyncio.to_thread(parse_files, texts, self._rules)
+            contents = [item for item in await bounded_map(self._read, some, CONCURRENT_REQUESTS) if item is not None]
+            parsed, table, flagged = await asyncio.to_thread(_parsed, contents, self._rules)
             await self._write_dead_letters(work, parsed)
             self._report_drift(parsed)
-            counts.add(await asyncio.to_thread(tally, parsed))
+            counts.add(flagged)
             self.files_parsed += len(parsed)
-            return await asyncio.to_thread(collect, parsed)
+            return table
 
         batches = [files[start : start + PARSED_AT_ONCE] for start in range(0, len(files), PARSED_AT_ONCE)]
         # One batch is parsed while the next is read: Arrow lets go of the interpreter.
         return await bounded_map(parse, batches, 2), counts
 
-    async def _read(self, raw: RawFile) -> RawText | None:
-        """A raw file's text; None where it has vanished in the meantime, which the ledger is told."""
+    async def _read(self, raw: RawFile) -> tuple[RawFile, bytes] | None:
+        """A raw file's content; None where it has vanished in the meantime, which the ledger is told."""
         info = ObjectInfo(raw.key, raw.size, raw.etag, raw.last_modified)
         try:
-            data = await self._try(self._cache.get, info)
+            return raw, await self._try(self._cache.get, info)
         except NotFound:
             await asyncio.to_thread(self._ledger.files.forget, [raw.key])
             return None
         except Transient:
             await self._look_again(raw)
             raise
-        return RawText(raw, hashlib.md5(data, usedforsecurity=False).hexdigest(), decode_text(data))
 
     async def _look_again(self, raw: RawFile) -> None:
         """It can't be read as it was listed: perhaps it was overwritten, then the next run is to read the new one."""
@@ -219,3 +218,14 @@ class SegmentWriter:
 
     async def _try(self, call: Callable[..., Awaitable[Answer]], *arguments: object) -> Answer:
         return await retrying(self._retry)(call, *arguments)
+
+
+def _parsed(
+    contents: Sequence[tuple[RawFile, bytes]], rules: RulesSettings
+) -> tuple[list[ParsedFile], SegmentTable, Tally]:
+    """All that takes time in a batch of raw files: what each gave, their rows together, and what was odd in them."""
+    texts = [
+        RawText(raw, hashlib.md5(data, usedforsecurity=False).hexdigest(), decode_text(data)) for raw, data in contents
+    ]
+    parsed = parse_files(texts, rules)
+    return parsed, collect(parsed), tally(parsed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ from bikeflow.transform.parsing import ParsedFile
 ROW_GROUP_ROWS = 128 * 1024
 """A row group ends with the station that fills it: one station's rows are a small read."""
 
+_NARROW = 1 << 15
+
 _SCHEMAS: dict[Layer, pa.Schema] = {"processed": PROCESSED, "enhanced": ENHANCED}
 # Times grow steadily within a station: as differences they take a fifth of what plain ones or dictionaries do.
 _TIMES = {
@@ -41,7 +44,10 @@ _DICTIONARY = {
 
 @dataclass(frozen=True, slots=True)
 class SegmentTable:
-    """A segment's rows (columns `ENCODED`), sorted by station_id, timestamp and raw file, and where they come from."""
+    """A segment's rows, sorted by station_id, timestamp and raw file, and where they come from.
+
+    The columns are those of `ENCODED`, but whole numbers may be narrower: days of rows are held at once.
+    """
 
     table: pa.Table
     files: tuple[FileRecord, ...]
@@ -61,7 +67,7 @@ class SegmentFiles:
 
 def collect(parsed: Sequence[ParsedFile]) -> SegmentTable:
     """The rows of freshly parsed files."""
-    return SegmentTable(_sorted([item.table for item in parsed]), tuple(_record(item) for item in parsed))
+    return SegmentTable(_narrowed(_sorted([item.table for item in parsed])), tuple(_record(item) for item in parsed))
 
 
 def write(segment: Segment, keys: Collection[str], bases: Iterable[SegmentTable]) -> SegmentFiles:
@@ -71,10 +77,12 @@ def write(segment: Segment, keys: Collection[str], bases: Iterable[SegmentTable]
     if not spans:
         return SegmentFiles({}, files, SegmentTable(ENCODED.empty_table(), files))
     writers = {layer: _LayerWriter(layer) for layer in LAYERS}
-    for first, last in spans:
-        table = _sorted([_slice(item, first, last) for item in inputs])
-        for writer in writers.values():
-            writer.add(table)
+    # Arrow lets go of the interpreter while it encodes and compresses.
+    with ThreadPoolExecutor(len(LAYERS)) as pool:
+        for first, last in spans:
+            table = _sorted([_slice(item, first, last) for item in inputs])
+            for future in [pool.submit(writer.add, table) for writer in writers.values()]:
+                future.result()
     metadata = footer_metadata(segment, files)
     data = {layer: writer.finish(metadata) for layer, writer in writers.items()}
     return SegmentFiles(data, files, SegmentTable(table, files) if len(spans) == 1 else None)
@@ -87,7 +95,7 @@ def read(data: bytes) -> SegmentTable | None:
         return None
     dictionaries = [field.name for field in ENCODED if pa.types.is_dictionary(field.type)]
     table = pq.read_table(pa.BufferReader(data), read_dictionary=dictionaries, partitioning=None)
-    return SegmentTable(_canonical(table.replace_schema_metadata(None).cast(ENCODED)), footer.files)
+    return SegmentTable(_narrowed(_canonical(table.replace_schema_metadata(None).cast(ENCODED))), footer.files)
 
 
 class _LayerWriter:
@@ -153,14 +161,24 @@ def _spans(tables: Iterable[pa.Table]) -> list[tuple[str, str]]:
 
 
 def _slice(table: pa.Table, first: str, last: str) -> pa.Table:
-    """The rows of a range of stations, both ends included; the table is sorted by station, as is its dictionary."""
+    """The rows of a range of stations (columns `ENCODED`), both ends included; both table and dictionary are sorted."""
     if not table.num_rows:
-        return table
+        return ENCODED.empty_table()
     column = table["station_id"].combine_chunks()
     stations, indices = column.dictionary.to_pylist(), column.indices.to_numpy()
     start = np.searchsorted(indices, bisect_left(stations, first), side="left")
     end = np.searchsorted(indices, bisect_right(stations, last), side="left")
-    return table.slice(int(start), int(end - start))
+    return table.slice(int(start), int(end - start)).cast(ENCODED)
+
+
+def _narrowed(table: pa.Table) -> pa.Table:
+    """The same with 16-bit whole numbers where they all fit, as they nearly always do."""
+    for position, field in enumerate(table.schema):
+        if table.num_rows and field.type == pa.int64():
+            ends = pc.min_max(table[position])
+            if all(end is None or abs(end) < _NARROW for end in ends.as_py().values()):
+                table = table.set_column(position, field.name, table[position].cast(pa.int16()))
+    return table
 
 
 def _sorted(tables: Sequence[pa.Table]) -> pa.Table:
