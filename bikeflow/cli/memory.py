@@ -13,9 +13,9 @@ _ARENAS = 2
 def economise() -> None:
     """Settle the allocators; to be called before pyarrow is imported and before threads are started.
 
-    glibc gives each thread that finds the others busy an arena of its own and never takes it away: with some ten threads
-    that parse in turn, hundreds of megabytes are free but not given back. Arrow's default pool keeps its own share too.
-    Whoever sets the allocators' own environment variables is asked first.
+    glibc gives each thread that finds the others busy an arena of its own and never takes it away: with some ten
+    threads that parse in turn, hundreds of megabytes are free but not given back. Arrow's default pool keeps its own
+    share too. Whoever sets the allocators' own environment variables is asked first.
     """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if "MALLOC_ARENA_MAX" not in os.environ:
