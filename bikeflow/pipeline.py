@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bikeflow.engines import Engine, Workplace, open_engine
 from bikeflow.events import Events, Listener
 from bikeflow.fetcher import Delivery, Fetcher, open_fetcher
 from bikeflow.layout import Layout
@@ -44,6 +45,7 @@ class Pipeline:
     fetcher: Fetcher
     delivery: Delivery
     watcher: Watcher
+    engine: Engine
     writer: SegmentWriter
     processors: tuple[Processor, ...]
     refresher: Refresher
@@ -124,7 +126,8 @@ async def open_pipeline(settings: Settings, events: Events | None = None) -> Asy
             tell=events.emit,
         )
         watcher = Watcher(settings.watcher, store, layout, ledger, queue, reconciler)
-        writer = SegmentWriter(store, cache, layout, ledger, settings.rules, settings.retry)
+        engine = await stack.enter_async_context(open_engine(Workplace.of(settings), store, cache))
+        writer = SegmentWriter(engine, ledger)
         processors = [Processor(queue, ledger, writer, events.emit) for _ in range(settings.processing.workers)]
         warehouse = Warehouse(settings.warehouse, data_dir, ledger.reports)
         stack.callback(warehouse.close)
@@ -142,6 +145,7 @@ async def open_pipeline(settings: Settings, events: Events | None = None) -> Asy
             fetcher=fetcher,
             delivery=delivery,
             watcher=watcher,
+            engine=engine,
             writer=writer,
             processors=tuple(processors),
             refresher=refresher,

@@ -32,7 +32,7 @@ def complete(work: Coroutine[object, object, Result]) -> Result:
     """Run a command's asynchronous work to its end."""
     import asyncio  # `bikeflow --help` does without
 
-    from bikeflow.cli.memory import economise
+    from bikeflow.memory import economise
 
     economise()
     return asyncio.run(work)

@@ -1,0 +1,45 @@
+"""How much memory there is, and what keeps a process of many threads and large tables small."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+from pathlib import Path
+
+_M_ARENA_MAX = -8
+_ARENAS = 2
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def economise() -> None:
+    """Settle the allocators; to be called before pyarrow is imported and before threads are started.
+
+    glibc gives each thread that finds the others busy an arena of its own and never takes it away: with some ten
+    threads that parse in turn, hundreds of megabytes are free but not given back. Arrow's default pool keeps its own
+    share too. Whoever sets the allocators' own environment variables is asked first.
+    """
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        with contextlib.suppress(AttributeError, OSError):  # another C library than glibc
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def memory_bytes(limit: str) -> int:
+    """An amount such as "512MB" or "2GiB" in bytes; "auto" is half of what this process may use at all."""
+    if limit == "auto":
+        return available_bytes() // 2
+    match = re.fullmatch(r"([\d.]+)\s*([KMGT]i?)B", limit)
+    if match is None:
+        raise ValueError(f"{limit} is no amount of memory")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def available_bytes() -> int:
+    """The machine's memory, or what a container or service unit is allowed of it."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no limit says "max"
+        total = min(total, int(_GROUP_LIMIT.read_text()))
+    return total
