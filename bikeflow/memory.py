@@ -10,8 +10,8 @@ from pathlib import Path
 
 _M_ARENA_MAX = -8
 _ARENAS = 2
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-_GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_GROUPS, _OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def economise() -> None:
@@ -40,6 +40,9 @@ def memory_bytes(limit: str) -> int:
 def available_bytes() -> int:
     """The machine's memory, or what a container or service unit is allowed of it."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):  # no limit says "max"
-        total = min(total, int(_GROUP_LIMIT.read_text()))
+    with contextlib.suppress(OSError):
+        own = _GROUPS / _OWN_GROUP.read_text().strip().rpartition("::/")[2]
+        for group in (own, *own.parents):
+            with contextlib.suppress(OSError, ValueError):  # one without a limit says "max", the root nothing
+                total = min(total, int((group / "memory.max").read_text()))
     return total

@@ -24,7 +24,6 @@ from bikeflow.log import get_logger
 from bikeflow.segment_builder import Built
 from bikeflow.store import ObjectCache, Store
 
-_CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
 
 log = get_logger()
@@ -89,10 +88,11 @@ class DaskEngine:
                         asynchronous=True,
                         name="bikeflow",
                         set_as_default=False,
-                        timeout=_CONNECT_SECONDS,
                     )
                 except (OSError, TimeoutError, ValueError) as error:
-                    raise Transient(f"can't reach the Dask scheduler at {self._address}: {error}") from error
+                    raise Transient(
+                        f"can't reach the Dask scheduler at {self._address}: is it running there?"
+                    ) from error
             return self._client
 
     async def _disconnect(self, client: Any) -> None:
