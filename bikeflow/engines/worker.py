@@ -12,6 +12,7 @@ from bikeflow.errors import Permanent
 from bikeflow.layout import Layout
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.segment_builder import Built, SegmentBuilder
+from bikeflow.settings import store_secrets
 from bikeflow.store import ObjectCache, open_store
 
 VERSIONS = f"bikeflow {__version__}, pyarrow {pa.__version__}"
@@ -35,8 +36,6 @@ async def build_elsewhere(workplace: Workplace, work: SegmentWork, versions: str
 
     Raises Permanent where this worker would write other bytes, has no secrets or sees no such local lake.
     """
-    from bikeflow.settings import load_settings  # noqa: PLC0415 - only clusters need a second configuration
-
     if versions != VERSIONS:
         raise Permanent(f"a Dask worker has {VERSIONS}, but the service has {versions}: install the same versions")
     storage = workplace.storage
@@ -47,12 +46,12 @@ async def build_elsewhere(workplace: Workplace, work: SegmentWork, versions: str
                 ' storage.backend = "s3", or that directory in a shared file system'
             )
     else:
-        own = load_settings().settings.storage
-        if not (own.access_key_id.get_secret_value() and own.secret_access_key.get_secret_value()):
+        secrets = store_secrets()
+        if secrets is None:
             raise Permanent(
                 "a Dask worker has no secrets of the store: set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY for it,"
                 " or give it systemd credentials"
             )
-        secrets = {"access_key_id": own.access_key_id, "secret_access_key": own.secret_access_key}
-        workplace = replace(workplace, storage=storage.model_copy(update=secrets))
+        own = dict(zip(("access_key_id", "secret_access_key"), secrets, strict=True))
+        workplace = replace(workplace, storage=storage.model_copy(update=own))
     return await build_segment(workplace, work)
