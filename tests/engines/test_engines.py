@@ -25,6 +25,7 @@ from tests.support.cluster import Cluster, cluster
 from tests.support.lines import raw_file, station
 from tests.support.road import RETRY, Road, open_road
 from tests.support.s3server import S3Server
+from tests.support.service import PATIENCE_SECONDS
 
 DAY = dt.date(2025, 6, 1)
 LONG_DAY_FILES = 600
@@ -95,10 +96,12 @@ async def process(road: Road, *, sealed: bool) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that only a look tells; the test's time limit ends it."""
+    """Wait for something that only a look tells."""
 
     def look() -> None:
+        give_up = time.monotonic() + PATIENCE_SECONDS
         while not condition():
+            assert time.monotonic() < give_up
             time.sleep(0.005)
 
     await asyncio.to_thread(look)
