@@ -25,6 +25,7 @@ from bikeflow.layout import LAYERS, Layer, Layout
 from bikeflow.ledger import Ledger
 from bikeflow.ledger.files import FileResult, SegmentWork
 from bikeflow.log import get_logger
+from bikeflow.memory import give_back
 from bikeflow.model import UTC, ObjectInfo, RawFile, SegmentObject
 from bikeflow.provenance import NotOurs, read_provenance
 from bikeflow.retry import retrying
@@ -36,7 +37,7 @@ from bikeflow.transform.segment import SegmentTable, collect, read, write
 from bikeflow.transform.tally import Tally, tally
 
 CONCURRENT_REQUESTS = 8
-PARSED_AT_ONCE = 60
+PARSED_AT_ONCE = 40
 MEMORY_BYTES = 64 * 1024 * 1024
 """Room for the rows of the open segments; an hour of 30-second snapshots takes about 12 MB."""
 
@@ -114,6 +115,7 @@ class SegmentWriter:
         etags = {raw.key: raw.etag for raw in work.files}
         results = [FileResult(f.key, etags[f.key], f.md5, f.lines, f.rows, f.rejected) for f in written.files]
         await asyncio.to_thread(self._ledger.files.segment_written, work, objects, results)
+        await asyncio.to_thread(give_back)
         return Written(
             files=len(parsed),
             lines=sum(item.lines for item in parsed),

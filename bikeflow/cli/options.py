@@ -32,9 +32,6 @@ def complete(work: Coroutine[object, object, Result]) -> Result:
     """Run a command's asynchronous work to its end."""
     import asyncio  # `bikeflow --help` does without
 
-    from bikeflow.cli.memory import economise
-
-    economise()
     return asyncio.run(work)
 
 
@@ -49,7 +46,9 @@ def load(config: Path | None, overrides: list[str] | None, data_dir: Path | None
 def start(config: Path | None, overrides: list[str] | None, data_dir: Path | None) -> Settings:
     """Load the configuration and set up logging by it: how a command that works, rather than shows, begins."""
     from bikeflow import log
+    from bikeflow.memory import economise
 
+    economise()
     loaded = load(config, overrides, data_dir)
     log.configure(loaded.settings.log)
     for note in loaded.notes:

@@ -8,6 +8,7 @@ import os
 
 _M_ARENA_MAX = -8
 _ARENAS = 2
+_LIBC = ctypes.CDLL(None)
 
 
 def economise() -> None:
@@ -19,5 +20,11 @@ def economise() -> None:
     """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if "MALLOC_ARENA_MAX" not in os.environ:
-        with contextlib.suppress(AttributeError, OSError):  # another C library than glibc
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+        with contextlib.suppress(AttributeError):  # another C library than glibc
+            _LIBC.mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def give_back() -> None:
+    """Return free memory to the system; takes some milliseconds, in which other threads may wait for memory."""
+    with contextlib.suppress(AttributeError):  # another C library than glibc
+        _LIBC.malloc_trim(0)
