@@ -72,7 +72,8 @@ class Refresher:
             await tick(stop, self._settings.debounce_seconds)
             self._woken.clear()
             try:
-                await retrying(self._retry, stop)(self.refresh_once)
+                # Once a whole round of attempts has failed, each wake is worth one: they come often enough.
+                await (self.refresh_once() if told else retrying(self._retry, stop)(self.refresh_once))
                 told = ""
             except BikeflowError as error:
                 if str(error) != told:

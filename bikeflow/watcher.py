@@ -10,6 +10,7 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 
 from bikeflow.errors import BikeflowError
 from bikeflow.layout import Layout
@@ -126,13 +127,14 @@ class Watcher:
         while True:
             event = await self._announced.get()
             if raw := self._layout.raw_file(event.info):
-                await asyncio.to_thread(self._ledger.files.observe, [(raw, event.trace_id)])
-                await self._enqueue([raw.partition])
+                with suppress(BikeflowError):  # the disk fails, which the next poll tells, and finds the file as well
+                    await asyncio.to_thread(self._ledger.files.observe, [(raw, event.trace_id)])
+                    await self._enqueue([raw.partition])
 
     async def _enqueue_due(self) -> None:
         if self._forgiving:
-            self._forgiving = False
             await asyncio.to_thread(self._ledger.runs.forgive)
+            self._forgiving = False
         await self._enqueue(await asyncio.to_thread(self._ledger.files.due_partitions, dt.datetime.now(UTC)))
 
     async def _enqueue(self, partitions: Iterable[dt.date]) -> None:
@@ -148,11 +150,10 @@ class Watcher:
                 log.error("storage_failed", error=str(error), next_try_seconds=self._settings.poll_seconds)
             self.last_error = str(error)
             self.failing_since = self.failing_since or dt.datetime.now(UTC)
+            self._forgiving = True  # what failed for want of storage need not wait once it is back
             return False
         if self.last_error is not None:
             log.info("storage_recovered")
-            # What failed for want of storage need not wait any longer.
-            await asyncio.to_thread(self._ledger.runs.forgive)
         self.last_error = self.failing_since = None
         self.last_poll_at = dt.datetime.now(UTC)
         return True

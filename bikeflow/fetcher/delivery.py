@@ -14,7 +14,7 @@ from bikeflow.log import bound, get_logger
 from bikeflow.model import UTC, Fault, ObjectInfo, SnapshotStored
 from bikeflow.retry import retrying, tick_or
 from bikeflow.settings.sections import RetrySettings
-from bikeflow.spool import Spool, SpoolEntry
+from bikeflow.spool import NotSpooled, Spool, SpoolEntry
 from bikeflow.store import ObjectCache, Store
 
 _SECOND = dt.timedelta(seconds=1)
@@ -66,11 +66,20 @@ class Delivery:
     async def accept(self, at: dt.datetime, trace_id: str, data: bytes) -> str:
         """Keep a snapshot taken at `at` (whole seconds); gives its key. Raises `NotSpooled`.
 
-        The key is that of the next free second where another snapshot of that second still waits.
+        The key is that of the next free second where another snapshot of that second still waits. What the disk does
+        not take goes to the store at once; only if that fails as well is it lost.
         """
         while self.spool.holds(at):
             at += _SECOND
-        await self.spool.add(at, trace_id, data)
+        try:
+            await self.spool.add(at, trace_id, data)
+        except NotSpooled as error:
+            stored = await self._store_at_once(at, data)
+            if stored is None:
+                raise
+            _log.warning("spool_bypassed", key=stored.key, error=str(error))
+            self._on_stored(SnapshotStored(stored, trace_id))
+            return stored.key
         self._work.set()
         return self.layout.raw_key(at)
 
@@ -111,15 +120,24 @@ class Delivery:
         self._note_success()
         return True
 
+    async def _store_at_once(self, at: dt.datetime, data: bytes) -> ObjectInfo | None:
+        """The only attempt for a snapshot that nothing else holds; None where the store fails too."""
+        try:
+            while (info := await self._put(at, data)) is None:
+                at += _SECOND
+        except (Transient, Permanent):
+            return None
+        return info
+
     async def _deliver(self, entry: SpoolEntry, stop: asyncio.Event | None) -> None:
         data = await self.spool.read(entry)
         if data is None:
             return
         policy = retrying(self._retry, stop, on_retry=self._on_retry)
-        info: ObjectInfo | None = await policy(partial(self._put, entry, data))
+        info: ObjectInfo | None = await policy(partial(self._put, entry.time, data))
         while info is None:
             entry = await self._moved(entry)
-            info = await policy(partial(self._put, entry, data))
+            info = await policy(partial(self._put, entry.time, data))
         if self._cache is not None:
             await self._cache.remember(info, data)
         _log.debug("stored", key=info.key, bytes=info.size)
@@ -132,9 +150,9 @@ class Delivery:
         time = snapshot_time(key)
         return None if time is None else self.spool.trace_id(time)
 
-    async def _put(self, entry: SpoolEntry, data: bytes) -> ObjectInfo | None:
+    async def _put(self, at: dt.datetime, data: bytes) -> ObjectInfo | None:
         """Store a snapshot without ever overwriting one; None where another snapshot has its key."""
-        key = self.layout.raw_key(entry.time)
+        key = self.layout.raw_key(at)
         try:
             found = await self.store.head(key)
         except NotFound:

@@ -20,7 +20,8 @@ from tests.support import chaos_proxy
 from tests.support.chaos_proxy import ChaosProxy, Fault, answering, proxying
 from tests.support.oracle import PREFIX, Oracle, bucket_lake, database_rows, serving
 from tests.support.s3server import S3Server
-from tests.support.service import PATIENCE_SECONDS, Service, running
+from tests.support.service import Service, running
+from tests.support.watch import Watch
 
 SETTINGS: Mapping[str, object] = {
     # All waits are a tenth of the default ones, so that polls and retries stand to one another as they do there.
@@ -57,55 +58,18 @@ CONNECTIONS: Mapping[str, Fault] = {
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
-class Watch:
-    """A service at work, the proxy before its store, and what it says of itself."""
+class ProxyWatch(Watch):
+    """A service at work, and the proxy before its store."""
 
-    def __init__(self, service: Service, proxy: ChaosProxy, client: aiohttp.ClientSession) -> None:
-        self.service = service
+    def __init__(self, service: Service, client: aiohttp.ClientSession, proxy: ChaosProxy) -> None:
+        super().__init__(service, client)
         self.proxy = proxy
-        self._client = client
 
-    async def faults(self) -> dict[str, dt.datetime]:
-        """What /readyz says now: since when each part that does not work has not."""
-        async with self._client.get("/readyz") as answer:
-            parts = (await answer.json())["parts"]
-        broken = {name: dt.datetime.fromisoformat(part["since"]) for name, part in parts.items() if not part["works"]}
-        assert (answer.status == 200) == (not broken)
-        return broken
-
-    async def metric(self, sample: str) -> float:
-        """The value of a sample, such as `bikeflow_spool_snapshots`."""
-        async with self._client.get("/metrics") as answer:
-            lines = (await answer.text()).splitlines()
-        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{sample} "))
-
-    async def reason(self, part: str) -> str:
-        """Why a part does not work."""
-        async with self._client.get("/readyz") as answer:
-            return str((await answer.json())["parts"][part].get("reason", ""))
-
-    def waiting(self) -> int:
-        """Snapshots in the spool."""
-        return len(list((self.service.data_dir / "spool").glob("*.txt")))
-
-    async def breaks(self, *parts: str) -> None:
-        """Wait until these parts are said not to work, and since a time that is that of the fault."""
-        began = dt.datetime.now(UTC) - dt.timedelta(seconds=2)
-        for _ in range(int(PATIENCE_SECONDS / 0.02)):
-            broken = await self.faults()
-            if broken.keys() >= set(parts):
-                assert all(began < since <= dt.datetime.now(UTC) for since in broken.values()), (began, broken)
-                return
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"{parts} are said to work\n{self.service.log()[-5000:]}")
-
-    async def recovers(self) -> int:
-        """Wait until all is green and delivered; returns how many polls that took."""
-        for _ in range(int(PATIENCE_SECONDS / 0.02)):
-            if not await self.faults() and not self.waiting():
-                return self.proxy.passed[POLL]
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"still broken: {await self.faults()}\n{self.service.log()[-5000:]}")
+    async def polls_until_recovered(self) -> int:
+        """Let the fault end, and wait until all is green and delivered; returns how many polls that took."""
+        self.proxy.heals()
+        await self.recovers()
+        return self.proxy.passed[POLL]
 
     async def survives(self, fault: Fault, *parts: str) -> int:
         """Let the fault befall all requests for a while; returns how many polls the recovery took."""
@@ -114,8 +78,7 @@ class Watch:
         await asyncio.sleep(LASTING_SECONDS)
         assert await self.faults()
         assert self.waiting(), "a snapshot was fetched meanwhile, and the store can't have it yet"
-        self.proxy.heals()
-        return await self.recovers()
+        return await self.polls_until_recovered()
 
 
 @dataclass(frozen=True)
@@ -146,14 +109,14 @@ class Place:
 @asynccontextmanager
 async def watched(
     directory: Path, server: S3Server, oracle: Oracle, place: Place, **settings: object
-) -> AsyncIterator[Watch]:
+) -> AsyncIterator[ProxyWatch]:
     """A service that works over a proxy; in the end everything that was served must be there exactly once."""
     async with proxying(server) as proxy:
         storage = place.storage.model_copy(update={"endpoint_url": proxy.server.endpoint_url})
         chosen = {**SETTINGS, **settings}
         async with running(directory / "data", oracle.url, storage=storage, settings=chosen) as service:
             async with aiohttp.ClientSession(await service.url()) as client:
-                watch = Watch(service, proxy, client)
+                watch = ProxyWatch(service, client, proxy)
                 await watch.recovers()
                 yield watch
                 proxy.heals()
@@ -202,8 +165,7 @@ async def test_a_fault_that_only_some_requests_meet_is_told_and_survived(
         for name, (expected, concerned) in part.items():
             watch.proxy.breaks(answering(503, "SlowDown"), concerned)
             await watch.breaks(expected)
-            watch.proxy.heals()
-            polls[name] = await watch.recovers()
+            polls[name] = await watch.polls_until_recovered()
     assert max(polls.values()) <= RECOVERY_POLLS, polls
 
 
@@ -256,5 +218,4 @@ async def test_a_full_spool_is_told_counted_and_never_silent(tmp_path: Path, s3_
         assert await watch.metric('bikeflow_fetches_total{outcome="lost"}') >= 1
         assert await watch.metric("bikeflow_spool_snapshots") == 3
         assert "level=error event=fetched outcome=lost" in watch.service.log()
-        watch.proxy.heals()
-        assert await watch.recovers() <= RECOVERY_POLLS
+        assert await watch.polls_until_recovered() <= RECOVERY_POLLS

@@ -142,7 +142,8 @@ async def test_a_failure_is_told_once_and_tried_again_until_it_works(analytics: 
     with structlog.testing.capture_logs() as lines:
         async with running(scene):
             await scene.put(8, "1")
-            await scene.until(lambda: sum(line["event"] == "retrying" for line in lines) >= 4)
+            await scene.until(lambda: any(line["event"] == "refresh_failed" for line in lines))
+            await asyncio.sleep(4 * RETRY.max_seconds)
             assert "mirror" in (scene.error() or "")
             assert scene.published == []
             in_the_way.unlink()
