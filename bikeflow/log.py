@@ -6,6 +6,7 @@ of libraries go the same way, from warnings up. An event is a few past-tense wor
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -65,11 +66,29 @@ def configure(settings: LogSettings, *, stderr: TextIO | None = None, environ: M
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(settings.level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Enduring(stream))),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
     logging.captureWarnings(capture=True)
+
+
+class _Enduring:
+    """A stream that takes no offence: a log on a full disk, or whose reader has gone, must not cost a snapshot."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what the stream takes."""
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        """Hand on what was written, if that works."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def _renderers(form: str, stream: TextIO) -> list[Processor]:

@@ -16,7 +16,16 @@ from bikeflow.events import Events, Listener
 from bikeflow.fetcher import Delivery, Fetcher, open_fetcher
 from bikeflow.layout import Layout
 from bikeflow.ledger import Ledger
-from bikeflow.model import Event, Fault, LakeReconciled, PartitionJob, PartitionProcessed, SnapshotStored, Vitals
+from bikeflow.model import (
+    Event,
+    Fault,
+    LakeReconciled,
+    PartitionJob,
+    PartitionProcessed,
+    SnapshotStored,
+    StoreAnswered,
+    Vitals,
+)
 from bikeflow.partition_queue import PartitionQueue
 from bikeflow.processor import Processor
 from bikeflow.reconciler import Reconciler
@@ -132,7 +141,7 @@ async def open_pipeline(settings: Settings, events: Events | None = None) -> Asy
         refresher = Refresher(
             settings.warehouse, settings.retry, ledger.files.published_segments, mirror, warehouse, events.emit
         )
-        stack.enter_context(events.heard_by(_passing_on(watcher, refresher)))
+        stack.enter_context(events.heard_by(_passing_on(delivery, watcher, refresher)))
         yield Pipeline(
             layout=layout,
             store=store,
@@ -149,8 +158,11 @@ async def open_pipeline(settings: Settings, events: Events | None = None) -> Asy
         )
 
 
-def _passing_on(watcher: Watcher, refresher: Refresher) -> Listener:
-    """The way of the work: what the fetcher has stored is the watcher's, what is processed the refresher's."""
+def _passing_on(delivery: Delivery, watcher: Watcher, refresher: Refresher) -> Listener:
+    """The way of the work: what the fetcher has stored is the watcher's, what is processed the refresher's.
+
+    And who waits for a store that failed hears of every listing that works: there is one with each poll.
+    """
 
     def listen(event: Event) -> None:
         match event:
@@ -160,6 +172,11 @@ def _passing_on(watcher: Watcher, refresher: Refresher) -> Listener:
                 refresher.wake(event)
             case LakeReconciled():
                 refresher.wake()
+            case StoreAnswered():
+                watcher.note_answer(event)
+                if event.operation == "list" and event.outcome == "ok":
+                    delivery.store_answers()
+                    refresher.store_answers()
 
     return listen
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from bikeflow.errors import BikeflowError
 from bikeflow.log import get_logger, traced
 from bikeflow.model import DatabasePublished, PartitionProcessed, SegmentObject
-from bikeflow.retry import retrying, tick
+from bikeflow.retry import retrying, tick, tick_or
 from bikeflow.settings.sections import RetrySettings, WarehouseSettings
 from bikeflow.warehouse import Mirror, MirrorChange, Publication, Refresh, Warehouse
 
@@ -56,20 +56,30 @@ class Refresher:
             self._traces.update(dict.fromkeys(event.traces))
         self._woken.set()
 
+    def store_answers(self) -> None:
+        """The store has answered somebody: a refresh that failed is worth another attempt now."""
+        if self.failing_since is not None:
+            self._woken.set()
+
     async def run(self, stop: asyncio.Event) -> None:
         """Refresh at once, then after each wake, until stopped; what is pending then is refreshed first.
 
         A refresh that fails is tried again until it works: readers keep the last database meanwhile.
         """
         self._woken.set()
+        told = ""
         while await self._woken_or(stop):
             await tick(stop, self._settings.debounce_seconds)
             self._woken.clear()
             try:
-                await retrying(self._retry, stop)(self.refresh_once)
+                # Once a whole round of attempts has failed, each wake is worth one: they come often enough.
+                await (self.refresh_once() if told else retrying(self._retry, stop)(self.refresh_once))
+                told = ""
             except BikeflowError as error:
-                log.error("refresh_failed", error=str(error))
-                if await tick(stop, self._retry.max_seconds):
+                if str(error) != told:
+                    log.error("refresh_failed", error=str(error))
+                told = str(error)
+                if await tick_or(self._woken, stop, self._retry.max_seconds):
                     return
                 self._woken.set()
 

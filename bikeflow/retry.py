@@ -74,6 +74,17 @@ async def tick(stop: asyncio.Event, seconds: float) -> bool:
     return stop.is_set()
 
 
+async def tick_or(early: asyncio.Event, stop: asyncio.Event, seconds: float) -> bool:
+    """Like `tick`, but the wait also ends once `early` is set."""
+    waits = [asyncio.create_task(event.wait()) for event in (early, stop)]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    return stop.is_set()
+
+
 def retry_after_seconds(header: str | None, now: dt.datetime) -> float | None:
     """The wait that a `Retry-After` header asks for, given in seconds or as an HTTP date (RFC 9110, 10.2.3).
 

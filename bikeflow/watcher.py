@@ -10,12 +10,13 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 
 from bikeflow.errors import BikeflowError
 from bikeflow.layout import Layout
 from bikeflow.ledger import Ledger
 from bikeflow.log import get_logger
-from bikeflow.model import UTC, ObjectInfo, PartitionJob, RawFile, SnapshotStored
+from bikeflow.model import UTC, ObjectInfo, PartitionJob, RawFile, SnapshotStored, StoreAnswered, StoreOperation
 from bikeflow.partition_queue import PartitionQueue
 from bikeflow.reconciler import Reconciler
 from bikeflow.retry import tick
@@ -52,6 +53,9 @@ class Watcher:
         self._announced: asyncio.Queue[SnapshotStored] = asyncio.Queue()
         self._ready = asyncio.Event()
         self._seen: set[ObjectInfo] = set()
+        self._forgettings = 0
+        self._failing_operations: set[StoreOperation] = set()
+        self._forgiving = False
         self.last_error: str | None = None
         self.failing_since: dt.datetime | None = None
         self.last_poll_at: dt.datetime | None = None
@@ -59,6 +63,14 @@ class Watcher:
     def announce(self, event: SnapshotStored) -> None:
         """A snapshot of our own is in the store; called by the fetcher's event sink."""
         self._announced.put_nowait(event)
+
+    def note_answer(self, event: StoreAnswered) -> None:
+        """A request of somebody has ended: where its kind works again, partitions that failed of it need not wait."""
+        if event.outcome == "transient":
+            self._failing_operations.add(event.operation)
+        elif event.outcome == "ok" and event.operation in self._failing_operations:
+            self._failing_operations.remove(event.operation)
+            self._forgiving = True
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until stopped. Storage errors are waited out, all others end the role."""
@@ -72,6 +84,10 @@ class Watcher:
     async def poll(self) -> list[RawFile]:
         """The fast path, once: returns the raw files that are new or changed, whose partitions now wait."""
         after = await asyncio.to_thread(self._ledger.files.key_before_newest, LOOKBACK_KEYS)
+        if self._forgettings != self._ledger.files.forgettings:
+            # One that could not be found when it was read may be there all the same, if it is still listed.
+            self._seen = set()
+        self._forgettings = self._ledger.files.forgettings
         listed: set[ObjectInfo] = set()
         async for page in self._store.pages(self._layout.raw, after=after):
             listed.update(page)
@@ -111,10 +127,14 @@ class Watcher:
         while True:
             event = await self._announced.get()
             if raw := self._layout.raw_file(event.info):
-                await asyncio.to_thread(self._ledger.files.observe, [(raw, event.trace_id)])
-                await self._enqueue([raw.partition])
+                with suppress(BikeflowError):  # the disk fails, which the next poll tells, and finds the file as well
+                    await asyncio.to_thread(self._ledger.files.observe, [(raw, event.trace_id)])
+                    await self._enqueue([raw.partition])
 
     async def _enqueue_due(self) -> None:
+        if self._forgiving:
+            await asyncio.to_thread(self._ledger.runs.forgive)
+            self._forgiving = False
         await self._enqueue(await asyncio.to_thread(self._ledger.files.due_partitions, dt.datetime.now(UTC)))
 
     async def _enqueue(self, partitions: Iterable[dt.date]) -> None:
@@ -130,11 +150,10 @@ class Watcher:
                 log.error("storage_failed", error=str(error), next_try_seconds=self._settings.poll_seconds)
             self.last_error = str(error)
             self.failing_since = self.failing_since or dt.datetime.now(UTC)
+            self._forgiving = True  # what failed for want of storage need not wait once it is back
             return False
         if self.last_error is not None:
             log.info("storage_recovered")
-            # What failed for want of storage need not wait any longer.
-            await asyncio.to_thread(self._ledger.runs.forgive)
         self.last_error = self.failing_since = None
         self.last_poll_at = dt.datetime.now(UTC)
         return True

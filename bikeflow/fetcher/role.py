@@ -153,7 +153,10 @@ class Fetcher:
 
     async def _remember(self, state: FetchState) -> None:
         self._known = state
-        await asyncio.to_thread(self._memory.save_fetch_state, state)
+        try:
+            await asyncio.to_thread(self._memory.save_fetch_state, state)
+        except Transient as error:  # the snapshot itself is safe
+            _log.warning("fetch_state_not_saved", error=str(error))
 
     async def _recall(self) -> FetchState | None:
         """The last snapshot: from this process, the spool, the memory or, at the very first start, the archive."""

@@ -66,6 +66,8 @@ class FileIndex:
         self._database = database
         self._layout = layout
         self._segment_minutes = segment_minutes
+        self.forgettings = 0
+        """How often raw files were forgotten by this process: what was seen before may be news again."""
 
     def observe(self, files: Iterable[tuple[RawFile, str]]) -> list[RawFile]:
         """Take note of raw files (each with its trace id) as the store now shows them; returns the new and changed."""
@@ -137,6 +139,7 @@ class FileIndex:
 
     def forget(self, keys: Collection[str]) -> None:
         """Raw files that are gone from the store: their segments are written anew without them."""
+        self.forgettings += 1
         with self._database.transaction() as transaction:
             for key in keys:
                 row = transaction.execute(

@@ -109,7 +109,7 @@ class Routes:
             return _json({"error": f"limit must be a number from 1 to {MAX_RUNS}"}, status=400)
         try:
             return _json({"runs": await self._in_thread(lambda: self._latest_runs(limit))})
-        except sqlite3.Error as error:
+        except (sqlite3.Error, Transient) as error:
             return _json({"error": f"the ledger can't be read: {error}"}, status=_UNAVAILABLE)
 
     async def _geojson(self, read: Callable[[], bytes]) -> web.Response:
@@ -123,7 +123,7 @@ class Routes:
 
     def _looked_up(self) -> Document:
         found: Document = dict.fromkeys(("last_snapshot", "lake", "today", "failing_partitions", "latest_runs", "city"))
-        with suppress(sqlite3.Error), self._ledger() as ledger:
+        with suppress(sqlite3.Error, Transient), self._ledger() as ledger:
             found |= ledger_document(ledger, self._totals.get(), dt.datetime.now(UTC).date())
         with suppress(Transient):
             found["city"] = self._database.city()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from aiohttp import web
@@ -51,7 +51,8 @@ async def serving(settings: HttpSettings, app: web.Application, data_dir: Path) 
         log.info("http_started", url=url)
         yield url
     finally:
-        file.unlink(missing_ok=True)
+        with suppress(OSError):  # whoever finds the address will find nobody there
+            file.unlink()
         await runner.cleanup()
 
 
@@ -75,8 +76,11 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
 
 def _write(file: Path, url: str) -> None:
     part = file.with_name(f".{file.name}.part")
-    part.write_text(f"{url}\n")
-    part.replace(file)
+    try:
+        part.write_text(f"{url}\n")
+        part.replace(file)
+    except OSError as error:
+        log.warning("http_address_not_written", file=str(file), error=error.strerror)
 
 
 @web.middleware

@@ -20,7 +20,10 @@ from bikeflow.warehouse.publishing import Publication, Publisher
 from bikeflow.warehouse.statements import MIRRORED, SCHEMA
 from bikeflow.warehouse.working import DamagedSegment, WorkingDatabase, first_line, quarantined, transaction
 
-_PASSING = ("No space left", "Could not set lock", "Too many open files", "Cannot allocate memory")
+_PASSING = (
+    "No space left", "Could not set lock", "Too many open files", "Cannot allocate memory", "Read-only file system",
+    "Input/output error", "Disk quota exceeded",
+)  # fmt: skip
 LARGE_BYTES = 4 * 1024 * 1024
 """Where less is to be read, more than one thread costs more than it gives."""
 

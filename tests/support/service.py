@@ -100,8 +100,9 @@ async def running(
     *,
     storage: StorageSettings | None = None,
     settings: Mapping[str, object] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Service]:
-    """Start the service; it is killed at the end if it still runs."""
+    """Start the service, with more variables in its environment; it is killed at the end if it still runs."""
     values = {
         "feed.url": feed_url,
         "feed.interval_seconds": 1,
@@ -117,7 +118,8 @@ async def running(
         log_start = stderr.tell()
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bikeflow", "run", "--data-dir", str(data_dir), *arguments,
-            stdout=stderr, stderr=stderr, env={**clean, **environment(storage)}, cwd=data_dir.parent,
+            stdout=stderr, stderr=stderr, cwd=data_dir.parent,
+            env={**clean, **environment(storage), **(variables or {})},
         )  # fmt: skip
     service = Service(data_dir, process, log, log_start)
     try:
