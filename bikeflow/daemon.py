@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import os
 import signal
 import time
@@ -19,7 +20,9 @@ from bikeflow.fetcher.download import public_url
 from bikeflow.lock import exclusive
 from bikeflow.log import get_logger
 from bikeflow.pipeline import Pipeline, open_pipeline
+from bikeflow.sd_notify import Notifier
 from bikeflow.settings import Settings
+from bikeflow.supervision import Progress, Supervisor, longest_step_seconds, supervised
 from bikeflow.surfaces.surfaces import Surfaces, open_surfaces
 
 log = get_logger()
@@ -29,10 +32,17 @@ async def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; what a role raises unexpectedly ends the process loudly."""
     started = time.monotonic()
     stop, events = asyncio.Event(), Events()
+    # The watchdog's signal is SIGABRT: what every thread was at goes to the log.
+    faulthandler.enable()
     with exclusive(settings.data_dir), _stopping_on_signals(stop):
         # The surfaces first, and closed last: a long start and a long stop can be watched.
-        async with open_surfaces(settings, events) as surfaces, open_pipeline(settings, events) as pipeline:
+        async with (
+            open_surfaces(settings, events) as surfaces,
+            supervised(Notifier.from_environment(), surfaces.status_line) as supervisor,
+            open_pipeline(settings, events) as pipeline,
+        ):
             surfaces.attach(pipeline.vitals)
+            supervisor.attach(Progress(pipeline.pulses, longest_step_seconds(settings)))
             log.info(
                 "started",
                 version=__version__,
@@ -41,11 +51,13 @@ async def serve(settings: Settings) -> None:
                 store=pipeline.store.describe(),
                 database=str(pipeline.database_path),
             )
-            await _run_roles(pipeline, surfaces, stop, settings.daemon.shutdown_seconds)
+            await _run_roles(pipeline, surfaces, supervisor, stop, settings.daemon.shutdown_seconds)
     log.info("stopped", uptime_seconds=round(time.monotonic() - started, 1))
 
 
-async def _run_roles(pipeline: Pipeline, surfaces: Surfaces, stop: asyncio.Event, shutdown_seconds: float) -> None:
+async def _run_roles(
+    pipeline: Pipeline, surfaces: Surfaces, supervisor: Supervisor, stop: asyncio.Event, shutdown_seconds: float
+) -> None:
     last_refresh = asyncio.Event()
     async with asyncio.TaskGroup() as roles:
         producers = [
@@ -57,8 +69,11 @@ async def _run_roles(pipeline: Pipeline, surfaces: Surfaces, stop: asyncio.Event
             for number, processor in enumerate(pipeline.processors, start=1)
         ]
         refresher = roles.create_task(pipeline.refresher.run(last_refresh), name="refresher")
+        await asyncio.sleep(0)  # every role takes its first step before anybody is told that they run
+        supervisor.ready()
         await stop.wait()
         surfaces.stopping()
+        supervisor.stopping(shutdown_seconds)
         log.info("stopping", waiting_jobs=pipeline.queue.waiting, jobs_in_flight=pipeline.queue.in_flight)
         try:
             async with asyncio.timeout(shutdown_seconds):

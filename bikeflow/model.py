@@ -168,6 +168,17 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """How far a role has come: `steps` only grows, by one for whatever it has brought to an end, well or not.
+
+    `idle` while the role has nothing to do and no step is to be expected of it.
+    """
+
+    steps: int
+    idle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FetchFinished:
     """A fetch has ended, well or not."""
 

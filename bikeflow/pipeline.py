@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from bikeflow.events import Events, Listener
 from bikeflow.fetcher import Delivery, Fetcher, open_fetcher
 from bikeflow.layout import Layout
 from bikeflow.ledger import Ledger
-from bikeflow.model import Event, Fault, LakeReconciled, PartitionJob, PartitionProcessed, SnapshotStored, Vitals
+from bikeflow.model import Event, Fault, LakeReconciled, PartitionJob, PartitionProcessed, Pulse, SnapshotStored, Vitals
 from bikeflow.partition_queue import PartitionQueue
 from bikeflow.processor import Processor
 from bikeflow.reconciler import Reconciler
@@ -24,7 +24,7 @@ from bikeflow.refresher import Refresher
 from bikeflow.segment_writer import SegmentWriter
 from bikeflow.settings import Settings
 from bikeflow.spool import Spool
-from bikeflow.store import ObjectCache, Store, open_store
+from bikeflow.store import ObjectCache, open_store
 from bikeflow.store.counting import CountingStore
 from bikeflow.warehouse import Mirror, Warehouse
 from bikeflow.watcher import Watcher
@@ -37,7 +37,7 @@ class Pipeline:
     """The parts of a running bikeflow."""
 
     layout: Layout
-    store: Store
+    store: CountingStore
     ledger: Ledger
     reconciler: Reconciler
     queue: PartitionQueue
@@ -94,6 +94,21 @@ class Pipeline:
             queue_full=queue.full,
             queue_stalled_seconds=queue.stalled_seconds,
         )
+
+    def pulses(self) -> Mapping[str, Pulse]:
+        """How far each role has come; requests to the store count for those who make such."""
+        fetcher, delivery, queue, answered = self.fetcher.status, self.delivery, self.queue, self.store.answered
+        return {
+            "fetcher": Pulse(sum(fetcher.counts.values())),
+            "delivery": Pulse(delivery.attempts, idle=delivery.spool.depth == 0),
+            # A full queue holds the watcher back: then it is the processors' turn.
+            "watcher": Pulse(self.watcher.attempts + answered["list"] + answered["get"], idle=queue.full),
+            "processors": Pulse(
+                queue.finished + self.writer.files_parsed + answered["get"],
+                idle=not queue.waiting and not queue.in_flight,
+            ),
+            "refresher": Pulse(self.refresher.steps + answered["get"], idle=self.refresher.idle),
+        }
 
 
 @asynccontextmanager

@@ -55,6 +55,8 @@ class Watcher:
         self.last_error: str | None = None
         self.failing_since: dt.datetime | None = None
         self.last_poll_at: dt.datetime | None = None
+        self.attempts = 0
+        """Looks at the store that have ended, well or not."""
 
     def announce(self, event: SnapshotStored) -> None:
         """A snapshot of our own is in the store; called by the fetcher's event sink."""
@@ -131,6 +133,8 @@ class Watcher:
             self.last_error = str(error)
             self.failing_since = self.failing_since or dt.datetime.now(UTC)
             return False
+        finally:
+            self.attempts += 1
         if self.last_error is not None:
             log.info("storage_recovered")
             # What failed for want of storage need not wait any longer.

@@ -47,6 +47,8 @@ class Delivery:
         self._finishing = False
         self._failing_since: float | None = None
         self._error = ""
+        self.attempts = 0
+        """Snapshots that were tried to deliver, with success or not."""
 
     @property
     def fault(self) -> Fault | None:
@@ -100,6 +102,8 @@ class Delivery:
                 except (Transient, Permanent) as error:
                     self._note_failure(error)
                     return False
+                finally:
+                    self.attempts += 1
                 count += 1
         self._note_success(count)
         return True

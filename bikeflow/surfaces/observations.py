@@ -32,6 +32,8 @@ class Observations:
         self.published: DatabasePublished | None = None
         self.behind_since: dt.datetime | None = None
         """Since when the published database lacks what is processed."""
+        self.rejected = 0
+        """Lines that runs have rejected."""
         self._last_processed_at: dt.datetime | None = None
 
     def observe(self, event: Event) -> None:
@@ -40,6 +42,7 @@ class Observations:
             case FetchFinished():
                 self._fetched(event)
             case RunFinished():
+                self.rejected += event.run.rejected
                 self._ran(event.run)
             case PartitionProcessed():
                 self._last_processed_at = dt.datetime.now(UTC)

@@ -16,7 +16,7 @@ from bikeflow.surfaces.observations import Observations
 from bikeflow.surfaces.published import PublishedDatabase
 from bikeflow.surfaces.readiness import Limits, Verdict, assess, state_of
 from bikeflow.surfaces.routes import Routes
-from bikeflow.surfaces.sentence import sentence
+from bikeflow.surfaces.sentence import sentence, status_line, stopping_line
 from bikeflow.surfaces.server import serving
 from bikeflow.surfaces.states import States
 from bikeflow.surfaces.status import Document, live_document
@@ -62,6 +62,13 @@ class Surfaces:
         verdict = self.verdict()
         state = state_of(self._seen, verdict)
         return sentence(state, verdict, self._ask(), self._seen.published, dt.datetime.now(UTC))
+
+    def status_line(self) -> str:
+        """The same for `systemctl status`: with the last fetch, the rejected lines and the storage."""
+        if self._stopping is not None:
+            return stopping_line(self._ask())
+        verdict = self.verdict()
+        return status_line(state_of(self._seen, verdict), verdict, self._ask(), self._seen, dt.datetime.now(UTC))
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
