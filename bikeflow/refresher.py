@@ -50,6 +50,11 @@ class Refresher:
         """Why the database is not current, or None."""
         self.failing_since: dt.datetime | None = None
 
+    def take_over(self, predecessor: Refresher) -> None:
+        """Know how another refresher was doing, and which snapshots it has not published yet."""
+        self.last_error, self.failing_since = predecessor.last_error, predecessor.failing_since
+        self._traces.update(predecessor._traces)
+
     def wake(self, event: PartitionProcessed | None = None) -> None:
         """Something is to be published: what a run has processed, or (no `event`) what else the ledger has learned."""
         if event is not None:
