@@ -256,6 +256,14 @@ class DatabasePublished:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingsReloaded:
+    """The service was asked to reload its settings; `applied` tells whether it took them."""
+
+    at: dt.datetime
+    applied: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StoreAnswered:
     """One request to the store has ended."""
 
@@ -270,6 +278,7 @@ Event = (
     | RunFinished
     | PartitionProcessed
     | DatabasePublished
+    | SettingsReloaded
     | StoreAnswered
 )
 """All that roles tell."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from bikeflow.events import Events, Listener
 from bikeflow.fetcher import Delivery, Fetcher, open_fetcher
 from bikeflow.layout import Layout
 from bikeflow.ledger import Ledger
+from bikeflow.log import get_logger
 from bikeflow.model import Event, Fault, LakeReconciled, PartitionJob, PartitionProcessed, Pulse, SnapshotStored, Vitals
 from bikeflow.partition_queue import PartitionQueue
 from bikeflow.processor import Processor
@@ -23,13 +24,14 @@ from bikeflow.reconciler import Reconciler
 from bikeflow.refresher import Refresher
 from bikeflow.segment_writer import SegmentWriter
 from bikeflow.settings import Settings
-from bikeflow.spool import Spool
+from bikeflow.spool import NotSpooled, Spool
 from bikeflow.store import ObjectCache, open_store
 from bikeflow.store.counting import CountingStore
 from bikeflow.warehouse import Mirror, Warehouse
 from bikeflow.watcher import Watcher
 
 PROGRESS_SECONDS = 0.2
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,20 @@ class Pipeline:
     processors: tuple[Processor, ...]
     refresher: Refresher
     database_path: Path
+
+    async def take_over(self, predecessor: Pipeline, *, same_lake: bool) -> None:
+        """Go on where another pipeline was, whose roles have ended; `same_lake` says that it worked on our lake."""
+        self.fetcher.take_over(predecessor.fetcher)
+        spool, left = self.delivery.spool, predecessor.delivery.spool
+        if left.directory != spool.directory:
+            try:
+                await spool.adopt(left)
+            except NotSpooled as error:
+                log.error("snapshots_left_behind", count=left.depth, directory=str(left.directory), error=str(error))
+        if same_lake:
+            self.delivery.take_over(predecessor.delivery)
+            self.watcher.take_over(predecessor.watcher)
+            self.refresher.take_over(predecessor.refresher)
 
     async def process(
         self,
@@ -111,19 +127,35 @@ class Pipeline:
         }
 
 
+async def _no_predecessor() -> None:
+    """There is nobody to wait for."""
+
+
 @asynccontextmanager
-async def open_pipeline(settings: Settings, events: Events | None = None) -> AsyncIterator[Pipeline]:
+async def open_pipeline(
+    settings: Settings,
+    events: Events | None = None,
+    predecessor_left: Callable[[], Awaitable[object]] = _no_predecessor,
+) -> AsyncIterator[Pipeline]:
     """Open the clients and files, build the roles; closes them in reverse order. The caller holds `data_dir`'s lock.
 
-    `events` is where the roles tell what happens, for those who want to listen.
+    `events` is where the roles tell what happens, for those who want to listen. `predecessor_left` is awaited when all
+    is open that takes time, and before the spool is: until then another pipeline's fetcher may use it, so that no poll
+    is missed when one takes the place of another.
     """
     data_dir, events = settings.data_dir.absolute(), events or Events()
     layout = Layout(settings.storage.prefix)
     async with AsyncExitStack() as stack:
         store = CountingStore(await stack.enter_async_context(open_store(settings.storage, data_dir)), events.emit)
-        ledger = stack.enter_context(Ledger(data_dir, layout, settings.processing.segment_minutes))
-        ledger.runs.forgive()
+        # Both take seconds in a long archive, and a predecessor's fetcher is still at work.
+        ledger = await asyncio.to_thread(Ledger, data_dir, layout, settings.processing.segment_minutes)
+        stack.callback(ledger.close)
+        await asyncio.to_thread(ledger.runs.forgive)
         cache = ObjectCache(store, data_dir / "cache", settings.storage.cache_max_bytes)
+        warehouse = Warehouse(settings.warehouse, data_dir, ledger.reports)
+        stack.callback(warehouse.close)
+        mirror = Mirror(store, data_dir)
+        await predecessor_left()
         queue = PartitionQueue(settings.processing.queue_size)
         spool = await Spool.open(data_dir / "spool", settings.feed.spool_max_bytes)
         delivery = Delivery(store, layout, spool, settings.retry, events.emit, cache)
@@ -141,9 +173,6 @@ async def open_pipeline(settings: Settings, events: Events | None = None) -> Asy
         watcher = Watcher(settings.watcher, store, layout, ledger, queue, reconciler)
         writer = SegmentWriter(store, cache, layout, ledger, settings.rules, settings.retry)
         processors = [Processor(queue, ledger, writer, events.emit) for _ in range(settings.processing.workers)]
-        warehouse = Warehouse(settings.warehouse, data_dir, ledger.reports)
-        stack.callback(warehouse.close)
-        mirror = Mirror(store, data_dir)
         refresher = Refresher(
             settings.warehouse, settings.retry, ledger.files.published_segments, mirror, warehouse, events.emit
         )

@@ -63,6 +63,11 @@ class Refresher:
         """What this process has brought to an end: refreshes, well or not, and segments within them."""
         return self.attempts + self._warehouse.steps
 
+    def take_over(self, predecessor: Refresher) -> None:
+        """Know how another refresher was doing, and which snapshots it has not published yet."""
+        self.last_error, self.failing_since = predecessor.last_error, predecessor.failing_since
+        self._traces.update(predecessor._traces)
+
     def wake(self, event: PartitionProcessed | None = None) -> None:
         """Something is to be published: what a run has processed, or (no `event`) what else the ledger has learned."""
         if event is not None:

@@ -58,6 +58,13 @@ class Watcher:
         self.attempts = 0
         """Looks at the store that have ended, well or not."""
 
+    def take_over(self, predecessor: Watcher) -> None:
+        """Know how another watcher of the same store was doing, and what was announced to it."""
+        self.last_error, self.failing_since = predecessor.last_error, predecessor.failing_since
+        self.last_poll_at = predecessor.last_poll_at
+        while not predecessor._announced.empty():
+            self._announced.put_nowait(predecessor._announced.get_nowait())
+
     def announce(self, event: SnapshotStored) -> None:
         """A snapshot of our own is in the store; called by the fetcher's event sink."""
         self._announced.put_nowait(event)

@@ -24,6 +24,7 @@ from bikeflow.cli.fetch import fetch
 from bikeflow.cli.lineage import lineage
 from bikeflow.cli.query import query
 from bikeflow.cli.refresh import refresh
+from bikeflow.cli.reload import reload
 from bikeflow.cli.run import run
 from bikeflow.cli.status import status
 from bikeflow.cli.summary import summary
@@ -42,6 +43,7 @@ for command in (
     refresh,
     verify,
     status,
+    reload,
     query,
     summary,
     density,

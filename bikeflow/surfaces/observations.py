@@ -50,6 +50,11 @@ class Observations:
             case DatabasePublished():
                 self._publish(event)
 
+    def forget_lake(self) -> None:
+        """It is another lake from now on, of which nothing is known yet."""
+        self.failing.clear()
+        self.published = self.behind_since = self._last_processed_at = None
+
     def _fetched(self, event: FetchFinished) -> None:
         self.last_fetch = event
         self.fetches[event.outcome.outcome] += 1
