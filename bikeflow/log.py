@@ -60,7 +60,7 @@ def configure(
     Where `stderr` ends in the journal anyway, they go to its socket `journal` instead, with their fields.
     """
     stream = sys.stderr if stderr is None else stderr
-    journald = _is_journal(stream, os.environ if environ is None else environ)
+    journald = ends_in_journal(stream, environ)
     form = settings.format
     if form == "auto":
         form = "console" if stream.isatty() and not journald else "logfmt"
@@ -95,13 +95,14 @@ def _renderers(form: str, stream: TextIO) -> list[Processor]:
     return [_printable(_CONTROLS), structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False)]
 
 
-def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+def ends_in_journal(stream: TextIO, environ: Mapping[str, str] | None = None) -> bool:
     """True where `stream` is the very socket that systemd named: children with another stderr inherit the variable."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):
         return False
-    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+    given = os.environ if environ is None else environ
+    return given.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _explain_exception(*, always_trace: bool) -> Processor:

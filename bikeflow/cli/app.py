@@ -84,8 +84,11 @@ def main() -> None:
 
 
 def _fail(error: BikeflowError, code: int) -> None:
+    from bikeflow.log import ends_in_journal
+
+    priority = "<3>" if ends_in_journal(sys.stderr) else ""
     for line in str(error).split("\n"):
-        typer.echo(f"error: {line}", err=True)
+        typer.echo(f"{priority}error: {line}", err=True)
     sys.exit(code)
 
 
