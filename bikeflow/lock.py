@@ -38,6 +38,15 @@ def exclusive(data_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def held_by(process_id: int) -> Path | None:
+    """The `data_dir` that this process holds, as the kernel tells those who may know, or None."""
+    try:
+        files = [link.readlink() for link in Path(f"/proc/{process_id}/fd").iterdir()]
+    except OSError:
+        return None
+    return next((file.parent for file in files if file.name == FILE_NAME), None)
+
+
 def holder(data_dir: Path) -> int | None:
     """The id of the process that holds `data_dir`, or None where nobody does."""
     try:

@@ -168,6 +168,17 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """How far a role has come: `steps` only grows, by one for whatever it has brought to an end, well or not.
+
+    `idle` while the role has nothing to do and no step is to be expected of it.
+    """
+
+    steps: int
+    idle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FetchFinished:
     """A fetch has ended, well or not."""
 
@@ -245,6 +256,14 @@ class DatabasePublished:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingsReloaded:
+    """The service was asked to reload its settings; `applied` tells whether it took them."""
+
+    at: dt.datetime
+    applied: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StoreAnswered:
     """One request to the store has ended."""
 
@@ -259,6 +278,7 @@ Event = (
     | RunFinished
     | PartitionProcessed
     | DatabasePublished
+    | SettingsReloaded
     | StoreAnswered
 )
 """All that roles tell."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,14 @@ from bikeflow.events import Events, Listener
 from bikeflow.fetcher import Delivery, Fetcher, open_fetcher
 from bikeflow.layout import Layout
 from bikeflow.ledger import Ledger
+from bikeflow.log import get_logger
 from bikeflow.model import (
     Event,
     Fault,
     LakeReconciled,
     PartitionJob,
     PartitionProcessed,
+    Pulse,
     SnapshotStored,
     StoreAnswered,
     Vitals,
@@ -32,13 +34,14 @@ from bikeflow.reconciler import Reconciler
 from bikeflow.refresher import Refresher
 from bikeflow.segment_writer import SegmentWriter
 from bikeflow.settings import Settings
-from bikeflow.spool import Spool
-from bikeflow.store import ObjectCache, Store, open_store
+from bikeflow.spool import NotSpooled, Spool
+from bikeflow.store import ObjectCache, open_store
 from bikeflow.store.counting import CountingStore
 from bikeflow.warehouse import Mirror, Warehouse
 from bikeflow.watcher import Watcher
 
 PROGRESS_SECONDS = 0.2
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Pipeline:
     """The parts of a running bikeflow."""
 
     layout: Layout
-    store: Store
+    store: CountingStore
     ledger: Ledger
     reconciler: Reconciler
     queue: PartitionQueue
@@ -57,6 +60,20 @@ class Pipeline:
     processors: tuple[Processor, ...]
     refresher: Refresher
     database_path: Path
+
+    async def take_over(self, predecessor: Pipeline, *, same_lake: bool) -> None:
+        """Go on where another pipeline was, whose roles have ended; `same_lake` says that it worked on our lake."""
+        self.fetcher.take_over(predecessor.fetcher)
+        spool, left = self.delivery.spool, predecessor.delivery.spool
+        if left.directory != spool.directory:
+            try:
+                await spool.adopt(left)
+            except NotSpooled as error:
+                log.error("snapshots_left_behind", count=left.depth, directory=str(left.directory), error=str(error))
+        if same_lake:
+            self.delivery.take_over(predecessor.delivery)
+            self.watcher.take_over(predecessor.watcher)
+            self.refresher.take_over(predecessor.refresher)
 
     async def process(
         self,
@@ -104,20 +121,51 @@ class Pipeline:
             queue_stalled_seconds=queue.stalled_seconds,
         )
 
+    def pulses(self) -> Mapping[str, Pulse]:
+        """How far each role has come; requests to the store count for those who make such."""
+        fetcher, delivery, queue, answered = self.fetcher.status, self.delivery, self.queue, self.store.answered
+        return {
+            "fetcher": Pulse(sum(fetcher.counts.values())),
+            "delivery": Pulse(delivery.attempts, idle=delivery.spool.depth == 0),
+            # A full queue holds the watcher back: then it is the processors' turn.
+            "watcher": Pulse(self.watcher.attempts + answered["list"] + answered["get"], idle=queue.full),
+            "processors": Pulse(
+                queue.finished + self.writer.files_parsed + answered["get"],
+                idle=not queue.waiting and not queue.in_flight,
+            ),
+            "refresher": Pulse(self.refresher.steps + answered["get"], idle=self.refresher.idle),
+        }
+
+
+async def _no_predecessor() -> None:
+    """There is nobody to wait for."""
+
 
 @asynccontextmanager
-async def open_pipeline(settings: Settings, events: Events | None = None) -> AsyncIterator[Pipeline]:
+async def open_pipeline(
+    settings: Settings,
+    events: Events | None = None,
+    predecessor_left: Callable[[], Awaitable[object]] = _no_predecessor,
+) -> AsyncIterator[Pipeline]:
     """Open the clients and files, build the roles; closes them in reverse order. The caller holds `data_dir`'s lock.
 
-    `events` is where the roles tell what happens, for those who want to listen.
+    `events` is where the roles tell what happens, for those who want to listen. `predecessor_left` is awaited when all
+    is open that takes time, and before the spool is: until then another pipeline's fetcher may use it, so that no poll
+    is missed when one takes the place of another.
     """
     data_dir, events = settings.data_dir.absolute(), events or Events()
     layout = Layout(settings.storage.prefix)
     async with AsyncExitStack() as stack:
         store = CountingStore(await stack.enter_async_context(open_store(settings.storage, data_dir)), events.emit)
-        ledger = stack.enter_context(Ledger(data_dir, layout, settings.processing.segment_minutes))
-        ledger.runs.forgive()
+        # Both take seconds in a long archive, and a predecessor's fetcher is still at work.
+        ledger = await asyncio.to_thread(Ledger, data_dir, layout, settings.processing.segment_minutes)
+        stack.callback(ledger.close)
+        await asyncio.to_thread(ledger.runs.forgive)
         cache = ObjectCache(store, data_dir / "cache", settings.storage.cache_max_bytes)
+        warehouse = Warehouse(settings.warehouse, data_dir, ledger.reports)
+        stack.callback(warehouse.close)
+        mirror = Mirror(store, data_dir)
+        await predecessor_left()
         queue = PartitionQueue(settings.processing.queue_size)
         spool = await Spool.open(data_dir / "spool", settings.feed.spool_max_bytes)
         delivery = Delivery(store, layout, spool, settings.retry, events.emit, cache)
@@ -135,9 +183,6 @@ async def open_pipeline(settings: Settings, events: Events | None = None) -> Asy
         watcher = Watcher(settings.watcher, store, layout, ledger, queue, reconciler)
         writer = SegmentWriter(store, cache, layout, ledger, settings.rules, settings.retry)
         processors = [Processor(queue, ledger, writer, events.emit) for _ in range(settings.processing.workers)]
-        warehouse = Warehouse(settings.warehouse, data_dir, ledger.reports)
-        stack.callback(warehouse.close)
-        mirror = Mirror(store, data_dir)
         refresher = Refresher(
             settings.warehouse, settings.retry, ledger.files.published_segments, mirror, warehouse, events.emit
         )

@@ -49,6 +49,24 @@ class Refresher:
         self.last_error: str | None = None
         """Why the database is not current, or None."""
         self.failing_since: dt.datetime | None = None
+        self.attempts = 0
+        """Refreshes that have ended, well or not."""
+        self._refreshing = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to refresh."""
+        return not self._refreshing and not self._woken.is_set()
+
+    @property
+    def steps(self) -> int:
+        """What this process has brought to an end: refreshes, well or not, and segments within them."""
+        return self.attempts + self._warehouse.steps
+
+    def take_over(self, predecessor: Refresher) -> None:
+        """Know how another refresher was doing, and which snapshots it has not published yet."""
+        self.last_error, self.failing_since = predecessor.last_error, predecessor.failing_since
+        self._traces.update(predecessor._traces)
 
     def wake(self, event: PartitionProcessed | None = None) -> None:
         """Something is to be published: what a run has processed, or (no `event`) what else the ledger has learned."""
@@ -89,6 +107,7 @@ class Refresher:
         Returns None, and does nothing, where the ledger does not know the segments yet.
         """
         started, traces = time.monotonic(), tuple(self._traces)
+        self._refreshing = True
         try:
             wanted = await asyncio.to_thread(self._segments)
             if wanted is None:
@@ -101,6 +120,9 @@ class Refresher:
             if isinstance(error, asyncio.CancelledError):
                 self._warehouse.interrupt()  # a thread can't be cancelled
             raise
+        finally:
+            self._refreshing = False
+            self.attempts += 1
         for trace in traces:
             self._traces.pop(trace, None)
         self.published, self.last_error, self.failing_since = refresh.published, None, None

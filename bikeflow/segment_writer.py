@@ -97,9 +97,14 @@ class SegmentWriter:
         self._rules = rules
         self._retry = retry
         self._memory = SegmentMemory()
+        self._hurry = asyncio.Event()
         self._drifted: set[str] = set()
         self.files_parsed = 0
         """Raw files parsed by this process, for progress."""
+
+    def hurry(self) -> None:
+        """From now on try nothing again: what fails is left to the next run."""
+        self._hurry.set()
 
     async def write(self, work: SegmentWork) -> Written:
         """Bring the segment's files in the store up to date, then tell the ledger."""
@@ -219,7 +224,7 @@ class SegmentWriter:
             log.warning("damaged_file_replaced", key=key)
 
     async def _try(self, call: Callable[..., Awaitable[Answer]], *arguments: object) -> Answer:
-        return await retrying(self._retry)(call, *arguments)
+        return await retrying(self._retry, self._hurry)(call, *arguments)
 
 
 def _parsed(

@@ -130,6 +130,16 @@ class Spool:
         self._entries[time] = moved
         return moved
 
+    async def adopt(self, other: Spool) -> None:
+        """Take over what waits in another directory; what finds no room here stays there. Raises `NotSpooled`."""
+        for entry in other.entries:
+            data, time = await other.read(entry), entry.time
+            while self.holds(time):
+                time += dt.timedelta(seconds=1)
+            if data is not None:
+                await self.add(time, entry.trace_id, data)
+                await other.remove(entry)
+
     async def remove(self, entry: SpoolEntry) -> None:
         """Forget a snapshot that the store has confirmed."""
         try:

@@ -59,6 +59,15 @@ class Watcher:
         self.last_error: str | None = None
         self.failing_since: dt.datetime | None = None
         self.last_poll_at: dt.datetime | None = None
+        self.attempts = 0
+        """Looks at the store that have ended, well or not."""
+
+    def take_over(self, predecessor: Watcher) -> None:
+        """Know how another watcher of the same store was doing, and what was announced to it."""
+        self.last_error, self.failing_since = predecessor.last_error, predecessor.failing_since
+        self.last_poll_at = predecessor.last_poll_at
+        while not predecessor._announced.empty():
+            self._announced.put_nowait(predecessor._announced.get_nowait())
 
     def announce(self, event: SnapshotStored) -> None:
         """A snapshot of our own is in the store; called by the fetcher's event sink."""
@@ -152,6 +161,8 @@ class Watcher:
             self.failing_since = self.failing_since or dt.datetime.now(UTC)
             self._forgiving = True  # what failed for want of storage need not wait once it is back
             return False
+        finally:
+            self.attempts += 1
         if self.last_error is not None:
             log.info("storage_recovered")
         self.last_error = self.failing_since = None

@@ -24,6 +24,7 @@ from bikeflow.cli.fetch import fetch
 from bikeflow.cli.lineage import lineage
 from bikeflow.cli.query import query
 from bikeflow.cli.refresh import refresh
+from bikeflow.cli.reload import reload
 from bikeflow.cli.run import run
 from bikeflow.cli.status import status
 from bikeflow.cli.summary import summary
@@ -42,6 +43,7 @@ for command in (
     refresh,
     verify,
     status,
+    reload,
     query,
     summary,
     density,
@@ -82,8 +84,11 @@ def main() -> None:
 
 
 def _fail(error: BikeflowError, code: int) -> None:
+    from bikeflow.log import ends_in_journal
+
+    priority = "<3>" if ends_in_journal(sys.stderr) else ""
     for line in str(error).split("\n"):
-        typer.echo(f"error: {line}", err=True)
+        typer.echo(f"{priority}error: {line}", err=True)
     sys.exit(code)
 
 

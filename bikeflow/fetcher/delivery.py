@@ -48,8 +48,15 @@ class Delivery:
         self._work = asyncio.Event()
         self._answering = asyncio.Event()
         self._finishing = False
+        self._leaving_rest = False
         self._failing_since: float | None = None
         self._error = ""
+        self.attempts = 0
+        """Snapshots that were tried to deliver, with success or not."""
+
+    def take_over(self, predecessor: Delivery) -> None:
+        """Know since when and why the same store has not taken what waits."""
+        self._failing_since, self._error = predecessor._failing_since, predecessor._error
 
     @property
     def fault(self) -> Fault | None:
@@ -83,9 +90,12 @@ class Delivery:
         self._work.set()
         return self.layout.raw_key(at)
 
-    def finish(self) -> None:
-        """Let `run` end once it has looked at the spool for a last time: nothing more will be accepted."""
-        self._finishing = True
+    def finish(self, *, leave_rest: bool = False) -> None:
+        """Let `run` end once it has looked at the spool for a last time: nothing more will be accepted.
+
+        `leave_rest` lets it end with the snapshot that is under way: a successor delivers the others.
+        """
+        self._finishing, self._leaving_rest = True, leave_rest
         self._work.set()
 
     def store_answers(self) -> None:
@@ -110,12 +120,16 @@ class Delivery:
     async def drain(self, stop: asyncio.Event | None = None) -> bool:
         """Deliver all that waits, oldest first; False where the store didn't take it (then it goes on waiting)."""
         for entry in self.spool.entries:
+            if self._leaving_rest:
+                return False
             with bound(trace_id=entry.trace_id):
                 try:
                     await self._deliver(entry, stop)
                 except (Transient, Permanent) as error:
                     self._note_failure(error)
                     return False
+                finally:
+                    self.attempts += 1
                 self._note_success()
         self._note_success()
         return True

@@ -9,7 +9,15 @@ from __future__ import annotations
 import platform
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
@@ -20,6 +28,7 @@ from bikeflow.model import (
     FetchFinished,
     Outcome,
     RunFinished,
+    SettingsReloaded,
     StoreAnswered,
     StoreOperation,
     StoreOutcome,
@@ -43,7 +52,7 @@ class Metrics:
         Info("bikeflow_build", "The running bikeflow.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        self._groups = tuple(group(self.registry) for group in (_Fetches, _Runs, _Refreshes, _StoreRequests))
+        self._groups = tuple(group(self.registry) for group in (_Fetches, _Runs, _Refreshes, _Reloads, _StoreRequests))
         self.loop_lag_seconds = Histogram(
             "bikeflow_event_loop_lag_seconds",
             "How much later than asked the event loop came back, sampled every second.",
@@ -140,6 +149,30 @@ class _Refreshes:
     def observe(self, event: Event) -> None:
         if isinstance(event, DatabasePublished):
             self._seconds.observe(event.duration_seconds)
+
+
+class _Reloads:
+    """Named as Prometheus names its own; before any reload, the settings of the start are in force."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._successful = Gauge(
+            "bikeflow_config_last_reload_successful",
+            "1 while the last reload of the settings was applied, 0 where it was refused.",
+            registry=registry,
+        )
+        self._success_at = Gauge(
+            "bikeflow_config_last_reload_success_timestamp_seconds",
+            "When the settings in force were loaded, in Unix time.",
+            registry=registry,
+        )
+        self._successful.set(1)
+        self._success_at.set_to_current_time()
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, SettingsReloaded):
+            self._successful.set(event.applied)
+            if event.applied:
+                self._success_at.set(event.at.timestamp())
 
 
 class _StoreRequests:

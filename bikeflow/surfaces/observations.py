@@ -32,6 +32,8 @@ class Observations:
         self.published: DatabasePublished | None = None
         self.behind_since: dt.datetime | None = None
         """Since when the published database lacks what is processed."""
+        self.rejected = 0
+        """Lines that runs have rejected."""
         self._last_processed_at: dt.datetime | None = None
 
     def observe(self, event: Event) -> None:
@@ -40,12 +42,18 @@ class Observations:
             case FetchFinished():
                 self._fetched(event)
             case RunFinished():
+                self.rejected += event.run.rejected
                 self._ran(event.run)
             case PartitionProcessed():
                 self._last_processed_at = dt.datetime.now(UTC)
                 self.behind_since = self.behind_since or self._last_processed_at
             case DatabasePublished():
                 self._publish(event)
+
+    def forget_lake(self) -> None:
+        """It is another lake from now on, of which nothing is known yet."""
+        self.failing.clear()
+        self.published = self.behind_since = self._last_processed_at = None
 
     def _fetched(self, event: FetchFinished) -> None:
         self.last_fetch = event

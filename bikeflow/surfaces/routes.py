@@ -50,6 +50,11 @@ class Routes:
         # One thread of our own: a storm of requests must not take those that the pipeline works with.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="surfaces")
 
+    def adopt(self, settings: Settings, database: PublishedDatabase) -> None:
+        """Answer for a pipeline with these settings from now on."""
+        self._settings, self._database = settings, database
+        self._totals = Costly(self._lake)
+
     def application(self) -> web.Application:
         """The application that answers."""
         app = web.Application()

@@ -71,6 +71,8 @@ class Warehouse:
         self._open: tuple[WorkingDatabase, Publisher] | None = None
         self._interrupted = threading.Event()
         self._busy = threading.Lock()
+        self.steps = 0
+        """Segments taken over or given up by this process, for progress."""
 
     def refresh(self, files: Mapping[str, Path]) -> Refresh:
         """Take over what changed among the mirror's files (by segment), and publish.
@@ -125,6 +127,7 @@ class Warehouse:
                 log.warning("segment_damaged", segment=name, error=str(error))
                 working.forget([name])
                 damaged.append(name)
+            self.steps += 1
         working.roll_up()
         with transaction(working.connection):
             take_over(working.connection, self._facts)
