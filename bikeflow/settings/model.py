@@ -16,6 +16,7 @@ from bikeflow.settings.sections import (
     FeedSettings,
     HttpSettings,
     LogSettings,
+    MapSettings,
     ProcessingSettings,
     RetrySettings,
     RulesSettings,
@@ -55,6 +56,7 @@ class Settings(BaseSettings):
     rules: RulesSettings = RulesSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
     http: HttpSettings = HttpSettings()
+    map: MapSettings = MapSettings()
     log: LogSettings = LogSettings()
     daemon: DaemonSettings = DaemonSettings()
 

@@ -201,6 +201,28 @@ class HttpSettings(Section):
         return (host.strip("[]"), int(port)) if colon else None
 
 
+class MapSettings(Section):
+    """The map: from where it loads tiles, if it may load anything at all, and whom it names for them."""
+
+    tile_url: Annotated[
+        str,
+        Field(
+            pattern=r"^(https?://[^/\s{}]+/\S*\{z\}\S*|)$",
+            description="a URL that begins with https:// and has {z}, {x} and {y} in its path, or empty",
+        ),
+        AfterValidator(_without_credentials),
+    ] = ""
+    tile_attribution: str = ""
+
+    @model_validator(mode="after")
+    def _tiles_are_attributed(self) -> MapSettings:
+        if self.tile_url and not self.tile_attribution:
+            raise ValueError("tile_url also needs tile_attribution: whoever draws the tiles wants to be named")
+        if self.tile_url and not all(name in self.tile_url for name in ("{x}", "{y}")):
+            raise ValueError("tile_url needs {z}, {x} and {y}")
+        return self
+
+
 class LogSettings(Section):
     """What is logged, and in which form (`auto`: console on a terminal, else logfmt)."""
 

@@ -16,8 +16,9 @@ from bikeflow.warehouse.facts import NoFacts, PipelineFacts, take_over
 from bikeflow.warehouse.files import disk_errors
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root
+from bikeflow.warehouse.parts import FileList, halved
 from bikeflow.warehouse.publishing import Publication, Publisher
-from bikeflow.warehouse.statements import MIRRORED, SCHEMA
+from bikeflow.warehouse.statements import MIRRORED, SCHEMA, lists, pattern
 from bikeflow.warehouse.working import DamagedSegment, WorkingDatabase, first_line, quarantined, transaction
 
 _PASSING = ("No space left", "Could not set lock", "Too many open files", "Cannot allocate memory")
@@ -125,19 +126,30 @@ class Warehouse:
         working.roll_up()
         with transaction(working.connection):
             take_over(working.connection, self._facts)
-        # names sort by time: a query for the newest rows finds them in the first files
-        newest_first = {name: files[name] for name in sorted(files, reverse=True) if name not in damaged}
-        lists = {MIRRORED: list(newest_first.values()), **self._kept.lists(newest_first)}
-        publication = publisher.publish(lists)
+        publication = publisher.publish(self._lists({name: files[name] for name in files.keys() - set(damaged)}))
         self._kept.prune(files)
         return Refresh(len(changed) - len(damaged), len(removed), tuple(damaged), publication)
+
+    def _lists(self, files: Mapping[str, Path]) -> dict[str, FileList]:
+        """The lists of files that the published views read."""
+        # names sort by time: a query for the newest rows finds them in the first files
+        recent, settled = halved(files)
+
+        def where(name: str, segment: str) -> str:
+            file = files[segment]
+            return pattern(file) if name == MIRRORED else self._kept.pattern(name, segment, file)
+
+        return {
+            name: FileList(tuple(where(name, item) for item in recent), tuple(where(name, item) for item in settled))
+            for name in lists()
+        }
 
     def _opened(self) -> tuple[WorkingDatabase, Publisher]:
         path = self._directory / "working.duckdb"
         working = WorkingDatabase(path, self._settings, self._empty, self._kept)
         try:
             template = self._directory / "template.duckdb"
-            empty = {MIRRORED: self._empty, **self._kept.empty}
+            empty = {name: pattern(file) for name, file in {MIRRORED: self._empty, **self._kept.empty}.items()}
             return working, Publisher(working.connection, template, self.path, empty)
         except BaseException:
             working.close()

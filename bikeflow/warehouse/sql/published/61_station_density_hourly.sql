@@ -16,7 +16,7 @@ FROM (
         any_value(max_lon) AS max_lon,
         sum(bikes_sum) / sum(sum(snapshots)) OVER in_hour AS mean_bike_count,
         sum(mobile_bikes_sum) / sum(sum(snapshots)) OVER in_hour AS mean_mobile_bike_count
-    FROM read_parquet({cell_hours}, hive_partitioning = true, hive_types = {'dt': DATE})
+    FROM {cell_hours}
     GROUP BY dt, hour, cell_id
     WINDOW in_hour AS (PARTITION BY dt, hour)
 )
