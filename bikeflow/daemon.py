@@ -46,7 +46,7 @@ async def serve(settings: Settings) -> None:
 
 
 async def _run_roles(pipeline: Pipeline, surfaces: Surfaces, stop: asyncio.Event, shutdown_seconds: float) -> None:
-    last_refresh = asyncio.Event()
+    last_refresh, last_export = asyncio.Event(), asyncio.Event()
     async with asyncio.TaskGroup() as roles:
         producers = [
             roles.create_task(pipeline.fetcher.run(stop), name="fetcher"),
@@ -57,6 +57,10 @@ async def _run_roles(pipeline: Pipeline, surfaces: Surfaces, stop: asyncio.Event
             for number, processor in enumerate(pipeline.processors, start=1)
         ]
         refresher = roles.create_task(pipeline.refresher.run(last_refresh), name="refresher")
+        exporters = [
+            roles.create_task(exporter.run(last_export), name=f"exporter-{number}")
+            for number, exporter in enumerate(pipeline.exporters, start=1)
+        ]
         await stop.wait()
         surfaces.stopping()
         log.info("stopping", waiting_jobs=pipeline.queue.waiting, jobs_in_flight=pipeline.queue.in_flight)
@@ -71,6 +75,9 @@ async def _run_roles(pipeline: Pipeline, surfaces: Surfaces, stop: asyncio.Event
                     await asyncio.wait(busy)
                 last_refresh.set()
                 await asyncio.wait([refresher])
+                last_export.set()
+                if exporters:
+                    await asyncio.wait(exporters)
         except TimeoutError:
             # Threads can't be cancelled; nothing is lost, the next start takes up what was in hand.
             log.error("shutdown_deadline_passed", shutdown_seconds=shutdown_seconds)

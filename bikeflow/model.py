@@ -15,6 +15,7 @@ UTC = dt.UTC
 
 StoreOperation = Literal["list", "get", "put", "delete", "head"]
 StoreOutcome = Literal["ok", "not_found", "transient", "permanent"]
+ExportTarget = Literal["s3", "postgres"]
 Outcome = Literal["stored", "duplicate", "not_modified", "failed", "not_a_feed", "lost", "skipped_open_circuit"]
 
 
@@ -245,6 +246,15 @@ class DatabasePublished:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportFinished:
+    """What was published has been taken to one more place, or could not be."""
+
+    target: ExportTarget
+    outcome: Literal["done", "failed"]
+    duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class StoreAnswered:
     """One request to the store has ended."""
 
@@ -259,6 +269,7 @@ Event = (
     | RunFinished
     | PartitionProcessed
     | DatabasePublished
+    | ExportFinished
     | StoreAnswered
 )
 """All that roles tell."""

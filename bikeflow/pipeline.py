@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bikeflow.events import Events, Listener
+from bikeflow.exporter import Exporter
 from bikeflow.fetcher import Delivery, Fetcher, open_fetcher
 from bikeflow.layout import Layout
 from bikeflow.ledger import Ledger
-from bikeflow.model import Event, Fault, LakeReconciled, PartitionJob, PartitionProcessed, SnapshotStored, Vitals
+from bikeflow.model import (
+    DatabasePublished,
+    Event,
+    Fault,
+    LakeReconciled,
+    PartitionJob,
+    PartitionProcessed,
+    SnapshotStored,
+    Vitals,
+)
 from bikeflow.partition_queue import PartitionQueue
 from bikeflow.processor import Processor
 from bikeflow.reconciler import Reconciler
@@ -26,7 +36,7 @@ from bikeflow.settings import Settings
 from bikeflow.spool import Spool
 from bikeflow.store import ObjectCache, Store, open_store
 from bikeflow.store.counting import CountingStore
-from bikeflow.warehouse import Mirror, Warehouse
+from bikeflow.warehouse import Mirror, RemoteDatabase, Warehouse
 from bikeflow.watcher import Watcher
 
 PROGRESS_SECONDS = 0.2
@@ -47,6 +57,7 @@ class Pipeline:
     writer: SegmentWriter
     processors: tuple[Processor, ...]
     refresher: Refresher
+    exporters: tuple[Exporter, ...]
     database_path: Path
 
     async def process(
@@ -77,6 +88,12 @@ class Pipeline:
                         await self.queue.put(PartitionJob(partition))
                 await self.queue.join()
             await self.queue.close()
+
+    async def publish(self) -> None:
+        """Publish the database once, wherever it is to be published; raises Transient, Permanent."""
+        await self.refresher.refresh_once()
+        for exporter in self.exporters:
+            await exporter.export_once()
 
     def vitals(self) -> Vitals:
         """How the roles are doing now."""
@@ -132,7 +149,8 @@ async def open_pipeline(settings: Settings, events: Events | None = None) -> Asy
         refresher = Refresher(
             settings.warehouse, settings.retry, ledger.files.published_segments, mirror, warehouse, events.emit
         )
-        stack.enter_context(events.heard_by(_passing_on(watcher, refresher)))
+        exporters = tuple(_exporters(settings, store, warehouse, events))
+        stack.enter_context(events.heard_by(_passing_on(watcher, refresher, exporters)))
         yield Pipeline(
             layout=layout,
             store=store,
@@ -145,12 +163,20 @@ async def open_pipeline(settings: Settings, events: Events | None = None) -> Asy
             writer=writer,
             processors=tuple(processors),
             refresher=refresher,
+            exporters=exporters,
             database_path=warehouse.path,
         )
 
 
-def _passing_on(watcher: Watcher, refresher: Refresher) -> Listener:
-    """The way of the work: what the fetcher has stored is the watcher's, what is processed the refresher's."""
+def _exporters(settings: Settings, store: Store, warehouse: Warehouse, events: Events) -> Iterator[Exporter]:
+    if settings.warehouse.mode != "local":
+        directory = settings.data_dir.absolute() / "warehouse" / "upload"
+        remote = RemoteDatabase(store, settings.storage, warehouse, directory)
+        yield Exporter("s3", remote, settings.retry, settings.warehouse.upload_seconds, events.emit)
+
+
+def _passing_on(watcher: Watcher, refresher: Refresher, exporters: tuple[Exporter, ...]) -> Listener:
+    """The way of the work: what is stored is the watcher's, what is processed the refresher's, and so on."""
 
     def listen(event: Event) -> None:
         match event:
@@ -160,6 +186,9 @@ def _passing_on(watcher: Watcher, refresher: Refresher) -> Listener:
                 refresher.wake(event)
             case LakeReconciled():
                 refresher.wake()
+            case DatabasePublished():
+                for exporter in exporters:
+                    exporter.wake()
 
     return listen
 

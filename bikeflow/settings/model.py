@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -59,6 +59,14 @@ class Settings(BaseSettings):
     map: MapSettings = MapSettings()
     log: LogSettings = LogSettings()
     daemon: DaemonSettings = DaemonSettings()
+
+    @model_validator(mode="after")
+    def _a_bucket_is_there(self) -> Settings:
+        if self.warehouse.mode != "local" and self.storage.backend != "s3":
+            raise ValueError(
+                f'warehouse.mode = "{self.warehouse.mode}" publishes in a bucket: it needs storage.backend = "s3"'
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

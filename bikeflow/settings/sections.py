@@ -170,10 +170,17 @@ class WarehouseSettings(Section):
     """The analytics database."""
 
     path: UserPath | None = None
-    mode: Literal["local"] = "local"
+    mode: Literal["local", "s3", "hybrid"] = "local"
+    upload_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60
     memory_limit: Memory = "512MB"
     threads: Annotated[int, Field(ge=1, le=64)] = 2
     debounce_seconds: Annotated[float, Field(ge=0, le=60)] = 0.1
+
+    @model_validator(mode="after")
+    def _a_path_is_used(self) -> WarehouseSettings:
+        if self.path is not None and self.mode == "s3":
+            raise ValueError('mode = "s3" publishes in the bucket only: set no path, or mode = "hybrid"')
+        return self
 
 
 class HttpSettings(Section):

@@ -17,6 +17,8 @@ from bikeflow import __version__
 from bikeflow.model import (
     DatabasePublished,
     Event,
+    ExportFinished,
+    ExportTarget,
     FetchFinished,
     Outcome,
     RunFinished,
@@ -43,7 +45,7 @@ class Metrics:
         Info("bikeflow_build", "The running bikeflow.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        self._groups = tuple(group(self.registry) for group in (_Fetches, _Runs, _Refreshes, _StoreRequests))
+        self._groups = tuple(group(self.registry) for group in (_Fetches, _Runs, _Refreshes, _Exports, _StoreRequests))
         self.loop_lag_seconds = Histogram(
             "bikeflow_event_loop_lag_seconds",
             "How much later than asked the event loop came back, sampled every second.",
@@ -140,6 +142,23 @@ class _Refreshes:
     def observe(self, event: Event) -> None:
         if isinstance(event, DatabasePublished):
             self._seconds.observe(event.duration_seconds)
+
+
+class _Exports:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._ended = Counter(
+            "bikeflow_exports_total",
+            "Exports of the published database that have ended, by target and outcome.",
+            ["target", "outcome"],
+            registry=registry,
+        )
+        for target in get_args(ExportTarget):
+            for outcome in ("done", "failed"):
+                self._ended.labels(target, outcome)
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, ExportFinished):
+            self._ended.labels(event.target, event.outcome).inc()
 
 
 class _StoreRequests:

@@ -67,8 +67,12 @@ class KeptFiles:
             self._write(connection, name, file, self._root / name / relative)
             present.add(relative)
 
+    def path(self, name: str, segment: str, file: Path) -> Path:
+        """The file with the rows of this name that derive from this version of the segment's file."""
+        return self._root / name / _relative(segment, file)
+
     def pattern(self, name: str, segment: str, file: Path) -> str:
-        """What matches the file with the rows of this name that derive from this version of the segment's file."""
+        """What matches just that file."""
         return f"{self._escaped_root}/{name}/{_relative(segment, file)}"
 
     def prune(self, files: Mapping[str, Path]) -> None:

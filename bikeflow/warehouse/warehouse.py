@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root
 from bikeflow.warehouse.parts import FileList, halved
 from bikeflow.warehouse.publishing import Publication, Publisher
-from bikeflow.warehouse.statements import MIRRORED, SCHEMA, lists, pattern
+from bikeflow.warehouse.statements import MIRRORED, SCHEMA, kept, lists, pattern
 from bikeflow.warehouse.working import DamagedSegment, WorkingDatabase, first_line, quarantined, transaction
 
 _PASSING = ("No space left", "Could not set lock", "Too many open files", "Cannot allocate memory")
@@ -30,6 +31,8 @@ log = get_logger()
 
 def published_path(settings: WarehouseSettings, data_dir: Path) -> Path:
     """Where the published database lies; raises ConfigError for a name that would make it unusable."""
+    if settings.mode == "s3":  # the bucket has the one for others: this one is for our own pages and commands
+        return (data_dir / "warehouse" / "analytics.duckdb").absolute()
     path = (settings.path or data_dir / "analytics.duckdb").absolute()
     if path.stem.lower() == SCHEMA:
         # DuckDB calls a database by its file: wrm_analytics.t could be the schema's or the database's
@@ -49,6 +52,15 @@ class Refresh:
     published: Publication
 
 
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A copy of the published database, and what it names: files by list and segment, and those without rows."""
+
+    database: Path
+    files: Mapping[str, Mapping[str, Path]]
+    empty: Mapping[str, Path]
+
+
 class Warehouse:
     """Working and published database over the mirror, all below `data_dir`.
 
@@ -66,6 +78,7 @@ class Warehouse:
         self._directory = data_dir.absolute() / "warehouse"
         self._empty = empty_file(mirror_root(data_dir))
         self._kept = KeptFiles(mirror_root(data_dir))
+        self._named: dict[str, Path] | None = None
         self._open: tuple[WorkingDatabase, Publisher] | None = None
         self._interrupted = threading.Event()
         self._busy = threading.Lock()
@@ -90,6 +103,20 @@ class Warehouse:
             except duckdb.Error as error:
                 self._close()
                 raise _translated(error) from error
+
+    def freeze(self, copy: Path) -> Frozen | None:
+        """Copy the published database to `copy`; None where this process has not published yet.
+
+        The files that it names stay for a while, whatever is published meanwhile.
+        """
+        with self._busy, disk_errors():
+            if self._named is None:
+                return None
+            shutil.copyfile(self.path, copy)
+            derived = {
+                name: {item: self._kept.path(name, item, file) for item, file in self._named.items()} for name in kept()
+            }
+            return Frozen(copy, {MIRRORED: self._named, **derived}, self._empties)
 
     def interrupt(self) -> None:
         """End the refresh under way, and any later one, with Transient: the process is about to end."""
@@ -126,9 +153,15 @@ class Warehouse:
         working.roll_up()
         with transaction(working.connection):
             take_over(working.connection, self._facts)
-        publication = publisher.publish(self._lists({name: files[name] for name in files.keys() - set(damaged)}))
+        named = {name: files[name] for name in files.keys() - set(damaged)}
+        publication = publisher.publish(self._lists(named))
+        self._named = named
         self._kept.prune(files)
         return Refresh(len(changed) - len(damaged), len(removed), tuple(damaged), publication)
+
+    @property
+    def _empties(self) -> dict[str, Path]:
+        return {MIRRORED: self._empty, **self._kept.empty}
 
     def _lists(self, files: Mapping[str, Path]) -> dict[str, FileList]:
         """The lists of files that the published views read."""
@@ -149,7 +182,7 @@ class Warehouse:
         working = WorkingDatabase(path, self._settings, self._empty, self._kept)
         try:
             template = self._directory / "template.duckdb"
-            empty = {name: pattern(file) for name, file in {MIRRORED: self._empty, **self._kept.empty}.items()}
+            empty = {name: pattern(file) for name, file in self._empties.items()}
             return working, Publisher(working.connection, template, self.path, empty)
         except BaseException:
             working.close()
