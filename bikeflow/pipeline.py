@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import importlib.util
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from bikeflow.exporter import Exporter
 from bikeflow.fetcher import Delivery, Fetcher, open_fetcher
 from bikeflow.layout import Layout
 from bikeflow.ledger import Ledger
+from bikeflow.log import get_logger
 from bikeflow.model import (
     DatabasePublished,
     Event,
@@ -40,6 +42,10 @@ from bikeflow.warehouse import Mirror, RemoteDatabase, Warehouse
 from bikeflow.watcher import Watcher
 
 PROGRESS_SECONDS = 0.2
+POSTGRES_SECONDS = 1.0
+"""From one export to the next at least: a burst of refreshes need not be followed one by one."""
+
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +179,14 @@ def _exporters(settings: Settings, store: Store, warehouse: Warehouse, events: E
         directory = settings.data_dir.absolute() / "warehouse" / "upload"
         remote = RemoteDatabase(store, settings.storage, warehouse, directory)
         yield Exporter("s3", remote, settings.retry, settings.warehouse.upload_seconds, events.emit)
+    if settings.postgres.dsn.get_secret_value():
+        if importlib.util.find_spec("psycopg") is None:
+            log.error("postgres_driver_missing", hint="pip install 'bikeflow[postgres]', or unset postgres.dsn")
+            return
+        from bikeflow.warehouse.postgres import PostgresTables  # noqa: PLC0415 - its driver is optional
+
+        tables = PostgresTables(settings.postgres, warehouse, settings.data_dir.absolute() / "warehouse" / "postgres")
+        yield Exporter("postgres", tables, settings.retry, POSTGRES_SECONDS, events.emit)
 
 
 def _passing_on(watcher: Watcher, refresher: Refresher, exporters: tuple[Exporter, ...]) -> Listener:

@@ -17,6 +17,7 @@ from bikeflow.settings.sections import (
     HttpSettings,
     LogSettings,
     MapSettings,
+    PostgresSettings,
     ProcessingSettings,
     RetrySettings,
     RulesSettings,
@@ -55,6 +56,7 @@ class Settings(BaseSettings):
     retry: RetrySettings = RetrySettings()
     rules: RulesSettings = RulesSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
+    postgres: PostgresSettings = PostgresSettings()
     http: HttpSettings = HttpSettings()
     map: MapSettings = MapSettings()
     log: LogSettings = LogSettings()
@@ -102,6 +104,7 @@ ENVIRONMENT: Mapping[str, str] = {ENV_PREFIX + key.upper().replace(".", "__"): k
 CREDENTIALS: Mapping[str, str] = {
     "s3_access_key_id": "storage.access_key_id",
     "s3_secret_access_key": "storage.secret_access_key",
+    "postgres_dsn": "postgres.dsn",
 }
 """Which file of `$CREDENTIALS_DIRECTORY` holds which secret."""
 

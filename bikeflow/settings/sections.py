@@ -183,6 +183,13 @@ class WarehouseSettings(Section):
         return self
 
 
+class PostgresSettings(Section):
+    """A PostgreSQL that the latest tables and the hourly statistics are copied to, where one is named."""
+
+    dsn: SecretStr = SecretStr("")
+    schema_name: Annotated[str, Field(min_length=1, max_length=63)] = "bikeflow"
+
+
 class HttpSettings(Section):
     """Where the dashboard, health, metrics and API are served; an empty `listen` turns them off."""
 
