@@ -15,6 +15,7 @@ UTC = dt.UTC
 
 StoreOperation = Literal["list", "get", "put", "delete", "head"]
 StoreOutcome = Literal["ok", "not_found", "transient", "permanent"]
+ExportTarget = Literal["s3", "postgres"]
 Outcome = Literal["stored", "duplicate", "not_modified", "failed", "not_a_feed", "lost", "skipped_open_circuit"]
 
 
@@ -264,6 +265,15 @@ class SettingsReloaded:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportFinished:
+    """What was published has been taken to one more place, or could not be."""
+
+    target: ExportTarget
+    outcome: Literal["done", "failed"]
+    duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class StoreAnswered:
     """One request to the store has ended."""
 
@@ -279,6 +289,7 @@ Event = (
     | PartitionProcessed
     | DatabasePublished
     | SettingsReloaded
+    | ExportFinished
     | StoreAnswered
 )
 """All that roles tell."""

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import importlib.util
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bikeflow.events import Events, Listener
+from bikeflow.exporter import Exporter
 from bikeflow.fetcher import Delivery, Fetcher, open_fetcher
 from bikeflow.layout import Layout
 from bikeflow.ledger import Ledger
 from bikeflow.log import get_logger
 from bikeflow.model import (
+    DatabasePublished,
     Event,
     Fault,
     LakeReconciled,
@@ -35,12 +38,15 @@ from bikeflow.refresher import Refresher
 from bikeflow.segment_writer import SegmentWriter
 from bikeflow.settings import Settings
 from bikeflow.spool import NotSpooled, Spool
-from bikeflow.store import ObjectCache, open_store
+from bikeflow.store import ObjectCache, Store, open_store
 from bikeflow.store.counting import CountingStore
-from bikeflow.warehouse import Mirror, Warehouse
+from bikeflow.warehouse import Mirror, RemoteDatabase, Warehouse
 from bikeflow.watcher import Watcher
 
 PROGRESS_SECONDS = 0.2
+POSTGRES_SECONDS = 1.0
+"""From one export to the next at least: a burst of refreshes need not be followed one by one."""
+
 log = get_logger()
 
 
@@ -59,6 +65,7 @@ class Pipeline:
     writer: SegmentWriter
     processors: tuple[Processor, ...]
     refresher: Refresher
+    exporters: tuple[Exporter, ...]
     database_path: Path
 
     async def take_over(self, predecessor: Pipeline, *, same_lake: bool) -> None:
@@ -103,6 +110,12 @@ class Pipeline:
                         await self.queue.put(PartitionJob(partition))
                 await self.queue.join()
             await self.queue.close()
+
+    async def publish(self) -> None:
+        """Publish the database once, wherever it is to be published; raises Transient, Permanent."""
+        await self.refresher.refresh_once()
+        for exporter in self.exporters:
+            await exporter.export_once()
 
     def vitals(self) -> Vitals:
         """How the roles are doing now."""
@@ -186,7 +199,8 @@ async def open_pipeline(
         refresher = Refresher(
             settings.warehouse, settings.retry, ledger.files.published_segments, mirror, warehouse, events.emit
         )
-        stack.enter_context(events.heard_by(_passing_on(delivery, watcher, refresher)))
+        exporters = tuple(_exporters(settings, store, warehouse, events))
+        stack.enter_context(events.heard_by(_passing_on(delivery, watcher, refresher, exporters)))
         yield Pipeline(
             layout=layout,
             store=store,
@@ -199,12 +213,30 @@ async def open_pipeline(
             writer=writer,
             processors=tuple(processors),
             refresher=refresher,
+            exporters=exporters,
             database_path=warehouse.path,
         )
 
 
-def _passing_on(delivery: Delivery, watcher: Watcher, refresher: Refresher) -> Listener:
-    """The way of the work: what the fetcher has stored is the watcher's, what is processed the refresher's.
+def _exporters(settings: Settings, store: Store, warehouse: Warehouse, events: Events) -> Iterator[Exporter]:
+    if settings.warehouse.mode != "local":
+        directory = settings.data_dir.absolute() / "warehouse" / "upload"
+        remote = RemoteDatabase(store, settings.storage, warehouse, directory)
+        yield Exporter("s3", remote, settings.retry, settings.warehouse.upload_seconds, events.emit)
+    if settings.postgres.dsn.get_secret_value():
+        if importlib.util.find_spec("psycopg") is None:
+            log.error("postgres_driver_missing", hint="pip install 'bikeflow[postgres]', or unset postgres.dsn")
+            return
+        from bikeflow.warehouse.postgres import PostgresTables  # noqa: PLC0415 - its driver is optional
+
+        tables = PostgresTables(settings.postgres, warehouse, settings.data_dir.absolute() / "warehouse" / "postgres")
+        yield Exporter("postgres", tables, settings.retry, POSTGRES_SECONDS, events.emit)
+
+
+def _passing_on(
+    delivery: Delivery, watcher: Watcher, refresher: Refresher, exporters: tuple[Exporter, ...]
+) -> Listener:
+    """The way of the work: what is stored is the watcher's, what is processed the refresher's, and so on.
 
     And who waits for a store that failed hears of every listing that works: there is one with each poll.
     """
@@ -217,6 +249,9 @@ def _passing_on(delivery: Delivery, watcher: Watcher, refresher: Refresher) -> L
                 refresher.wake(event)
             case LakeReconciled():
                 refresher.wake()
+            case DatabasePublished():
+                for exporter in exporters:
+                    exporter.wake()
             case StoreAnswered():
                 watcher.note_answer(event)
                 if event.operation == "list" and event.outcome == "ok":

@@ -31,6 +31,7 @@ class Roles:
         self._stop_fetching = asyncio.Event()
         self._stop_watching = asyncio.Event()
         self._last_refresh = asyncio.Event()
+        self._last_export = asyncio.Event()
         self._started = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.work = asyncio.create_task(self._run(), name="roles")
@@ -58,12 +59,14 @@ class Roles:
         self._stop_watching.set()
         await asyncio.wait([self._tasks["fetcher"], self._tasks["watcher"]])
         await self.pipeline.queue.close()
-        _, busy = await asyncio.wait(self._processors, timeout=self.settings.daemon.shutdown_seconds / 2)
+        _, busy = await asyncio.wait(self._named("processor-"), timeout=self.settings.daemon.shutdown_seconds / 2)
         if busy:
             # A long backlog is no work in hand: the ledger keeps it for the next start.
             await self.pipeline.queue.drop_waiting()
             await asyncio.wait(busy)
         self._last_refresh.set()
+        await asyncio.wait([self._tasks["refresher"]])
+        self._last_export.set()
         await self.work
         await self._closing.aclose()
 
@@ -73,9 +76,11 @@ class Roles:
         await self.pipeline.queue.drop_waiting()
         await self.pipeline.queue.close()
         self.pipeline.writer.hurry()
-        await self._end([self._tasks["watcher"], *self._processors])
+        await self._end([self._tasks["watcher"], *self._named("processor-")])
         self._last_refresh.set()
         await self._end([self._tasks["refresher"]])
+        self._last_export.set()
+        await self._end(self._named("exporter-"))
 
     async def relieve(self) -> None:
         """Let the fetcher end after the fetch under way, and close everything; raises what a role has raised."""
@@ -92,9 +97,8 @@ class Roles:
         await asyncio.wait([self.work])
         await self._closing.aclose()
 
-    @property
-    def _processors(self) -> list[asyncio.Task[None]]:
-        return [task for name, task in self._tasks.items() if name.startswith("processor-")]
+    def _named(self, prefix: str) -> list[asyncio.Task[None]]:
+        return [task for name, task in self._tasks.items() if name.startswith(prefix)]
 
     async def _run(self) -> None:
         pipeline = self.pipeline
@@ -103,6 +107,7 @@ class Roles:
             "watcher": pipeline.watcher.run(self._stop_watching),
             **{f"processor-{number}": one.run() for number, one in enumerate(pipeline.processors, start=1)},
             "refresher": pipeline.refresher.run(self._last_refresh),
+            **{f"exporter-{number}": one.run(self._last_export) for number, one in enumerate(pipeline.exporters, 1)},
         }
         async with asyncio.TaskGroup() as group:
             self._tasks = {name: group.create_task(role, name=name) for name, role in work.items()}
@@ -110,6 +115,8 @@ class Roles:
 
     async def _end(self, tasks: Collection[asyncio.Task[None]]) -> None:
         """Wait until roles that were told to have ended; one that takes too long is cut short, as a crash would."""
+        if not tasks:
+            return
         patience_seconds = self.settings.daemon.shutdown_seconds
         _, late = await asyncio.wait(tasks, timeout=patience_seconds)
         for task in late:

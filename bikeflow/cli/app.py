@@ -22,6 +22,7 @@ from bikeflow.cli.demo import demo
 from bikeflow.cli.density import density
 from bikeflow.cli.fetch import fetch
 from bikeflow.cli.lineage import lineage
+from bikeflow.cli.map import map_command
 from bikeflow.cli.query import query
 from bikeflow.cli.refresh import refresh
 from bikeflow.cli.reload import reload
@@ -51,6 +52,7 @@ for command in (
     lineage,
 ):
     app.command()(command)
+app.command("map")(map_command)
 app.add_typer(dlq.app, name="dlq")
 
 

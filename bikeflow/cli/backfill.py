@@ -63,7 +63,7 @@ async def run_backfill(
                 files.process_again(files.keys(wanted.first, wanted.last))
             total = files.dirty_files(wanted.first, wanted.last)
             await pipeline.process(wanted.__contains__, total, tell)
-            await pipeline.refresher.refresh_once()
+            await pipeline.publish()
             left = files.dirty_files(wanted.first, wanted.last)
             failing = {str(row["partition"]): str(row["error"]) for row in pipeline.ledger.runs.failing()}
             return {

@@ -170,10 +170,24 @@ class WarehouseSettings(Section):
     """The analytics database."""
 
     path: UserPath | None = None
-    mode: Literal["local"] = "local"
+    mode: Literal["local", "s3", "hybrid"] = "local"
+    upload_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60
     memory_limit: Memory = "512MB"
     threads: Annotated[int, Field(ge=1, le=64)] = 2
     debounce_seconds: Annotated[float, Field(ge=0, le=60)] = 0.1
+
+    @model_validator(mode="after")
+    def _a_path_is_used(self) -> WarehouseSettings:
+        if self.path is not None and self.mode == "s3":
+            raise ValueError('mode = "s3" publishes in the bucket only: set no path, or mode = "hybrid"')
+        return self
+
+
+class PostgresSettings(Section):
+    """A PostgreSQL that the latest tables and the hourly statistics are copied to, where one is named."""
+
+    dsn: SecretStr = SecretStr("")
+    schema_name: Annotated[str, Field(min_length=1, max_length=63)] = "bikeflow"
 
 
 class HttpSettings(Section):
@@ -199,6 +213,28 @@ class HttpSettings(Section):
         """Host (without brackets) and port, or None where nothing is served."""
         host, colon, port = self.listen.rpartition(":")
         return (host.strip("[]"), int(port)) if colon else None
+
+
+class MapSettings(Section):
+    """The map: from where it loads tiles, if it may load anything at all, and whom it names for them."""
+
+    tile_url: Annotated[
+        str,
+        Field(
+            pattern=r"^(https?://[^/\s{}]+/\S*\{z\}\S*|)$",
+            description="a URL that begins with https:// and has {z}, {x} and {y} in its path, or empty",
+        ),
+        AfterValidator(_without_credentials),
+    ] = ""
+    tile_attribution: str = ""
+
+    @model_validator(mode="after")
+    def _tiles_are_attributed(self) -> MapSettings:
+        if self.tile_url and not self.tile_attribution:
+            raise ValueError("tile_url also needs tile_attribution: whoever draws the tiles wants to be named")
+        if self.tile_url and not all(name in self.tile_url for name in ("{x}", "{y}")):
+            raise ValueError("tile_url needs {z}, {x} and {y}")
+        return self
 
 
 class LogSettings(Section):

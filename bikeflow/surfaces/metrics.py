@@ -25,6 +25,8 @@ from bikeflow import __version__
 from bikeflow.model import (
     DatabasePublished,
     Event,
+    ExportFinished,
+    ExportTarget,
     FetchFinished,
     Outcome,
     RunFinished,
@@ -52,7 +54,8 @@ class Metrics:
         Info("bikeflow_build", "The running bikeflow.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        self._groups = tuple(group(self.registry) for group in (_Fetches, _Runs, _Refreshes, _Reloads, _StoreRequests))
+        groups = (_Fetches, _Runs, _Refreshes, _Exports, _Reloads, _StoreRequests)
+        self._groups = tuple(group(self.registry) for group in groups)
         self.loop_lag_seconds = Histogram(
             "bikeflow_event_loop_lag_seconds",
             "How much later than asked the event loop came back, sampled every second.",
@@ -173,6 +176,23 @@ class _Reloads:
             self._successful.set(event.applied)
             if event.applied:
                 self._success_at.set(event.at.timestamp())
+
+
+class _Exports:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._ended = Counter(
+            "bikeflow_exports_total",
+            "Exports of the published database that have ended, by target and outcome.",
+            ["target", "outcome"],
+            registry=registry,
+        )
+        for target in get_args(ExportTarget):
+            for outcome in ("done", "failed"):
+                self._ended.labels(target, outcome)
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, ExportFinished):
+            self._ended.labels(event.target, event.outcome).inc()
 
 
 class _StoreRequests:

@@ -50,6 +50,7 @@ class Mirror:
         self.root = mirror_root(data_dir)
         self._lake = lake
         self._current: dict[str, Path] = {}
+        self._paths: dict[SegmentObject, tuple[str, Path]] = {}
         self._sizes: dict[Path, int] = {}
         self._retired: dict[Path, float] = {}
         self._discarded: Counter[Path] = Counter()
@@ -69,8 +70,10 @@ class Mirror:
         with disk_errors():
             if not self._verified:
                 await asyncio.to_thread(self._verify)
-            segments = {_name(segment): segment for segment in wanted}
-            paths = {name: self._path(name, segment) for name, segment in segments.items()}
+            # taken over for all that did not change: composing thousands of paths each time would cost more than all
+            self._paths = {segment: self._paths.get(segment) or self._path(segment) for segment in wanted}
+            segments = {name: segment for segment, (name, _) in self._paths.items()}
+            paths = dict(self._paths.values())
             absent = [
                 name
                 for name, path in paths.items()
@@ -146,9 +149,9 @@ class Mirror:
         with contextlib.suppress(OSError):  # mostly there are other files beside it
             path.parent.rmdir()
 
-    def _path(self, name: str, segment: SegmentObject) -> Path:
-        version = hashlib.sha256(segment.etag.encode()).hexdigest()[:12]
-        return self.root / f"{name}.{version}.parquet"
+    def _path(self, segment: SegmentObject) -> tuple[str, Path]:
+        name, version = _name(segment), hashlib.sha256(segment.etag.encode()).hexdigest()[:12]
+        return name, self.root / f"{name}.{version}.parquet"
 
 
 def mirror_root(data_dir: Path) -> Path:

@@ -30,11 +30,14 @@ from tests.surfaces.conftest import NOON, Scene, client_of, settings_for
 
 HOSTILE = """</script><script>alert('x')</script><img src=x onerror=alert(1)> & {{7*7}}"""
 PATHS = (
+    "/map",
+    "/api/v1/map",
     "/",
+    "/map",
     "/healthz",
     "/readyz",
     "/metrics",
-    *(f"/api/v1/{name}" for name in ("status", "stations", "bikes", "runs")),
+    *(f"/api/v1/{name}" for name in ("status", "stations", "bikes", "map", "runs")),
 )
 
 

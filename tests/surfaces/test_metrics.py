@@ -36,8 +36,19 @@ UNITS = (
     "_ready",
     "_successful",
 )
-COUNTED = ("_seconds", "_bytes", "_fetches", "_snapshots", "_runs", "_files", "_lines", "_rows", "_requests")
-LABELS = {"outcome", "operation", "check", "flag", "part", "state", "le", "version", "python"}
+COUNTED = (
+    "_exports",
+    "_seconds",
+    "_bytes",
+    "_fetches",
+    "_snapshots",
+    "_runs",
+    "_files",
+    "_lines",
+    "_rows",
+    "_requests",
+)
+LABELS = {"target", "outcome", "operation", "check", "flag", "part", "state", "le", "version", "python"}
 
 
 def parsed(text: str) -> list[Metric]:

@@ -204,7 +204,7 @@ async def test_every_object_carries_its_documentation(analytics: Analytics) -> N
     objects = published()
     comments = dict(
         analytics.query(
-            "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal"
+            "SELECT view_name, comment FROM duckdb_views() WHERE schema_name = 'wrm_analytics'"
             " UNION ALL SELECT table_name, comment FROM duckdb_tables()"
         )
     )
