@@ -56,8 +56,9 @@ class Roles:
     async def finish(self) -> None:
         """End all in order, with the work in hand done; a backlog gets half of `daemon.shutdown_seconds`."""
         self._stop_fetching.set()
-        self._stop_watching.set()
-        await asyncio.wait([self._tasks["fetcher"], self._tasks["watcher"]])
+        await asyncio.wait([self._tasks["fetcher"]])
+        self._stop_watching.set()  # the watcher has heard of the last snapshot
+        await asyncio.wait([self._tasks["watcher"]])
         await self.pipeline.queue.close()
         _, busy = await asyncio.wait(self._named("processor-"), timeout=self.settings.daemon.shutdown_seconds / 2)
         if busy:

@@ -50,7 +50,7 @@ class Watcher:
         self._ledger = ledger
         self._queue = queue
         self._reconciler = reconciler
-        self._announced: asyncio.Queue[SnapshotStored] = asyncio.Queue()
+        self._announced: asyncio.Queue[SnapshotStored | None] = asyncio.Queue()
         self._ready = asyncio.Event()
         self._seen: set[ObjectInfo] = set()
         self._forgettings = 0
@@ -85,10 +85,14 @@ class Watcher:
         """Watch until stopped. Storage errors are waited out, all others end the role."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._reconcile_forever(stop))
-            endless = [group.create_task(self._poll_forever(stop)), group.create_task(self._take_announcements())]
+            polling = group.create_task(self._poll_forever(stop))
+            taking = group.create_task(self._take_announcements())
             await stop.wait()
-            for task in endless:
-                task.cancel()
+            polling.cancel()
+            if self._ready.is_set():
+                self._announced.put_nowait(None)  # what was announced before is still taken
+            else:
+                taking.cancel()
 
     async def poll(self) -> list[RawFile]:
         """The fast path, once: returns the raw files that are new or changed, whose partitions now wait."""
@@ -133,8 +137,7 @@ class Watcher:
     async def _take_announcements(self) -> None:
         # Before the ledger has seen the whole lake, a run would write a segment without its older files.
         await self._ready.wait()
-        while True:
-            event = await self._announced.get()
+        while (event := await self._announced.get()) is not None:
             if raw := self._layout.raw_file(event.info):
                 with suppress(BikeflowError):  # the disk fails, which the next poll tells, and finds the file as well
                     await asyncio.to_thread(self._ledger.files.observe, [(raw, event.trace_id)])
