@@ -95,18 +95,18 @@ async def test_a_reader_that_never_lets_go_costs_no_more_room_with_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It keeps the one file alive that it has opened, and former versions of segments are bounded whoever reads."""
-    monkeypatch.setattr("bikeflow.warehouse.mirror.RETAINED_BYTES", 100_000)
+    monkeypatch.setattr("bikeflow.warehouse.mirror.RETAINED_BYTES", 20_000)
     async with open_analytics(tmp_path / "data") as analytics:
         await analytics.layer.put_hour(12, *numbered(0))
         await analytics.refresh()
         with duckdb.connect(analytics.warehouse.path, read_only=True) as reader:
             sizes = []
-            for number in range(1, 25):
+            for number in range(1, 15):
                 await analytics.layer.put_hour(12, *numbered(number))
                 await analytics.refresh()
                 sizes.append(local_bytes(analytics.data_dir))
             assert reader.execute("SELECT max(bikes) FROM wrm_analytics.wrm_stations_latest").fetchone() == (0,)
-        assert max(sizes[12:]) <= max(sizes[:12]) + 100_000, sizes
+        assert max(sizes[7:]) <= max(sizes[:7]) + 20_000, sizes
 
 
 def local_bytes(data_dir: Path) -> int:
