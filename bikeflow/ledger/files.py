@@ -180,6 +180,13 @@ class FileIndex:
                 if row is not None:
                     self._want_again(transaction, row["partition"], row["segment_end"])
 
+    def write_again(self, partition: dt.date) -> None:
+        """A whole day, from its raw files alone; segments of it to which none belongs any more go."""
+        with self._database.transaction() as transaction:
+            day = partition.isoformat()
+            transaction.execute("UPDATE raw_files SET done_etag = NULL WHERE partition = ?", (day,))
+            transaction.execute("UPDATE segments SET wanted = wanted + 1 WHERE partition = ?", (day,))
+
     def due_partitions(self, now: dt.datetime) -> list[dt.date]:
         """Days with dirty segments, but for those that failed lately and wait for their next try."""
         rows = self._database.rows(

@@ -150,8 +150,13 @@ class Mirror:
             path.parent.rmdir()
 
     def _path(self, segment: SegmentObject) -> tuple[str, Path]:
-        name, version = _name(segment), hashlib.sha256(segment.etag.encode()).hexdigest()[:12]
-        return name, self.root / f"{name}.{version}.parquet"
+        name = _name(segment)
+        return name, self.root / f"{name}.{_version(segment)}.parquet"
+
+
+def mirrored_file(data_dir: Path, segment: SegmentObject) -> Path:
+    """Where the copy of this version of a segment's file lies, if it was fetched."""
+    return mirror_root(data_dir) / f"{_name(segment)}.{_version(segment)}.parquet"
 
 
 def mirror_root(data_dir: Path) -> Path:
@@ -162,6 +167,10 @@ def mirror_root(data_dir: Path) -> Path:
 def empty_file(root: Path) -> Path:
     """A file of the enhanced layer without rows: it gives the schema, also where there is no segment yet."""
     return root / _EMPTY
+
+
+def _version(segment: SegmentObject) -> str:
+    return hashlib.sha256(segment.etag.encode()).hexdigest()[:12]
 
 
 def _name(segment: SegmentObject) -> str:

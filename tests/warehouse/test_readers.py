@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from bikeflow.settings.sections import WarehouseSettings
@@ -88,3 +89,27 @@ async def test_readers_in_other_processes_see_no_error_nor_a_torn_result(tmp_pat
         assert errors == b""
         told = json.loads(output)
         assert told["torn"] == 0 and told["rounds"] >= 5
+
+
+async def test_a_reader_that_never_lets_go_costs_no_more_room_with_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps the one file alive that it has opened, and former versions of segments are bounded whoever reads."""
+    monkeypatch.setattr("bikeflow.warehouse.mirror.RETAINED_BYTES", 20_000)
+    async with open_analytics(tmp_path / "data") as analytics:
+        await analytics.layer.put_hour(12, *numbered(0))
+        await analytics.refresh()
+        with duckdb.connect(analytics.warehouse.path, read_only=True) as reader:
+            sizes = []
+            for number in range(1, 15):
+                await analytics.layer.put_hour(12, *numbered(number))
+                await analytics.refresh()
+                sizes.append(local_bytes(analytics.data_dir))
+            assert reader.execute("SELECT max(bikes) FROM wrm_analytics.wrm_stations_latest").fetchone() == (0,)
+        assert max(sizes[7:]) <= max(sizes[:7]) + 20_000, sizes
+
+
+def local_bytes(data_dir: Path) -> int:
+    """Size of what lies beside the lake, without a log that DuckDB lets grow to 16 MB before it merges it."""
+    files = [path for path in data_dir.rglob("*") if path.is_file() and path.suffix != ".wal"]
+    return sum(path.stat().st_size for path in files if "lake" not in path.parts)
