@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
 
 from bikeflow.errors import Permanent
 from bikeflow.events import Events
@@ -101,7 +102,7 @@ class Surfaces:
         try:
             await self._open(http, anywhere=False)
         except Permanent:
-            if http.address is None or former.address is None or http.address[1] != former.address[1]:
+            if http.address is None or self.url is None or http.address[1] != urlsplit(self.url).port:
                 raise
             # It may be ourselves who have the port: another host, or all of them, is a usual change.
             await server.aclose()
