@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from bikeflow import __version__
+from bikeflow.alerts.role import open_alerts
 from bikeflow.events import Events
 from bikeflow.fetcher.download import public_url
 from bikeflow.lock import exclusive
@@ -38,20 +39,24 @@ async def serve(settings: Settings, load: Callable[[], LoadedSettings] | None = 
     with contextlib.ExitStack() as lock, signals.handled(reloading=load is not None):
         lock.enter_context(exclusive(settings.data_dir))
         # The surfaces first, and closed last: a long start and a long stop can be watched.
-        async with open_surfaces(settings, events) as surfaces:
+        async with (
+            open_surfaces(settings, events) as surfaces,
+            open_alerts(settings, surfaces, events) as alerts,
+        ):
             roles = await Roles.start(settings, events)
-            reload = Reload(roles, surfaces, events, lock)
+            reload = Reload(roles, surfaces, alerts, events, lock)
             surfaces.attach(roles.pipeline.vitals)
             _tell_start(roles)
             notifier.ready()
             try:
-                while not await signals.stop_or_reload(reload.roles.work):
+                while not await signals.stop_or_reload(reload.roles.work, alerts.work):
                     if load is not None:
                         notifier.reloading()
                         await reload.attempt(load)
                         signals.settings = reload.roles.settings.daemon
                         notifier.ready()
                 notifier.stopping()
+                await alerts.close()
                 surfaces.stopping()
                 queue = reload.roles.pipeline.queue
                 log.info("stopping", waiting_jobs=queue.waiting, jobs_in_flight=queue.in_flight)
@@ -113,15 +118,16 @@ class Signals:
             for deadline in deadlines:
                 deadline.cancel()
 
-    async def stop_or_reload(self, work: asyncio.Task[None]) -> bool:
-        """Wait for the next request: True to stop, False to reload; raises what ends `work` before."""
+    async def stop_or_reload(self, *work: asyncio.Task[None]) -> bool:
+        """Wait for the next request: True to stop, False to reload; raises what has ended any of `work` before."""
         asked = asyncio.create_task(self._asked.wait())
         try:
-            await asyncio.wait([asked, work], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([asked, *work], return_when=asyncio.FIRST_COMPLETED)
         finally:
             asked.cancel()
-        if work.done():
-            await work
+        for task in work:
+            if task.done():
+                await task
         self._asked.clear()
         return self._stop
 
