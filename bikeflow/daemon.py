@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ async def serve(settings: Settings, load: Callable[[], LoadedSettings] | None = 
 
     SIGHUP reloads what `load` gives; it raises ConfigError where that is wrong. Without it SIGHUP ends the process.
     """
+    # A core dump would hold all secrets.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     started = time.monotonic()
     signals, events, notifier = Signals(settings.daemon), Events(), Notifier.from_environment()
     with contextlib.ExitStack() as lock, signals.handled(reloading=load is not None):
