@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bikeflow.settings.sections import (
+    AlertsSettings,
     DaemonSettings,
     FeedSettings,
     HttpSettings,
@@ -55,6 +56,7 @@ class Settings(BaseSettings):
     rules: RulesSettings = RulesSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
     http: HttpSettings = HttpSettings()
+    alerts: AlertsSettings = AlertsSettings()
     log: LogSettings = LogSettings()
     daemon: DaemonSettings = DaemonSettings()
 
@@ -92,6 +94,7 @@ ENVIRONMENT: Mapping[str, str] = {ENV_PREFIX + key.upper().replace(".", "__"): k
 CREDENTIALS: Mapping[str, str] = {
     "s3_access_key_id": "storage.access_key_id",
     "s3_secret_access_key": "storage.secret_access_key",
+    "alert_urls": "alerts.urls",
 }
 """Which file of `$CREDENTIALS_DIRECTORY` holds which secret."""
 

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from bikeflow import __version__
 from bikeflow.model import (
+    AlertSent,
     DatabasePublished,
     Event,
     FetchFinished,
@@ -52,7 +53,9 @@ class Metrics:
         Info("bikeflow_build", "The running bikeflow.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        self._groups = tuple(group(self.registry) for group in (_Fetches, _Runs, _Refreshes, _Reloads, _StoreRequests))
+        self._groups = tuple(
+            group(self.registry) for group in (_Fetches, _Runs, _Refreshes, _Reloads, _Alerts, _StoreRequests)
+        )
         self.loop_lag_seconds = Histogram(
             "bikeflow_event_loop_lag_seconds",
             "How much later than asked the event loop came back, sampled every second.",
@@ -173,6 +176,22 @@ class _Reloads:
             self._successful.set(event.applied)
             if event.applied:
                 self._success_at.set(event.at.timestamp())
+
+
+class _Alerts:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._sent = Counter(
+            "bikeflow_alert_messages_total",
+            "Messages to people, by whether any of their channels took them.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in ("arrived", "refused"):
+            self._sent.labels(outcome)
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, AlertSent):
+            self._sent.labels("arrived" if event.arrived else "refused").inc()
 
 
 class _StoreRequests:

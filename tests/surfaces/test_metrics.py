@@ -36,7 +36,18 @@ UNITS = (
     "_ready",
     "_successful",
 )
-COUNTED = ("_seconds", "_bytes", "_fetches", "_snapshots", "_runs", "_files", "_lines", "_rows", "_requests")
+COUNTED = (
+    "_seconds",
+    "_bytes",
+    "_fetches",
+    "_snapshots",
+    "_runs",
+    "_files",
+    "_lines",
+    "_rows",
+    "_requests",
+    "_messages",
+)
 LABELS = {"outcome", "operation", "check", "flag", "part", "state", "le", "version", "python"}
 
 

@@ -175,6 +175,17 @@ async def test_a_stop_ends_in_order_and_within_its_deadline(box: Box) -> None:
     await box.does("systemctl", "start", UNIT)
 
 
+async def test_an_upgrade_with_a_wrong_configuration_leaves_the_service_alone(box: Box, oracle: Oracle) -> None:
+    before, releases = await process(box), sorted(box.path("/opt/bikeflow/releases").iterdir())
+    configure(box, oracle, "[feed]")
+    finished = await box.run("make", "install", cwd="/src", environ=QUIET_PIP)
+    configure(box, oracle)
+    assert finished.code != 0
+    assert f"{CONFIG}:6" in finished.stderr
+    assert sorted(box.path("/opt/bikeflow/releases").iterdir()) == releases
+    assert await process(box) == before
+
+
 async def test_an_upgrade_that_does_not_get_ready_goes_back_by_itself(box: Box) -> None:
     await works(box)
     current, before = box.path("/opt/bikeflow/current").readlink(), await process(box)
