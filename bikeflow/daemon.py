@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import faulthandler
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
 
 from bikeflow import __version__
+from bikeflow.alerts.role import open_alerts
 from bikeflow.events import Events
 from bikeflow.fetcher.download import public_url
 from bikeflow.lock import exclusive
@@ -35,6 +37,8 @@ async def serve(settings: Settings, load: Callable[[], LoadedSettings] | None = 
 
     SIGHUP reloads what `load` gives; it raises ConfigError where that is wrong. Without it SIGHUP ends the process.
     """
+    # A core dump would hold all secrets.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     started = time.monotonic()
     # The watchdog's signal is SIGABRT: what every thread was at goes to the log.
     faulthandler.enable()
@@ -45,23 +49,25 @@ async def serve(settings: Settings, load: Callable[[], LoadedSettings] | None = 
         async with (
             open_surfaces(settings, events) as surfaces,
             supervised(notifier, surfaces.status_line) as supervisor,
+            open_alerts(settings, surfaces, events) as alerts,
         ):
             roles = await Roles.start(settings, events)
-            reload = Reload(roles, surfaces, events, lock)
+            reload = Reload(roles, surfaces, alerts, events, lock)
             surfaces.attach(roles.pipeline.vitals)
             supervisor.attach(_progress(roles))
             _tell_start(roles)
             supervisor.ready()
             try:
-                while not await signals.stop_or_reload(reload.roles.work):
+                while not await signals.stop_or_reload(reload.roles.work, alerts.work):
                     if load is not None:
                         notifier.reloading()
                         await reload.attempt(load)
                         signals.settings = reload.roles.settings.daemon
                         supervisor.attach(_progress(reload.roles))
                         supervisor.ready()
-                surfaces.stopping()
                 supervisor.stopping(signals.settings.shutdown_seconds)
+                await alerts.close()
+                surfaces.stopping()
                 queue = reload.roles.pipeline.queue
                 log.info("stopping", waiting_jobs=queue.waiting, jobs_in_flight=queue.in_flight)
                 await reload.roles.finish()
@@ -126,15 +132,16 @@ class Signals:
             for deadline in deadlines:
                 deadline.cancel()
 
-    async def stop_or_reload(self, work: asyncio.Task[None]) -> bool:
-        """Wait for the next request: True to stop, False to reload; raises what ends `work` before."""
+    async def stop_or_reload(self, *work: asyncio.Task[None]) -> bool:
+        """Wait for the next request: True to stop, False to reload; raises what has ended any of `work` before."""
         asked = asyncio.create_task(self._asked.wait())
         try:
-            await asyncio.wait([asked, work], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([asked, *work], return_when=asyncio.FIRST_COMPLETED)
         finally:
             asked.cancel()
-        if work.done():
-            await work
+        for task in work:
+            if task.done():
+                await task
         self._asked.clear()
         return self._stop
 

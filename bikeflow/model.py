@@ -257,6 +257,20 @@ class DatabasePublished:
 
 
 @dataclass(frozen=True, slots=True)
+class SchemaDrifted:
+    """A raw file had columns that nobody knows."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSent:
+    """A message to people was sent; `arrived` tells whether any of their channels took it."""
+
+    arrived: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SettingsReloaded:
     """The service was asked to reload its settings; `applied` tells whether it took them."""
 
@@ -288,6 +302,8 @@ Event = (
     | RunFinished
     | PartitionProcessed
     | DatabasePublished
+    | SchemaDrifted
+    | AlertSent
     | SettingsReloaded
     | ExportFinished
     | StoreAnswered

@@ -194,7 +194,7 @@ async def open_pipeline(
             tell=events.emit,
         )
         watcher = Watcher(settings.watcher, store, layout, ledger, queue, reconciler)
-        writer = SegmentWriter(store, cache, layout, ledger, settings.rules, settings.retry)
+        writer = SegmentWriter(store, cache, layout, ledger, settings.rules, settings.retry, events.emit)
         processors = [Processor(queue, ledger, writer, events.emit) for _ in range(settings.processing.workers)]
         refresher = Refresher(
             settings.warehouse, settings.retry, ledger.files.published_segments, mirror, warehouse, events.emit

@@ -17,6 +17,7 @@ from contextlib import AsyncExitStack, ExitStack, aclosing
 import duckdb
 
 from bikeflow import log as logging
+from bikeflow.alerts.role import Alerts
 from bikeflow.errors import BikeflowError, ConfigError
 from bikeflow.events import Events
 from bikeflow.layout import Layout
@@ -42,9 +43,10 @@ log = get_logger()
 class Reload:
     """Reloads a running service; `roles` are those at work, `lock` holds the `data_dir` that they work on."""
 
-    def __init__(self, roles: Roles, surfaces: Surfaces, events: Events, lock: ExitStack) -> None:
+    def __init__(self, roles: Roles, surfaces: Surfaces, alerts: Alerts, events: Events, lock: ExitStack) -> None:
         self.roles = roles
         self._surfaces = surfaces
+        self._alerts = alerts
         self._events = events
         self._lock = lock
 
@@ -87,6 +89,7 @@ class Reload:
                 self._lock.push(held.pop_all())
         self.roles.settings = new
         self._surfaces.adopt(new, same_lake=same_lake(old, new))
+        self._alerts.adopt(new)
         if new.log != old.log:
             logging.configure(new.log)
 

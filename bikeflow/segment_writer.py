@@ -26,7 +26,7 @@ from bikeflow.ledger import Ledger
 from bikeflow.ledger.files import FileResult, SegmentWork
 from bikeflow.log import get_logger
 from bikeflow.memory import give_back
-from bikeflow.model import UTC, ObjectInfo, RawFile, SegmentObject
+from bikeflow.model import UTC, ObjectInfo, RawFile, SchemaDrifted, SegmentObject
 from bikeflow.provenance import NotOurs, read_provenance
 from bikeflow.retry import retrying
 from bikeflow.settings.sections import RetrySettings, RulesSettings
@@ -89,7 +89,9 @@ class SegmentWriter:
         ledger: Ledger,
         rules: RulesSettings,
         retry: RetrySettings,
+        tell: Callable[[SchemaDrifted], None] = lambda event: None,
     ) -> None:
+        self._tell = tell
         self._store = store
         self._cache = cache
         self._layout = layout
@@ -183,8 +185,10 @@ class SegmentWriter:
             await asyncio.to_thread(self._ledger.files.observe, [(current, trace_id)])
 
     def _report_drift(self, parsed: Iterable[ParsedFile]) -> None:
-        """Unknown columns are told once, not with every snapshot."""
+        """Unknown columns are logged once, not with every snapshot."""
         for item in parsed:
+            if item.unknown_columns:
+                self._tell(SchemaDrifted(tuple(sorted(item.unknown_columns))))
             new = set(item.unknown_columns) - self._drifted
             if new:
                 self._drifted |= new

@@ -114,6 +114,11 @@ do_install() {
         before=running
         if ready; then before=ready; fi
     fi
+    # What the new release can't read would not start again under the old one either.
+    if [ -n "$before" ] && ! BIKEFLOW_RELEASE=$new "$new/share/bikeflow/systemd/command.sh" check-config >/dev/null; then
+        rm -rf "$new"
+        die "the configuration is wrong: correct it first; nothing was changed, and the service goes on"
+    fi
     activate "$new"
     systemctl enable --quiet bikeflow
     if [ -z "$before" ]; then

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from bikeflow import __version__
-from bikeflow.cli import dlq
+from bikeflow.cli import alerts, dlq
 from bikeflow.cli.backfill import backfill
 from bikeflow.cli.catalog import catalog
 from bikeflow.cli.check_config import check_config
@@ -54,6 +54,7 @@ for command in (
     app.command()(command)
 app.command("map")(map_command)
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(alerts.app, name="alerts")
 
 
 def _print_version(wanted: bool) -> None:

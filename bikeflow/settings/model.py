@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bikeflow.settings.sections import (
+    AlertsSettings,
     DaemonSettings,
     FeedSettings,
     HttpSettings,
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     http: HttpSettings = HttpSettings()
     map: MapSettings = MapSettings()
+    alerts: AlertsSettings = AlertsSettings()
     log: LogSettings = LogSettings()
     daemon: DaemonSettings = DaemonSettings()
 
@@ -105,6 +107,7 @@ CREDENTIALS: Mapping[str, str] = {
     "s3_access_key_id": "storage.access_key_id",
     "s3_secret_access_key": "storage.secret_access_key",
     "postgres_dsn": "postgres.dsn",
+    "alert_urls": "alerts.urls",
 }
 """Which file of `$CREDENTIALS_DIRECTORY` holds which secret."""
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -242,6 +243,34 @@ class LogSettings(Section):
 
     level: LogLevel = "info"
     format: Literal["auto", "console", "logfmt", "json"] = "auto"
+
+
+class AlertsSettings(Section):
+    """Whom to tell when something is amiss, and when.
+
+    `urls` are those of Apprise, one a line or with spaces between; many hold a key or password, so all are secret.
+    """
+
+    urls: SecretStr = SecretStr("")
+    cooldown_seconds: Annotated[float, Field(ge=60)] = 14_400
+    grace_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300
+    frozen_seconds: Annotated[float, Field(gt=0)] = 3_600
+    spool_percent: Annotated[float, Field(gt=0, le=100)] = 50
+    dead_letter_percent: Annotated[float, Field(ge=0, le=100)] = 5
+    disk_free_bytes: Annotated[int, Field(ge=0)] = 1024 * MiB
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 30
+
+    @field_validator("urls")
+    @classmethod
+    def _are_urls(cls, value: SecretStr) -> SecretStr:
+        if not all(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://.", url) for url in value.get_secret_value().split()):
+            raise ValueError("must be URLs of Apprise, such as ntfys://ntfy.sh/topic, one a line")
+        return value
+
+    @property
+    def targets(self) -> list[str]:
+        """The URLs, one by one; nothing of them may be shown but their schemes."""
+        return self.urls.get_secret_value().split()
 
 
 class DaemonSettings(Section):

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from bikeflow import __version__
 from bikeflow.model import (
+    AlertSent,
     DatabasePublished,
     Event,
     ExportFinished,
@@ -54,7 +55,7 @@ class Metrics:
         Info("bikeflow_build", "The running bikeflow.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        groups = (_Fetches, _Runs, _Refreshes, _Exports, _Reloads, _StoreRequests)
+        groups = (_Fetches, _Runs, _Refreshes, _Exports, _Reloads, _Alerts, _StoreRequests)
         self._groups = tuple(group(self.registry) for group in groups)
         self.loop_lag_seconds = Histogram(
             "bikeflow_event_loop_lag_seconds",
@@ -193,6 +194,22 @@ class _Exports:
     def observe(self, event: Event) -> None:
         if isinstance(event, ExportFinished):
             self._ended.labels(event.target, event.outcome).inc()
+
+
+class _Alerts:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._sent = Counter(
+            "bikeflow_alert_messages_total",
+            "Messages to people, by whether any of their channels took them.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in ("arrived", "refused"):
+            self._sent.labels(outcome)
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, AlertSent):
+            self._sent.labels("arrived" if event.arrived else "refused").inc()
 
 
 class _StoreRequests:

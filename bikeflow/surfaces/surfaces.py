@@ -58,6 +58,15 @@ class Surfaces:
         self._seen.observe(event)
         self.metrics.observe(event)
 
+    @property
+    def started_at(self) -> dt.datetime:
+        """When the service has started."""
+        return self._seen.started_at
+
+    def vitals(self) -> Vitals | None:
+        """How the roles are doing now, or None as long as there are none."""
+        return self._ask()
+
     def verdict(self) -> Verdict:
         """What works now, part by part."""
         verdict = assess(self._seen, self._ask(), self._limits, self._database.path, dt.datetime.now(UTC))

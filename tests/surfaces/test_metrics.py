@@ -47,6 +47,7 @@ COUNTED = (
     "_lines",
     "_rows",
     "_requests",
+    "_messages",
 )
 LABELS = {"target", "outcome", "operation", "check", "flag", "part", "state", "le", "version", "python"}
 

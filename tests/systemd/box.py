@@ -13,7 +13,7 @@ from typing import Any
 TOOL = os.environ.get("BIKEFLOW_TEST_BOX", "")
 """The script that runs commands in the box; empty where there is none."""
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 UNIT = "bikeflow.service"
 DROP_IN = Path(f"/run/systemd/system/{UNIT}.d/test.conf")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -20,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(not TOOL, reason="takes root and a systemd of its own: .ci/systemd starts one"),
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.slow,
-    pytest.mark.timeout(150),
+    pytest.mark.timeout(300),
 ]
 CANARY = "canary-9f86d081884c7d65"
 CONFIG = "/etc/bikeflow/config.toml"
@@ -176,18 +175,31 @@ async def test_a_stop_ends_in_order_and_within_its_deadline(box: Box) -> None:
     await box.does("systemctl", "start", UNIT)
 
 
-async def test_an_upgrade_that_does_not_start_goes_back_by_itself(box: Box, tmp_path: Path) -> None:
+async def test_an_upgrade_with_a_wrong_configuration_leaves_the_service_alone(box: Box, oracle: Oracle) -> None:
+    before, releases = await process(box), sorted(box.path("/opt/bikeflow/releases").iterdir())
+    configure(box, oracle, "[feed]")
+    finished = await box.run("make", "install", cwd="/src", environ=QUIET_PIP)
+    configure(box, oracle)
+    assert finished.code != 0
+    assert f"{CONFIG}:6" in finished.stderr
+    assert sorted(box.path("/opt/bikeflow/releases").iterdir()) == releases
+    assert await process(box) == before
+
+
+async def test_an_upgrade_that_does_not_get_ready_goes_back_by_itself(box: Box) -> None:
     await works(box)
     current, before = box.path("/opt/bikeflow/current").readlink(), await process(box)
-    await box.does("cp", "-R", "/src/.ci", "/src/systemd", "/src/bikeflow", "/tmp")
-    await box.does("sh", "-c", "mkdir -p /tmp/broken && mv /tmp/.ci /tmp/systemd /tmp/bikeflow /tmp/broken")
-    for name in ("Makefile", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "config.toml"):
-        await box.does("cp", f"/src/{name}", "/tmp/broken")
-    daemon = box.path("/tmp/broken/bikeflow/daemon.py")
-    daemon.write_text(daemon.read_text().replace("async def serve(", "raise SystemExit(2)\n\n\nasync def serve("))
-    finished = await box.run("make", "install", cwd="/tmp/broken", environ=QUIET_PIP)
+    broken = "/var/tmp/broken"
+    await box.does("mkdir", broken)
+    await box.does(
+        "sh", "-c", f"cd /src && cp -R .ci systemd bikeflow Makefile pyproject.toml *.md *.toml LICENSE {broken}"
+    )
+    role = box.path(f"{broken}/bikeflow/fetcher/role.py")
+    role.write_text(role.read_text().replace("await self.fetch_once(stop)", "await tick(stop, 3600)"))
+    finished = await box.run("make", "install", cwd=broken, environ={**QUIET_PIP, "READY_SECONDS": "5"})
     assert finished.code != 0
-    assert "the one before runs again" in finished.stderr
+    assert "did not get ready within 5 s; the one before runs again" in finished.stderr
+    assert "no fetch has ended since" in finished.stderr or "the first fetch has not ended yet" in finished.stderr
     assert box.path("/opt/bikeflow/current").readlink() == current
     assert await process(box) != before
     await works(box)
