@@ -18,6 +18,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from bikeflow.errors import BikeflowError
+from bikeflow.repetition import Repetition
 from bikeflow.settings.sections import LogSettings
 
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
@@ -57,6 +58,8 @@ def configure(settings: LogSettings, *, stderr: TextIO | None = None, environ: M
         structlog.processors.add_log_level,
         _explain_exception(always_trace=settings.level == "debug"),
     ]
+    if settings.level != "debug":
+        processors.append(Repetition())
     if form == "json" or not journald:  # the journal has its own timestamps
         processors.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
     processors += _renderers(form, stream)
