@@ -31,6 +31,7 @@ from bikeflow.model import (
     FetchFinished,
     Outcome,
     RunFinished,
+    SchemaDrifted,
     SettingsReloaded,
     StoreAnswered,
     StoreOperation,
@@ -113,6 +114,7 @@ class _Runs:
         for outcome in ("done", "failed"):
             self._ended.labels(outcome)
         self._files = counter("raw_files", "Raw files parsed.")
+        self._drifted = counter("drifted_files", "Raw files parsed that have columns which nobody knows.")
         self._lines = counter("lines", "Data lines of those raw files.")
         self._rows = counter("rows", "Accepted lines.")
         self._rejected = counter("rejected_lines", "Rejected lines, by the check that they failed.", "check")
@@ -127,6 +129,8 @@ class _Runs:
         )
 
     def observe(self, event: Event) -> None:
+        if isinstance(event, SchemaDrifted):
+            self._drifted.inc()
         if isinstance(event, RunFinished):
             run = event.run
             self._ended.labels(run.outcome).inc()
