@@ -74,6 +74,17 @@ async def tick(stop: asyncio.Event, seconds: float) -> bool:
     return stop.is_set()
 
 
+async def woken_or(woken: asyncio.Event, stop: asyncio.Event) -> bool:
+    """Wait for either; True when there is something to do, False when there is not and `stop` is set."""
+    waits = [asyncio.create_task(event.wait()) for event in (woken, stop)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    return woken.is_set()
+
+
 def retry_after_seconds(header: str | None, now: dt.datetime) -> float | None:
     """The wait that a `Retry-After` header asks for, given in seconds or as an HTTP date (RFC 9110, 10.2.3).
 
