@@ -1,4 +1,4 @@
-"""One half of the year's benchmark as a process of its own: `refresh` or `ask`, the folder, and the number of runs."""
+"""One part of the year's benchmark as a process: `refresh`, `ask` or `ask_files`, the folder, the number of runs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from bikeflow.warehouse.mirror import empty_file, mirror_root
 from bikeflow.warehouse.parquet import write_empty
 from tests.benchmarks.year import hour_of_next_day
 
+Timed = Callable[[Path, str], tuple[float, list[tuple[str, ...]]]]
 SETTINGS = WarehouseSettings()
 RAW = "read_parquet('{root}/dt=2*/*.parquet', hive_partitioning = true, hive_types = {{'dt': DATE}})"
 QUESTIONS = {
@@ -73,16 +74,22 @@ def refresh(folder: Path, runs: int) -> None:
 
 
 def ask(folder: Path, runs: int) -> None:
-    """Each question, of the published database and of the files, with a fresh connection each time."""
+    """Each question of the published database, with a fresh connection each time."""
     station = _timed(folder, "SELECT min(station_id) FROM wrm_stations_latest")[1][0][0]
-    told = []
-    for what, questions in QUESTIONS.items():
-        ours, plain = (
-            statistics.median(ask_once(folder, sql.replace("{station}", station))[0] for _ in range(runs))
-            for ask_once, sql in zip((_timed, _timed_raw), questions, strict=True)
-        )
-        told.append({"what": what, "bikeflow": ours, "plain": plain})
-    (folder / "ask.json").write_text(json.dumps(told))
+    (folder / "station").write_text(station)
+    _answer(folder / "ask.json", [sql.format(station=station) for sql, _ in QUESTIONS.values()], folder, runs, _timed)
+
+
+def ask_files(folder: Path, runs: int) -> None:
+    """Each question of the files, in the same way."""
+    station = (folder / "station").read_text()
+    asked = [sql.format(station=station) for _, sql in QUESTIONS.values()]
+    _answer(folder / "ask_files.json", asked, folder, runs, _timed_raw)
+
+
+def _answer(told: Path, asked: list[str], folder: Path, runs: int, timed: Timed) -> None:
+    medians = [statistics.median(timed(folder, sql)[0] for _ in range(runs)) for sql in asked]
+    told.write_text(json.dumps(dict(zip(QUESTIONS, medians, strict=True))))
 
 
 def _timed(folder: Path, sql: str) -> tuple[float, list[tuple[str, ...]]]:
@@ -101,7 +108,7 @@ def _timed_raw(folder: Path, sql: str) -> tuple[float, list[tuple[str, ...]]]:
     return time.perf_counter() - started, rows
 
 
-COMMANDS: dict[str, Callable[[Path, int], None]] = {"refresh": refresh, "ask": ask}
+COMMANDS: dict[str, Callable[[Path, int], None]] = {"refresh": refresh, "ask": ask, "ask_files": ask_files}
 
 if __name__ == "__main__":
     COMMANDS[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
