@@ -10,7 +10,7 @@ from typing import Protocol
 from bikeflow.errors import BikeflowError
 from bikeflow.log import get_logger
 from bikeflow.model import ExportFinished, ExportTarget
-from bikeflow.retry import retrying, tick
+from bikeflow.retry import retrying, tick, woken_or
 from bikeflow.settings.sections import RetrySettings
 
 log = get_logger()
@@ -51,7 +51,7 @@ class Exporter:
 
         One that fails is tried again until it works: the target keeps what it has.
         """
-        while await self._woken_or(stop):
+        while await woken_or(self._woken, stop):
             self._woken.clear()
             seconds = self._min_seconds
             try:
@@ -75,13 +75,3 @@ class Exporter:
         seconds = time.monotonic() - started
         self._on_finished(ExportFinished(self._name, "done", seconds))
         log.info("exported", target=self._name, **told, duration_seconds=round(seconds, 3))
-
-    async def _woken_or(self, stop: asyncio.Event) -> bool:
-        """Wait; True when there is something to export, False when there is not and `stop` is set."""
-        waits = [asyncio.create_task(event.wait()) for event in (self._woken, stop)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        return self._woken.is_set()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from bikeflow.errors import BikeflowError
 from bikeflow.log import get_logger, traced
 from bikeflow.model import DatabasePublished, PartitionProcessed, SegmentObject
-from bikeflow.retry import retrying, tick, tick_or
+from bikeflow.retry import retrying, tick, tick_or, woken_or
 from bikeflow.settings.sections import RetrySettings, WarehouseSettings
 from bikeflow.warehouse import Mirror, MirrorChange, Publication, Refresh, Warehouse
 
@@ -86,7 +86,7 @@ class Refresher:
         """
         self._woken.set()
         told = ""
-        while await self._woken_or(stop):
+        while await woken_or(self._woken, stop):
             await tick(stop, self._settings.debounce_seconds)
             self._woken.clear()
             try:
@@ -143,16 +143,6 @@ class Refresher:
             await self._mirror.discard(refresh.damaged)
         await self._mirror.prune()
         return change, refresh
-
-    async def _woken_or(self, stop: asyncio.Event) -> bool:
-        """Wait; True when there is something to refresh, False when there is not and `stop` is set."""
-        waits = [asyncio.create_task(event.wait()) for event in (self._woken, stop)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        return self._woken.is_set()
 
 
 def _event(published: Publication, traces: tuple[str, ...], seconds: float) -> DatabasePublished:

@@ -25,7 +25,7 @@ from bikeflow.warehouse.statements import MIRRORED, SCHEMA
 from bikeflow.warehouse.warehouse import Frozen, Warehouse
 
 CONNECT_SECONDS = 10
-STATEMENT_SECONDS = 120
+STATEMENT_SECONDS = 30
 LATEST = ("wrm_stations_latest", "wrm_bikes_latest")
 HOURLY = "station_hourly"
 _KEYS = {

@@ -21,7 +21,7 @@ import duckdb
 
 from bikeflow.concurrency import bounded_map
 from bikeflow.errors import Transient
-from bikeflow.layout import Layout
+from bikeflow.layout import DAY_END, Layout
 from bikeflow.model import ObjectInfo
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.warehouse import bucket
@@ -35,6 +35,7 @@ from bikeflow.warehouse.working import first_line, transaction
 
 RETAINED_SECONDS = 3_600.0
 _PARALLEL_UPLOADS = 4
+_SEALED = f"_{DAY_END:%H%M%S}"
 
 
 class Bucket(Protocol):
@@ -133,7 +134,8 @@ class RemoteDatabase:
         segments = Counter(segment.partition("/")[0] for segment in files)
 
         def url(segment: str, *, settled: bool) -> str:
-            if name == MIRRORED and settled and segments[segment.partition("/")[0]] == 1:
+            sealed = segment.endswith(_SEALED) and segments[segment.partition("/")[0]] == 1
+            if name == MIRRORED and settled and sealed:
                 return self._url(f"{self._layout.layer('enhanced')}{segment}.parquet")
             key = self._file_key(name, files[segment])
             objects[key] = files[segment]

@@ -9,9 +9,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import arrival, day
+from tests.benchmarks import arrival, day, year
 
-BENCHMARKS: dict[str, Callable[[Path, int], dict[str, object]]] = {"day": day.measure, "arrival": arrival.measure}
+BENCHMARKS: dict[str, Callable[[Path, int], dict[str, object]]] = {
+    "day": day.measure,
+    "arrival": arrival.measure,
+    "year": year.measure,
+}
 
 
 def main() -> None:
