@@ -54,6 +54,10 @@ class ChaosStore:
         """See `Store.put`."""
         return await self._call(f"put {key}", lambda: self.inner.put(key, data), changes=True)
 
+    async def put_new(self, key: str, data: bytes) -> ObjectInfo | None:
+        """See `Store.put_new`."""
+        return await self._call(f"put {key}", lambda: self.inner.put_new(key, data), changes=True)
+
     async def delete(self, key: str) -> None:
         """See `Store.delete`."""
         await self._call(f"delete {key}", lambda: self.inner.delete(key), changes=True)
