@@ -41,7 +41,7 @@ check: lint ## The same and the quick tests: what to run before a commit
 bench: $(READY) ## Measure; ARGS="..." is passed on
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
-soak: $(READY) ## Kill the service 500 times and count what is lost; ARGS="--kills N --minutes M"
+soak: $(READY) ## Kill the service 500 times, break its storage for an hour, count; ARGS="--kills N --minutes M"
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 install: ## Install, or upgrade, the systemd service (root); WHEEL=FILE installs that

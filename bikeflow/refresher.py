@@ -86,7 +86,7 @@ class Refresher:
         """
         self._woken.set()
         told = ""
-        while await woken_or(self._woken, stop):
+        while await self._check_until_woken(stop):
             await tick(stop, self._settings.debounce_seconds)
             self._woken.clear()
             try:
@@ -143,6 +143,18 @@ class Refresher:
             await self._mirror.discard(refresh.damaged)
         await self._mirror.prune()
         return change, refresh
+
+    async def _check_until_woken(self, stop: asyncio.Event) -> bool:
+        """Compare the mirror's files with their digests as long as there is nothing better to do, then wait."""
+        while not (self._mirror.is_checked or self._woken.is_set() or stop.is_set()):
+            try:
+                damaged = await self._mirror.check_next()
+                if damaged is not None:
+                    await asyncio.to_thread(self._warehouse.forget, damaged)
+                    self._woken.set()
+            except BikeflowError as error:
+                log.warning("mirror_check_failed", error=str(error))
+        return await woken_or(self._woken, stop)
 
 
 def _event(published: Publication, traces: tuple[str, ...], seconds: float) -> DatabasePublished:

@@ -165,12 +165,19 @@ class Delivery:
         return None if time is None else self.spool.trace_id(time)
 
     async def _put(self, at: dt.datetime, data: bytes) -> ObjectInfo | None:
-        """Store a snapshot without ever overwriting one; None where another snapshot has its key."""
+        """Store a snapshot without overwriting one; None where another snapshot has its key.
+
+        The first look is for servers that know no conditional PUT: there, two fetchers that store within the same
+        second can overwrite one another between the look and the PUT.
+        """
         key = self.layout.raw_key(at)
         try:
             found = await self.store.head(key)
         except NotFound:
-            return await self.store.put(key, data)
+            stored = await self.store.put_new(key, data)
+            if stored is not None:
+                return stored
+            found = await self.store.head(key)
         # A PUT whose confirmation never came may have worked all the same. The content alone decides, whatever the
         # answer's headers say: one that is wrongly taken for another's would be stored again under the next second.
         return found if (await self.store.get(key)).data == data else None

@@ -42,6 +42,11 @@ class CountingStore:
         with self._told("put"):
             return await self._store.put(key, data)
 
+    async def put_new(self, key: str, data: bytes) -> ObjectInfo | None:
+        """See `Store.put_new`; to find an object there is an answer, and no failure."""
+        with self._told("put"):
+            return await self._store.put_new(key, data)
+
     async def delete(self, key: str) -> None:
         """See `Store.delete`."""
         with self._told("delete"):

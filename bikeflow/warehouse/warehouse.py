@@ -123,6 +123,15 @@ class Warehouse:
             }
             return Frozen(copy, {MIRRORED: self._named, **derived}, self._empties)
 
+    def forget(self, segment: str) -> None:
+        """Let the next refresh read a segment anew, though its file has the name that it had: it was damaged."""
+        with self._busy, disk_errors():
+            if self._open is not None:
+                try:
+                    self._open[0].forget([segment])
+                except duckdb.Error as error:
+                    raise _translated(error) from error
+
     def interrupt(self) -> None:
         """End the refresh under way, and any later one, with Transient: the process is about to end."""
         self._interrupted.set()

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from bikeflow.model import UTC
 from bikeflow.settings.sections import StorageSettings
+from tests.soak.storms import storms
 from tests.support import chaos_proxy
 from tests.support.chaos_proxy import ChaosProxy, Fault, answering, proxying
 from tests.support.oracle import PREFIX, Oracle, bucket_lake, database_rows, serving
@@ -167,6 +168,12 @@ async def test_a_fault_that_only_some_requests_meet_is_told_and_survived(
             await watch.breaks(expected)
             polls[name] = await watch.polls_until_recovered()
     assert max(polls.values()) <= RECOVERY_POLLS, polls
+
+
+async def test_a_storm_of_random_faults_loses_and_doubles_nothing(tmp_path: Path, s3_server: S3Server) -> None:
+    """`make soak` has an hour of it."""
+    tally = await storms(tmp_path, minutes=0.1, seed=3, server=s3_server)
+    assert tally.storms and tally.verdict.expected > 0
 
 
 async def test_a_slow_store_is_no_broken_one(tmp_path: Path, s3_server: S3Server, place: Place) -> None:

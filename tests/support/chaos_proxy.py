@@ -67,8 +67,12 @@ class ChaosProxy:
         self.passed = Counter[str]()
         """Requests that went through since the fault was over, those it still held on to included: `list <prefix>`,
         `put`, ..."""
+        self.honours_conditions = False
+        """Whether `If-None-Match: *` is kept to, as Ceph and AWS do, though the server behind does not know it."""
+        self._putting = asyncio.Lock()
         self._server = server
         self._session = session
+        self._client = server.client()
 
     @property
     def server(self) -> S3Server:
@@ -96,10 +100,20 @@ class ChaosProxy:
             finally:
                 if self.fault is None:
                     self.passed.clear()
+        if self.honours_conditions and "If-None-Match" in received.headers:
+            return await self._put_new(request)
         answer = await self._forward(request)
         if answer.status < 400:
             self.passed[f"list {request.key}" if request.operation == "list" else request.operation] += 1
         return _whole(answer)
+
+    async def _put_new(self, request: Request) -> web.StreamResponse:
+        async with self._putting:
+            url = URL(f"{self._server.endpoint_url}{request.web.raw_path}", encoded=True)
+            found = self._client.list_objects_v2(Bucket=url.path.split("/")[1], Prefix=request.key)
+            if found.get("Contents"):
+                return await answering(412, "PreconditionFailed")(request, lambda: self._forward(request))
+            return _whole(await self._forward(request))
 
     async def _forward(self, request: Request) -> Answer:
         headers = CIMultiDict(request.web.headers)
