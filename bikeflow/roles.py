@@ -55,8 +55,9 @@ class Roles:
     async def finish(self) -> None:
         """End all in order, with the work in hand done; a backlog gets half of `daemon.shutdown_seconds`."""
         self._stop_fetching.set()
+        await asyncio.wait([self._tasks["fetcher"]])
         self._stop_watching.set()
-        await asyncio.wait([self._tasks["fetcher"], self._tasks["watcher"]])
+        await asyncio.wait([self._tasks["watcher"]])
         await self.pipeline.queue.close()
         _, busy = await asyncio.wait(self._processors, timeout=self.settings.daemon.shutdown_seconds / 2)
         if busy:
@@ -120,5 +121,11 @@ class Roles:
 
 
 def same_lake(one: Settings, other: Settings) -> bool:
-    """Whether both are settings for the same objects."""
-    return one.storage == other.storage and (one.storage.backend != "local" or one.data_dir == other.data_dir)
+    """Whether both are settings for the same objects, by whatever keys and connections."""
+    return _place(one) == _place(other)
+
+
+def _place(settings: Settings) -> tuple[str, str, str, str]:
+    storage = settings.storage
+    local = str(settings.data_dir.resolve()) if storage.backend == "local" else ""
+    return storage.backend, local or storage.endpoint_url, storage.bucket, storage.prefix

@@ -71,10 +71,13 @@ class Watcher:
         """Watch until stopped. Storage errors are waited out, all others end the role."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._reconcile_forever(stop))
-            endless = [group.create_task(self._poll_forever(stop)), group.create_task(self._take_announcements())]
+            polling = group.create_task(self._poll_forever(stop))
+            taking = group.create_task(self._take_announcements())
             await stop.wait()
-            for task in endless:
-                task.cancel()
+            polling.cancel()
+            if self._ready.is_set():  # what was announced before the stop is work in hand
+                await self._announced.join()
+            taking.cancel()
 
     async def poll(self) -> list[RawFile]:
         """The fast path, once: returns the raw files that are new or changed, whose partitions now wait."""
@@ -120,6 +123,7 @@ class Watcher:
             if raw := self._layout.raw_file(event.info):
                 await asyncio.to_thread(self._ledger.files.observe, [(raw, event.trace_id)])
                 await self._enqueue([raw.partition])
+            self._announced.task_done()
 
     async def _enqueue_due(self) -> None:
         await self._enqueue(await asyncio.to_thread(self._ledger.files.due_partitions, dt.datetime.now(UTC)))

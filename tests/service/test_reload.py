@@ -411,3 +411,22 @@ async def test_a_feed_that_hangs_holds_up_a_reload_for_no_longer_than_its_timeou
         async with client_of(await service.url()) as client:
             assert "fetching" in await client.unready()
         assert await service.stop() == 0
+
+
+async def test_another_name_for_the_same_directory_doubles_nothing(tmp_path: Path) -> None:
+    config, data_dir, alias = tmp_path / "config.toml", tmp_path / "data", tmp_path / "alias"
+    alias.symlink_to(data_dir)
+    impatient = {"retry.attempts": 1, "retry.max_seconds": 0.5}
+    async with oracle.serving() as feed, running(data_dir, feed.url, config=config, settings=impatient) as service:
+        operator = Operator(service, config, values_for(data_dir, feed.url) | impatient)
+        await service.told("refreshed", 1)
+        raw = data_dir / "lake" / PREFIX / "raw"
+        await asyncio.to_thread(raw.rename, raw.with_name(".away"))
+        await asyncio.to_thread(raw.touch)
+        await service.logged("event=store_unreachable")
+        await operator.reload(data_dir=alias)
+        await asyncio.to_thread(raw.unlink)
+        await asyncio.to_thread(raw.with_name(".away").rename, raw)
+        await settled(service, feed)
+        assert await service.stop() == 0
+        feed.audit(oracle.local_lake(data_dir), service.database, service.log()).assert_exactly_once()
