@@ -72,7 +72,7 @@ class Pipeline:
         """Go on where another pipeline was, whose roles have ended; `same_lake` says that it worked on our lake."""
         self.fetcher.take_over(predecessor.fetcher)
         spool, left = self.delivery.spool, predecessor.delivery.spool
-        if left.directory != spool.directory:
+        if left.directory.resolve() != spool.directory.resolve():
             try:
                 await spool.adopt(left)
             except NotSpooled as error:

@@ -114,7 +114,7 @@ async def _try_out(old: Settings, new: Settings) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"warehouse.path = {path}: can't be made: {error.strerror}") from error
-    if not same_lake(old, new):
+    if new.storage != old.storage or not same_lake(old, new):
         async with open_store(new.storage, new.data_dir.absolute()) as store:
 
             async def look() -> None:

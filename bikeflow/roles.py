@@ -128,5 +128,11 @@ class Roles:
 
 
 def same_lake(one: Settings, other: Settings) -> bool:
-    """Whether both are settings for the same objects."""
-    return one.storage == other.storage and (one.storage.backend != "local" or one.data_dir == other.data_dir)
+    """Whether both are settings for the same objects, by whatever keys and connections."""
+    return _place(one) == _place(other)
+
+
+def _place(settings: Settings) -> tuple[str, str, str, str]:
+    storage = settings.storage
+    local = str(settings.data_dir.resolve()) if storage.backend == "local" else ""
+    return storage.backend, local or storage.endpoint_url, storage.bucket, storage.prefix

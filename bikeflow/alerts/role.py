@@ -93,6 +93,7 @@ class Alerts:
         if arrived:
             log.info("alert_sent", alert=alert, kind=message.kind, targets=len(answers) - len(refusals))
             self._incidents.told(alert, message, dt.datetime.now(UTC))
+            self._keep()  # before anything can end us: nobody is to be told twice
         self._tell(AlertSent(arrived))
         return arrived
 
