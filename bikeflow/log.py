@@ -21,6 +21,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from bikeflow.errors import BikeflowError
 from bikeflow.journald import SOCKET, Journal
+from bikeflow.repetition import Repetition
 from bikeflow.settings.sections import LogSettings
 
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
@@ -69,6 +70,8 @@ def configure(
         structlog.processors.add_log_level,
         _explain_exception(always_trace=settings.level == "debug"),
     ]
+    if settings.level != "debug":
+        processors.append(Repetition())
     if form == "json" or not journald:  # the journal has its own timestamps
         processors.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
     renderers = _renderers(form, stream)

@@ -29,6 +29,7 @@ from bikeflow.model import (
     FetchFinished,
     Outcome,
     RunFinished,
+    SchemaDrifted,
     SettingsReloaded,
     StoreAnswered,
     StoreOperation,
@@ -112,6 +113,7 @@ class _Runs:
         for outcome in ("done", "failed"):
             self._ended.labels(outcome)
         self._files = counter("raw_files", "Raw files parsed.")
+        self._drifted = counter("drifted_files", "Raw files parsed that have columns which nobody knows.")
         self._lines = counter("lines", "Data lines of those raw files.")
         self._rows = counter("rows", "Accepted lines.")
         self._rejected = counter("rejected_lines", "Rejected lines, by the check that they failed.", "check")
@@ -126,6 +128,8 @@ class _Runs:
         )
 
     def observe(self, event: Event) -> None:
+        if isinstance(event, SchemaDrifted):
+            self._drifted.inc()
         if isinstance(event, RunFinished):
             run = event.run
             self._ended.labels(run.outcome).inc()

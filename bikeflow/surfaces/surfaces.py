@@ -38,7 +38,7 @@ class Surfaces:
         self._stopping: Fault | None = None
         self._vitals: Callable[[], Vitals] | None = None
         self._database = PublishedDatabase(published_path(settings.warehouse, settings.data_dir))
-        self.metrics = Metrics(States(self._seen, self._ask, self.verdict))
+        self.metrics = Metrics(States(lambda: self._settings, self._seen, self._ask, self.verdict))
         self._routes = Routes(settings, self.metrics, self.verdict, self._live, self._database)
         self._http = settings.http
         self._server = AsyncExitStack()

@@ -20,7 +20,7 @@ from bikeflow.layout import Layout
 from bikeflow.lock import exclusive
 from bikeflow.model import UTC
 from bikeflow.surfaces.client import ADDRESS_FILE
-from tests.support import oracle
+from tests.support import feedserver, oracle
 from tests.support.oracle import PREFIX, Oracle
 from tests.support.s3server import S3Server
 from tests.support.service import Service, configure, running
@@ -370,4 +370,44 @@ async def test_the_same_port_on_another_host_is_taken_over_from_ourselves(tmp_pa
         async with client_of(f"http://127.0.0.1:{port}") as client:
             assert (await client.ask("/healthz")).status == 200
         assert "http_port_busy" not in service.log()
+        assert await service.stop() == 0
+
+
+async def test_a_stop_or_a_kill_in_the_midst_of_a_reload_loses_nothing(tmp_path: Path) -> None:
+    config, data_dir = tmp_path / "config.toml", tmp_path / "data"
+    async with oracle.serving() as feed:
+        for number, delay_seconds in enumerate((0.05, 0.1, 0.3)):
+            await put_by_others(data_dir, feed, number * 5, 5)
+            async with running(data_dir, feed.url, config=config) as service:
+                await service.told("fetched", 2)
+                configure(config, values_for(data_dir, feed.url) | {"processing.workers": 1 + number})
+                service.process.send_signal(signal.SIGHUP)
+                service.process.send_signal(signal.SIGHUP)
+                await asyncio.sleep(delay_seconds)
+                if number % 2:
+                    await service.stop(signal.SIGKILL)
+                else:
+                    assert await service.stop() == 0, service.log()
+                assert "Traceback" not in service.log()
+        async with running(data_dir, feed.url, config=config) as service:
+            log = (tmp_path / "data.log").read_text()
+            feed.frozen = True
+            wanted = (len(feed.promised(log) | feed.put.keys())) * oracle.STATIONS
+            await service.until(lambda: (service.query(ROWS) or 0) >= wanted, f"{wanted} rows")
+            assert await service.stop() == 0
+        log = (tmp_path / "data.log").read_text()
+        feed.audit(oracle.local_lake(data_dir), data_dir / "analytics.duckdb", log).assert_exactly_once()
+
+
+async def test_a_feed_that_hangs_holds_up_a_reload_for_no_longer_than_its_timeout(tmp_path: Path) -> None:
+    config, data_dir = tmp_path / "config.toml", tmp_path / "data"
+    slow = {"feed.timeout_seconds": 0.5, "feed.interval_seconds": 60, "retry.initial_seconds": 30}
+    async with feedserver.serve() as feed, running(data_dir, feed.url, config=config, settings=slow) as service:
+        feed.answers(feedserver.Reply(wait_seconds=600))
+        await service.until(feed.asked.is_set, "a request under way")
+        operator = Operator(service, config, values_for(data_dir, feed.url) | slow)
+        line = await operator.reload(processing__workers=3)
+        assert "processing.workers: 2 -> 3" in line
+        async with client_of(await service.url()) as client:
+            assert "fetching" in await client.unready()
         assert await service.stop() == 0
