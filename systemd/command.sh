@@ -7,7 +7,7 @@ if [ "$(id -u)" -ne 0 ] || [ ! -d /run/systemd/system ]; then
     export STATE_DIRECTORY="${STATE_DIRECTORY:-/var/lib/bikeflow}"
     exec "$release/bin/bikeflow" "$@"
 fi
-exec systemd-run --quiet --wait --collect --pipe --pty --same-dir --service-type=exec --setenv=BIKEFLOW_CONFIG \
+exec systemd-run --quiet --wait --collect --pipe --pty --service-type=exec --setenv=BIKEFLOW_CONFIG \
     --property=User=bikeflow --property=Group=bikeflow --property=UMask=0027 \
     --property=StateDirectory=bikeflow --property=StateDirectoryMode=0750 \
     --property=EnvironmentFile=-/etc/bikeflow/environment \

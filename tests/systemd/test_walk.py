@@ -227,7 +227,7 @@ async def test_through_all_of_it_nothing_was_lost_and_nothing_is_there_twice(box
     assert verdict.stored > 10
     # The database names its files by their paths in the box, and so is asked there.
     counts = "SELECT count(*), count(DISTINCT (s3_source_key, station_id)) FROM wrm_stations_enhanced_data"
-    published = await box.does("bikeflow", "query", "--format", "csv", counts)
+    published = await box.does("bikeflow", "query", "--format", "csv", counts, cwd="/root")
     assert published.splitlines()[1] == f"{verdict.expected},{verdict.expected}"
 
 
