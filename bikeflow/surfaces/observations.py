@@ -9,6 +9,7 @@ from bikeflow.model import (
     UTC,
     DatabasePublished,
     Event,
+    ExportFinished,
     Fault,
     FetchFinished,
     Outcome,
@@ -32,6 +33,8 @@ class Observations:
         self.published: DatabasePublished | None = None
         self.behind_since: dt.datetime | None = None
         """Since when the published database lacks what is processed."""
+        self.exports: dict[str, Fault | None] = {}
+        """What is wrong with each further place that the database is taken to."""
         self._last_processed_at: dt.datetime | None = None
 
     def observe(self, event: Event) -> None:
@@ -46,6 +49,10 @@ class Observations:
                 self.behind_since = self.behind_since or self._last_processed_at
             case DatabasePublished():
                 self._publish(event)
+            case ExportFinished():
+                known = self.exports.get(event.target)
+                since = known.since if known else dt.datetime.now(UTC)
+                self.exports[event.target] = None if event.outcome == "done" else Fault(since, event.error or "")
 
     def _fetched(self, event: FetchFinished) -> None:
         self.last_fetch = event
