@@ -69,8 +69,8 @@ class Exporter:
         started = time.monotonic()
         try:
             told = await self._target.export()
-        except BikeflowError:
-            self._on_finished(ExportFinished(self._name, "failed", time.monotonic() - started))
+        except BikeflowError as error:
+            self._on_finished(ExportFinished(self._name, "failed", time.monotonic() - started, str(error)))
             raise
         seconds = time.monotonic() - started
         self._on_finished(ExportFinished(self._name, "done", seconds))

@@ -285,6 +285,7 @@ class ExportFinished:
     target: ExportTarget
     outcome: Literal["done", "failed"]
     duration_seconds: float
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from bikeflow.model import (
     UTC,
     DatabasePublished,
     Event,
+    ExportFinished,
     Fault,
     FetchFinished,
     Outcome,
@@ -34,6 +35,8 @@ class Observations:
         """Since when the published database lacks what is processed."""
         self.rejected = 0
         """Lines that runs have rejected."""
+        self.exports: dict[str, Fault | None] = {}
+        """What is wrong with each further place that the database is taken to."""
         self._last_processed_at: dt.datetime | None = None
 
     def observe(self, event: Event) -> None:
@@ -49,6 +52,10 @@ class Observations:
                 self.behind_since = self.behind_since or self._last_processed_at
             case DatabasePublished():
                 self._publish(event)
+            case ExportFinished():
+                known = self.exports.get(event.target)
+                since = known.since if known else dt.datetime.now(UTC)
+                self.exports[event.target] = None if event.outcome == "done" else Fault(since, event.error or "")
 
     def forget_lake(self) -> None:
         """It is another lake from now on, of which nothing is known yet."""

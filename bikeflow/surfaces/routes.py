@@ -131,7 +131,9 @@ class Routes:
 
     async def _published(self, read: Callable[[], bytes], content_type: str) -> web.Response:
         try:
-            return web.Response(body=await self._in_thread(read), content_type=content_type)
+            answer = web.Response(body=await self._in_thread(read), content_type=content_type)
+            answer.enable_compression()
+            return answer
         except Transient as error:
             return _json({"error": str(error)}, status=_UNAVAILABLE)
 
@@ -162,7 +164,9 @@ class Routes:
 
 def _page(found: Page) -> web.Response:
     headers = {"Content-Security-Policy": found.policy}
-    return web.Response(text=found.html, content_type="text/html", headers=headers)
+    answer = web.Response(text=found.html, content_type="text/html", headers=headers)
+    answer.enable_compression()
+    return answer
 
 
 def _limit(text: str) -> int | None:

@@ -134,6 +134,7 @@ class Surfaces:
         self._settings, self._limits = settings, Limits.of(settings)
         self._database = PublishedDatabase(published_path(settings.warehouse, settings.data_dir))
         self._routes.adopt(settings, self._database)
+        self._seen.exports.clear()  # there may be other places now; each is told of with its next export
         if not same_lake:
             self._seen.forget_lake()
 

@@ -14,17 +14,7 @@ from bikeflow.warehouse.statements import quoted
 
 def connect(database: Path, storage: StorageSettings) -> duckdb.DuckDBPyConnection:
     """A bounded DuckDB with `database` open that can read `s3://` addresses of the storage; raises duckdb.Error."""
-    connection = duckdb.connect(
-        str(database),
-        config={
-            "threads": 1,
-            "memory_limit": "256MB",
-            "temp_directory": str(database.with_name("spill")),
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "allow_persistent_secrets": False,
-        },
-    )
+    connection = duckdb.connect(str(database), config=modest(database.parent))
     try:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         connection.execute(f"LOAD {quoted(str(httpfs_extension()))}")
@@ -35,6 +25,18 @@ def connect(database: Path, storage: StorageSettings) -> duckdb.DuckDBPyConnecti
         connection.close()
         raise
     return connection
+
+
+def modest(directory: Path) -> dict[str, str | bool | int | float | list[str]]:
+    """How DuckDB is opened for work beside the refresher's: small, spilling below `directory`, off the network."""
+    return {
+        "threads": 1,
+        "memory_limit": "256MB",
+        "temp_directory": str(directory / "spill"),
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "allow_persistent_secrets": False,
+    }
 
 
 def httpfs_extension() -> Path:

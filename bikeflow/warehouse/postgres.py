@@ -20,9 +20,11 @@ from psycopg.conninfo import make_conninfo
 
 from bikeflow.errors import Permanent, Transient
 from bikeflow.settings.sections import PostgresSettings
+from bikeflow.warehouse.bucket import modest
 from bikeflow.warehouse.files import disk_errors, remove
 from bikeflow.warehouse.statements import MIRRORED, SCHEMA
 from bikeflow.warehouse.warehouse import Frozen, Warehouse
+from bikeflow.warehouse.working import first_line
 
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30
@@ -62,13 +64,18 @@ class PostgresTables:
         if frozen is None:
             return {}
         try:
-            with self._connect() as target, duckdb.connect(str(frozen.database), read_only=True) as source:
-                source.execute(f"SET threads = 1; USE {SCHEMA}")
+            with self._connect() as target, self._opened(frozen.database) as source:
+                source.execute(f"USE {SCHEMA}")
                 return _Export(target, source, self._settings.schema_name).run(frozen)
         except psycopg.OperationalError as error:
             raise Transient(f"PostgreSQL: {_brief(error)}") from error
         except psycopg.Error as error:
             raise Permanent(f"PostgreSQL: {_brief(error)}") from error
+        except duckdb.Error as error:
+            raise Transient(f"reading the database for PostgreSQL failed: {first_line(error)}") from error
+
+    def _opened(self, database: Path) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect(str(database), read_only=True, config=modest(self._directory))
 
     def _connect(self) -> Connection:
         options: dict[str, str | int | None] = {

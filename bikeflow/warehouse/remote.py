@@ -9,7 +9,9 @@ last database that names them. Only the files of days that are sealed are read w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
@@ -73,7 +75,8 @@ class RemoteDatabase:
         self._layout = Layout(storage.prefix)
         self._warehouse = warehouse
         self._directory = directory
-        self._present: set[str] | None = None
+        self._present: set[str] = set()
+        self._listed_at = -math.inf
         self._retired: dict[str, float] = {}
 
     async def export(self) -> dict[str, object]:
@@ -81,13 +84,15 @@ class RemoteDatabase:
 
         Does nothing before the first publication.
         """
-        with disk_errors():
+        with disk_errors(), _database_errors(self._layout.database):
             plan = await asyncio.to_thread(self._plan)
             if plan is None:
                 return {}
-            if self._present is None:
+            if time.monotonic() - self._listed_at > RETAINED_SECONDS:
+                # every now and then, as somebody else may have tidied up there
                 pages = self._store.pages(self._layout.database_files)
                 self._present = {info.key async for page in pages for info in page}
+                self._listed_at = time.monotonic()
             absent = [key for key in plan.objects if key not in self._present]
             sizes = await bounded_map(lambda key: self._upload(key, plan.objects[key]), absent, _PARALLEL_UPLOADS)
             self._present.update(absent)
@@ -103,12 +108,11 @@ class RemoteDatabase:
 
     async def _forget(self, named: Collection[str]) -> None:
         """Delete what no database has named for a while."""
-        now, present = time.monotonic(), self._present or set()
-        unnamed = present.difference(named)
-        self._retired = {key: self._retired.get(key, now) for key in unnamed}
+        now = time.monotonic()
+        self._retired = {key: self._retired.get(key, now) for key in self._present.difference(named)}
         for key in [key for key, since in self._retired.items() if now - since > RETAINED_SECONDS]:
             await self._store.delete(key)
-            present.discard(key)
+            self._present.discard(key)
             del self._retired[key]
 
     def _plan(self) -> _Plan | None:
@@ -149,7 +153,7 @@ class RemoteDatabase:
 
     def _tables(self, database: Path) -> Iterator[tuple[str, Path]]:
         """Each table of the frozen database, in a file."""
-        with duckdb.connect(str(database), read_only=True, config={"threads": 1}) as connection:
+        with duckdb.connect(str(database), read_only=True, config=bucket.modest(self._directory)) as connection:
             for item in published():
                 if item.kind == "TABLE":
                     path = self._directory / f"{item.name}.parquet"
@@ -160,21 +164,18 @@ class RemoteDatabase:
     def _build(self, plan: _Plan) -> bytes:
         """The database of views; its file's content."""
         path = self._directory / "analytics.duckdb"
-        try:
-            with bucket.connect(self._directory / "builder.duckdb", self._storage) as connection:
-                connection.execute(f"ATTACH {quoted(str(path))} AS published (BLOCK_SIZE {BLOCK_BYTES})")
-                connection.execute(f"USE published; CREATE SCHEMA {SCHEMA}; CREATE SCHEMA {PARTS}")
-                with transaction(connection) as run:
-                    for sql in (*recent_sql(plan.lists, plan.empty), *settled_sql(plan.lists, plan.empty)):
-                        run(sql)
-                    for sql in whole_sql(plan.lists):
-                        run(sql)
-                    for item in published():
-                        run(_view_sql(item, plan.tables))
-                        run(Entry(item.name, "view", None, 0, None, item.comment).comment_sql)
-                connection.execute("USE builder; DETACH published")
-        except duckdb.Error as error:
-            raise Transient(f"building the database for {self._layout.database} failed: {first_line(error)}") from error
+        with bucket.connect(self._directory / "builder.duckdb", self._storage) as connection:
+            connection.execute(f"ATTACH {quoted(str(path))} AS published (BLOCK_SIZE {BLOCK_BYTES})")
+            connection.execute(f"USE published; CREATE SCHEMA {SCHEMA}; CREATE SCHEMA {PARTS}")
+            with transaction(connection) as run:
+                for sql in (*recent_sql(plan.lists, plan.empty), *settled_sql(plan.lists, plan.empty)):
+                    run(sql)
+                for sql in whole_sql(plan.lists):
+                    run(sql)
+                for item in published():
+                    run(_view_sql(item, plan.tables))
+                    run(Entry(item.name, "view", None, 0, None, item.comment).comment_sql)
+            connection.execute("USE builder; DETACH published")
         return path.read_bytes()
 
     def _file_key(self, name: str, path: Path) -> str:
@@ -182,6 +183,14 @@ class RemoteDatabase:
 
     def _url(self, key: str) -> str:
         return f"s3://{self._storage.bucket}/{key}"
+
+
+@contextlib.contextmanager
+def _database_errors(key: str) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise Transient(f"building the database for {key} failed: {first_line(error)}") from error
 
 
 def _view_sql(item: PublishedObject, tables: Mapping[str, str]) -> str:

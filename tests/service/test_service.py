@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import duckdb
 import pytest
 
@@ -180,6 +181,9 @@ async def test_readers_elsewhere_get_the_last_word_and_a_postgres_that_is_away_h
         await service.logged("event=exported target=s3")
         await service.logged("event=export_failed target=postgres")
         await service.until(lambda: (service.query(SNAPSHOTS) or 0) >= 3, "three snapshots in the database")
+        async with aiohttp.ClientSession() as session, session.get(f"{await service.url()}/api/v1/status") as answer:
+            exports = (await answer.json())["exports"]
+            assert exports["s3"] == {"works": True} and "PostgreSQL" in exports["postgres"]["reason"]
         assert await service.stop() == 0
         last = service.query("SELECT CAST(max(file_timestamp) AS VARCHAR) FROM wrm_analytics.wrm_history")
     async with reading(storage, s3_server) as reader:

@@ -134,6 +134,10 @@ async def test_only_what_is_new_is_uploaded_and_what_nobody_names_goes_in_time(
     await again.export()
     left = await elsewhere.keys("duckdb/files/")
     assert added <= left < first | added
+    lost = f"{elsewhere.storage.prefix}duckdb/files/{min(added)}"
+    await layer.store.delete(lost)
+    assert (await again.export())["files"] == 1
+    assert lost.removeprefix(f"{elsewhere.storage.prefix}duckdb/files/") in await elsewhere.keys("duckdb/files/")
 
 
 async def test_a_bucket_that_does_not_answer_is_a_transient_failure(elsewhere: Elsewhere) -> None:
