@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint check bench soak clean
+.PHONY: help run demo test lint check bench soak install rollback uninstall clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +18,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c '$(NEW_ENOUGH)' 2>/dev/null && echo "$$python" && break; done)
 
 help: ## List what can be done
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(READY) ## Run the service, with config.toml or none; ARGS="..." is passed on
 	@$(BIN)/python -m bikeflow run $(ARGS)
@@ -41,8 +41,17 @@ check: lint ## The same and the quick tests: what to run before a commit
 bench: $(READY) ## Measure the main things; ARGS="[--json] NAME ... or all"
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
-soak: $(READY) ## Kill the service 500 times and count what is lost; ARGS="--kills N --minutes M"
+soak: $(READY) ## Kill the service 500 times, break its storage for an hour, count; ARGS="--kills N --minutes M"
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+install: ## Install, or upgrade, the systemd service (root); WHEEL=FILE installs that
+	@systemd/install.sh install $(WHEEL)
+
+rollback: ## Go back to the release before (root)
+	@systemd/install.sh rollback
+
+uninstall: ## Remove the service (root); PURGE=1 also its configuration, secrets and state
+	@systemd/install.sh uninstall $(if $(PURGE),--purge)
 
 clean: ## Remove .venv and caches; data stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -60,5 +69,5 @@ $(READY): pyproject.toml .ci/constraints.txt
 		echo "Making $(VENV) with $$("$$python" --version)"; \
 		"$$python" -m venv --clear $(VENV); }
 	@echo "Installing bikeflow and what it needs into $(VENV), a minute or two"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[test,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[postgres,test,dev]'
 	@touch $@

@@ -42,6 +42,11 @@ class Layout:
         """Key of the published analytics database."""
         return f"{self.prefix}duckdb/analytics.duckdb"
 
+    @property
+    def database_files(self) -> str:
+        """Prefix of the files that the published database reads in the bucket."""
+        return f"{self.prefix}duckdb/files/"
+
     def layer(self, layer: Layer) -> str:
         """Prefix of one layer's Parquet files."""
         return f"{self.prefix}{layer}/all/"

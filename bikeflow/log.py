@@ -1,23 +1,28 @@
 """One logger for the whole process: every event one line on stderr, in the form that its reader wants.
 
-Console on a terminal, logfmt with syslog's `<priority>` under journald, logfmt elsewhere, JSON on request. The events
-of libraries go the same way, from warnings up. An event is a few past-tense words; what it tells stands in its fields.
+Console on a terminal, logfmt elsewhere, JSON on request; under journald with priorities, and with the journal's fields.
+The events of libraries go the same way, from warnings up. An event is a few past-tense words; what it tells stands in
+its fields.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TextIO, cast
+from pathlib import Path
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from bikeflow.errors import BikeflowError
+from bikeflow.journald import SOCKET, Journal
+from bikeflow.repetition import Repetition
 from bikeflow.settings.sections import LogSettings
 
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
@@ -45,10 +50,19 @@ def traced(traces: Sequence[str]) -> dict[str, str | int]:
     return {"traces": len(traces), **named}
 
 
-def configure(settings: LogSettings, *, stderr: TextIO | None = None, environ: Mapping[str, str] | None = None) -> None:
-    """Send all events, our own and the libraries', to `stderr` as `settings` say; may be called again."""
+def configure(
+    settings: LogSettings,
+    *,
+    stderr: TextIO | None = None,
+    environ: Mapping[str, str] | None = None,
+    journal: Path = SOCKET,
+) -> None:
+    """Send all events, our own and the libraries', to `stderr` as `settings` say; may be called again.
+
+    Where `stderr` ends in the journal anyway, they go to its socket `journal` instead, with their fields.
+    """
     stream = sys.stderr if stderr is None else stderr
-    journald = _is_journal(stream, os.environ if environ is None else environ)
+    journald = ends_in_journal(stream, environ)
     form = settings.format
     if form == "auto":
         form = "console" if stream.isatty() and not journald else "logfmt"
@@ -57,19 +71,38 @@ def configure(settings: LogSettings, *, stderr: TextIO | None = None, environ: M
         structlog.processors.add_log_level,
         _explain_exception(always_trace=settings.level == "debug"),
     ]
+    if settings.level != "debug":
+        processors.append(Repetition())
     if form == "json" or not journald:  # the journal has its own timestamps
         processors.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
-    processors += _renderers(form, stream)
-    if journald:
-        processors.append(cast(Processor, _with_priority))
+    renderers = _renderers(form, stream)
+    processors += [cast(Processor, _journaled(Journal(journal), renderers))] if journald else renderers
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(settings.level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Enduring(stream))),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
     logging.captureWarnings(capture=True)
+
+
+class _Enduring:
+    """A stream that takes no offence: a log on a full disk, or whose reader has gone, must not cost a snapshot."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what the stream takes."""
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        """Hand on what was written, if that works."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def _renderers(form: str, stream: TextIO) -> list[Processor]:
@@ -84,13 +117,14 @@ def _renderers(form: str, stream: TextIO) -> list[Processor]:
     return [_printable(_CONTROLS), structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False)]
 
 
-def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+def ends_in_journal(stream: TextIO, environ: Mapping[str, str] | None = None) -> bool:
     """True where `stream` is the very socket that systemd named: children with another stderr inherit the variable."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):
         return False
-    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+    given = os.environ if environ is None else environ
+    return given.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _explain_exception(*, always_trace: bool) -> Processor:
@@ -123,8 +157,21 @@ def _printable(table: Mapping[int, str]) -> Processor:
     return process
 
 
-def _with_priority(_logger: WrappedLogger, method: str, line: str) -> str:
-    return f"<{_PRIORITIES.get(method, 6)}>{line}"
+def _journaled(journal: Journal, renderers: Sequence[Processor]) -> Callable[[WrappedLogger, str, EventDict], str]:
+    """Give the event to the journal, or else make it a line with syslog's `<priority>` for the journal's stream."""
+
+    def process(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        priority, fields = _PRIORITIES.get(method, 6), dict(event)
+        # Any snapshot of a run finds its line: a field of the journal may have several values.
+        fields["trace_id"] = fields.pop("trace_ids", "").split(",") if "trace_ids" in fields else event.get("trace_id")
+        line: Any = event
+        for render in renderers:
+            line = render(logger, method, line)
+        if journal.send(line, priority, fields):
+            raise structlog.DropEvent
+        return f"<{priority}>{line}"
+
+    return process
 
 
 class _Forward(logging.Handler):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 _M_ARENA_MAX = -8
 _ARENAS = 2
+_LIBC = ctypes.CDLL(None)
 _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _GROUPS, _OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
@@ -23,8 +24,14 @@ def economise() -> None:
     """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if "MALLOC_ARENA_MAX" not in os.environ:
-        with contextlib.suppress(AttributeError, OSError):  # another C library than glibc
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+        with contextlib.suppress(AttributeError):  # another C library than glibc
+            _LIBC.mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def give_back() -> None:
+    """Return free memory to the system; takes some milliseconds, in which other threads may wait for memory."""
+    with contextlib.suppress(AttributeError):  # another C library than glibc
+        _LIBC.malloc_trim(0)
 
 
 def memory_bytes(limit: str) -> int:

@@ -15,6 +15,7 @@ UTC = dt.UTC
 
 StoreOperation = Literal["list", "get", "put", "delete", "head"]
 StoreOutcome = Literal["ok", "not_found", "transient", "permanent"]
+ExportTarget = Literal["s3", "postgres"]
 Outcome = Literal["stored", "duplicate", "not_modified", "failed", "not_a_feed", "lost", "skipped_open_circuit"]
 
 
@@ -168,6 +169,17 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """How far a role has come: `steps` only grows, by one for whatever it has brought to an end, well or not.
+
+    `idle` while the role has nothing to do and no step is to be expected of it.
+    """
+
+    steps: int
+    idle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FetchFinished:
     """A fetch has ended, well or not."""
 
@@ -245,6 +257,38 @@ class DatabasePublished:
 
 
 @dataclass(frozen=True, slots=True)
+class SchemaDrifted:
+    """A raw file had columns that nobody knows."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSent:
+    """A message to people was sent; `arrived` tells whether any of their channels took it."""
+
+    arrived: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsReloaded:
+    """The service was asked to reload its settings; `applied` tells whether it took them."""
+
+    at: dt.datetime
+    applied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFinished:
+    """What was published has been taken to one more place, or could not be."""
+
+    target: ExportTarget
+    outcome: Literal["done", "failed"]
+    duration_seconds: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StoreAnswered:
     """One request to the store has ended."""
 
@@ -259,6 +303,10 @@ Event = (
     | RunFinished
     | PartitionProcessed
     | DatabasePublished
+    | SchemaDrifted
+    | AlertSent
+    | SettingsReloaded
+    | ExportFinished
     | StoreAnswered
 )
 """All that roles tell."""

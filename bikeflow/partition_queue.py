@@ -23,6 +23,8 @@ class PartitionQueue:
         self._changed = asyncio.Condition()
         self._closed = False
         self._moved_at = time.monotonic()
+        self.finished = 0
+        """Jobs that have ended, however they did."""
 
     @property
     def waiting(self) -> int:
@@ -72,6 +74,7 @@ class PartitionQueue:
         """The processor has finished the job, however it ended."""
         async with self._changed:
             self._in_flight.discard(job.partition)
+            self.finished += 1
             self._moved_at = time.monotonic()
             self._changed.notify_all()
 

@@ -7,30 +7,48 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Callable
+import importlib.util
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bikeflow.engines import Engine, Workplace, open_engine
 from bikeflow.events import Events, Listener
+from bikeflow.exporter import Exporter
 from bikeflow.fetcher import Delivery, Fetcher, open_fetcher
 from bikeflow.layout import Layout
 from bikeflow.ledger import Ledger
-from bikeflow.model import Event, Fault, LakeReconciled, PartitionJob, PartitionProcessed, SnapshotStored, Vitals
+from bikeflow.log import get_logger
+from bikeflow.model import (
+    DatabasePublished,
+    Event,
+    Fault,
+    LakeReconciled,
+    PartitionJob,
+    PartitionProcessed,
+    Pulse,
+    SnapshotStored,
+    StoreAnswered,
+    Vitals,
+)
 from bikeflow.partition_queue import PartitionQueue
 from bikeflow.processor import Processor
 from bikeflow.reconciler import Reconciler
 from bikeflow.refresher import Refresher
 from bikeflow.segment_writer import SegmentWriter
 from bikeflow.settings import Settings
-from bikeflow.spool import Spool
+from bikeflow.spool import NotSpooled, Spool
 from bikeflow.store import ObjectCache, Store, open_store
 from bikeflow.store.counting import CountingStore
-from bikeflow.warehouse import Mirror, Warehouse
+from bikeflow.warehouse import Mirror, RemoteDatabase, Warehouse
 from bikeflow.watcher import Watcher
 
 PROGRESS_SECONDS = 0.2
+POSTGRES_SECONDS = 1.0
+"""From one export to the next at least: a burst of refreshes need not be followed one by one."""
+
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +56,7 @@ class Pipeline:
     """The parts of a running bikeflow."""
 
     layout: Layout
-    store: Store
+    store: CountingStore
     ledger: Ledger
     reconciler: Reconciler
     queue: PartitionQueue
@@ -49,7 +67,22 @@ class Pipeline:
     writer: SegmentWriter
     processors: tuple[Processor, ...]
     refresher: Refresher
+    exporters: tuple[Exporter, ...]
     database_path: Path
+
+    async def take_over(self, predecessor: Pipeline, *, same_lake: bool) -> None:
+        """Go on where another pipeline was, whose roles have ended; `same_lake` says that it worked on our lake."""
+        self.fetcher.take_over(predecessor.fetcher)
+        spool, left = self.delivery.spool, predecessor.delivery.spool
+        if left.directory.resolve() != spool.directory.resolve():
+            try:
+                await spool.adopt(left)
+            except NotSpooled as error:
+                log.error("snapshots_left_behind", count=left.depth, directory=str(left.directory), error=str(error))
+        if same_lake:
+            self.delivery.take_over(predecessor.delivery)
+            self.watcher.take_over(predecessor.watcher)
+            self.refresher.take_over(predecessor.refresher)
 
     async def process(
         self,
@@ -80,6 +113,12 @@ class Pipeline:
                 await self.queue.join()
             await self.queue.close()
 
+    async def publish(self) -> None:
+        """Publish the database once, wherever it is to be published; raises Transient, Permanent."""
+        await self.refresher.refresh_once()
+        for exporter in self.exporters:
+            await exporter.export_once()
+
     def vitals(self) -> Vitals:
         """How the roles are doing now."""
         fetcher, queue = self.fetcher.status, self.queue
@@ -97,20 +136,51 @@ class Pipeline:
             queue_stalled_seconds=queue.stalled_seconds,
         )
 
+    def pulses(self) -> Mapping[str, Pulse]:
+        """How far each role has come; requests to the store count for those who make such."""
+        fetcher, delivery, queue, answered = self.fetcher.status, self.delivery, self.queue, self.store.answered
+        return {
+            "fetcher": Pulse(sum(fetcher.counts.values())),
+            "delivery": Pulse(delivery.attempts, idle=delivery.spool.depth == 0),
+            # A full queue holds the watcher back: then it is the processors' turn.
+            "watcher": Pulse(self.watcher.attempts + answered["list"] + answered["get"], idle=queue.full),
+            "processors": Pulse(
+                queue.finished + self.writer.files_parsed + answered["get"],
+                idle=not queue.waiting and not queue.in_flight,
+            ),
+            "refresher": Pulse(self.refresher.steps + answered["get"], idle=self.refresher.idle),
+        }
+
+
+async def _no_predecessor() -> None:
+    """There is nobody to wait for."""
+
 
 @asynccontextmanager
-async def open_pipeline(settings: Settings, events: Events | None = None) -> AsyncIterator[Pipeline]:
+async def open_pipeline(
+    settings: Settings,
+    events: Events | None = None,
+    predecessor_left: Callable[[], Awaitable[object]] = _no_predecessor,
+) -> AsyncIterator[Pipeline]:
     """Open the clients and files, build the roles; closes them in reverse order. The caller holds `data_dir`'s lock.
 
-    `events` is where the roles tell what happens, for those who want to listen.
+    `events` is where the roles tell what happens, for those who want to listen. `predecessor_left` is awaited when all
+    is open that takes time, and before the spool is: until then another pipeline's fetcher may use it, so that no poll
+    is missed when one takes the place of another.
     """
     data_dir, events = settings.data_dir.absolute(), events or Events()
     layout = Layout(settings.storage.prefix)
     async with AsyncExitStack() as stack:
         store = CountingStore(await stack.enter_async_context(open_store(settings.storage, data_dir)), events.emit)
-        ledger = stack.enter_context(Ledger(data_dir, layout, settings.processing.segment_minutes))
-        ledger.runs.forgive()
+        # Both take seconds in a long archive, and a predecessor's fetcher is still at work.
+        ledger = await asyncio.to_thread(Ledger, data_dir, layout, settings.processing.segment_minutes)
+        stack.callback(ledger.close)
+        await asyncio.to_thread(ledger.runs.forgive)
         cache = ObjectCache(store, data_dir / "cache", settings.storage.cache_max_bytes)
+        warehouse = Warehouse(settings.warehouse, data_dir, ledger.reports)
+        stack.callback(warehouse.close)
+        mirror = Mirror(store, data_dir)
+        await predecessor_left()
         queue = PartitionQueue(settings.processing.queue_size)
         spool = await Spool.open(data_dir / "spool", settings.feed.spool_max_bytes)
         delivery = Delivery(store, layout, spool, settings.retry, events.emit, cache)
@@ -127,15 +197,13 @@ async def open_pipeline(settings: Settings, events: Events | None = None) -> Asy
         )
         watcher = Watcher(settings.watcher, store, layout, ledger, queue, reconciler)
         engine = await stack.enter_async_context(open_engine(Workplace.of(settings), store, cache))
-        writer = SegmentWriter(engine, ledger)
+        writer = SegmentWriter(engine, ledger, events.emit)
         processors = [Processor(queue, ledger, writer, events.emit) for _ in range(settings.processing.workers)]
-        warehouse = Warehouse(settings.warehouse, data_dir, ledger.reports)
-        stack.callback(warehouse.close)
-        mirror = Mirror(store, data_dir)
         refresher = Refresher(
             settings.warehouse, settings.retry, ledger.files.published_segments, mirror, warehouse, events.emit
         )
-        stack.enter_context(events.heard_by(_passing_on(watcher, refresher)))
+        exporters = tuple(_exporters(settings, store, warehouse, events))
+        stack.enter_context(events.heard_by(_passing_on(delivery, watcher, refresher, exporters)))
         yield Pipeline(
             layout=layout,
             store=store,
@@ -149,12 +217,33 @@ async def open_pipeline(settings: Settings, events: Events | None = None) -> Asy
             writer=writer,
             processors=tuple(processors),
             refresher=refresher,
+            exporters=exporters,
             database_path=warehouse.path,
         )
 
 
-def _passing_on(watcher: Watcher, refresher: Refresher) -> Listener:
-    """The way of the work: what the fetcher has stored is the watcher's, what is processed the refresher's."""
+def _exporters(settings: Settings, store: Store, warehouse: Warehouse, events: Events) -> Iterator[Exporter]:
+    if settings.warehouse.mode != "local":
+        directory = settings.data_dir.absolute() / "warehouse" / "upload"
+        remote = RemoteDatabase(store, settings.storage, warehouse, directory)
+        yield Exporter("s3", remote, settings.retry, settings.warehouse.upload_seconds, events.emit)
+    if settings.postgres.dsn.get_secret_value():
+        if importlib.util.find_spec("psycopg") is None:
+            log.error("postgres_driver_missing", hint="pip install 'bikeflow[postgres]', or unset postgres.dsn")
+            return
+        from bikeflow.warehouse.postgres import PostgresTables  # noqa: PLC0415 - its driver is optional
+
+        tables = PostgresTables(settings.postgres, warehouse, settings.data_dir.absolute() / "warehouse" / "postgres")
+        yield Exporter("postgres", tables, settings.retry, POSTGRES_SECONDS, events.emit)
+
+
+def _passing_on(
+    delivery: Delivery, watcher: Watcher, refresher: Refresher, exporters: tuple[Exporter, ...]
+) -> Listener:
+    """The way of the work: what is stored is the watcher's, what is processed the refresher's, and so on.
+
+    And who waits for a store that failed hears of every listing that works: there is one with each poll.
+    """
 
     def listen(event: Event) -> None:
         match event:
@@ -164,6 +253,14 @@ def _passing_on(watcher: Watcher, refresher: Refresher) -> Listener:
                 refresher.wake(event)
             case LakeReconciled():
                 refresher.wake()
+            case DatabasePublished():
+                for exporter in exporters:
+                    exporter.wake()
+            case StoreAnswered():
+                watcher.note_answer(event)
+                if event.operation == "list" and event.outcome == "ok":
+                    delivery.store_answers()
+                    refresher.store_answers()
 
     return listen
 

@@ -70,24 +70,32 @@ class Processor:
         with bound_contextvars(run_id=progress.run_id, partition=str(job.partition)):
             try:
                 await self._write_segments(job, progress)
+            except BikeflowError as error:
+                progress.errors.append(str(error))
             except Exception as error:  # the job boundary: a bug costs one run, not the service
                 progress.errors.append(f"{type(error).__name__}: {error}")
                 log.error("run_crashed", exc_info=error)
             if not progress.written and not progress.errors:
                 return None
             run = _finished(job, progress, started_at)
-            await asyncio.to_thread(
-                self._ledger.runs.record,
-                run,
-                retry_initial_seconds=RETRY_INITIAL_SECONDS,
-                retry_max_seconds=RETRY_MAX_SECONDS,
-            )
+            await self._record(run)
             _report(run, time.monotonic() - started)
         counts = _tally(progress)
         self._emit(RunFinished(run, started - job.queued_at, counts.rejected, counts.flagged))
         if progress.written:
             self._emit(PartitionProcessed(job.partition, run.run_id, run.traces))
         return run
+
+    async def _record(self, run: Run) -> None:
+        try:
+            await asyncio.to_thread(
+                self._ledger.runs.record,
+                run,
+                retry_initial_seconds=RETRY_INITIAL_SECONDS,
+                retry_max_seconds=RETRY_MAX_SECONDS,
+            )
+        except BikeflowError as error:  # its segments are as they are: nothing else depends on it
+            log.error("run_not_recorded", error=str(error))
 
     async def _write_segments(self, job: PartitionJob, progress: _Progress) -> None:
         for work in await asyncio.to_thread(self._ledger.files.dirty_segments, job.partition):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from bikeflow.errors import BikeflowError
 from bikeflow.log import get_logger, traced
 from bikeflow.model import DatabasePublished, PartitionProcessed, SegmentObject
-from bikeflow.retry import retrying, tick
+from bikeflow.retry import retrying, tick, tick_or, woken_or
 from bikeflow.settings.sections import RetrySettings, WarehouseSettings
 from bikeflow.warehouse import Mirror, MirrorChange, Publication, Refresh, Warehouse
 
@@ -49,6 +49,24 @@ class Refresher:
         self.last_error: str | None = None
         """Why the database is not current, or None."""
         self.failing_since: dt.datetime | None = None
+        self.attempts = 0
+        """Refreshes that have ended, well or not."""
+        self._refreshing = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to refresh."""
+        return not self._refreshing and not self._woken.is_set()
+
+    @property
+    def steps(self) -> int:
+        """What this process has brought to an end: refreshes, well or not, and segments within them."""
+        return self.attempts + self._warehouse.steps
+
+    def take_over(self, predecessor: Refresher) -> None:
+        """Know how another refresher was doing, and which snapshots it has not published yet."""
+        self.last_error, self.failing_since = predecessor.last_error, predecessor.failing_since
+        self._traces.update(predecessor._traces)
 
     def wake(self, event: PartitionProcessed | None = None) -> None:
         """Something is to be published: what a run has processed, or (no `event`) what else the ledger has learned."""
@@ -56,20 +74,30 @@ class Refresher:
             self._traces.update(dict.fromkeys(event.traces))
         self._woken.set()
 
+    def store_answers(self) -> None:
+        """The store has answered somebody: a refresh that failed is worth another attempt now."""
+        if self.failing_since is not None:
+            self._woken.set()
+
     async def run(self, stop: asyncio.Event) -> None:
         """Refresh at once, then after each wake, until stopped; what is pending then is refreshed first.
 
         A refresh that fails is tried again until it works: readers keep the last database meanwhile.
         """
         self._woken.set()
-        while await self._woken_or(stop):
+        told = ""
+        while await self._check_until_woken(stop):
             await tick(stop, self._settings.debounce_seconds)
             self._woken.clear()
             try:
-                await retrying(self._retry, stop)(self.refresh_once)
+                # Once a whole round of attempts has failed, each wake is worth one: they come often enough.
+                await (self.refresh_once() if told else retrying(self._retry, stop)(self.refresh_once))
+                told = ""
             except BikeflowError as error:
-                log.error("refresh_failed", error=str(error))
-                if await tick(stop, self._retry.max_seconds):
+                if str(error) != told:
+                    log.error("refresh_failed", error=str(error))
+                told = str(error)
+                if await tick_or(self._woken, stop, self._retry.max_seconds):
                     return
                 self._woken.set()
 
@@ -79,6 +107,7 @@ class Refresher:
         Returns None, and does nothing, where the ledger does not know the segments yet.
         """
         started, traces = time.monotonic(), tuple(self._traces)
+        self._refreshing = True
         try:
             wanted = await asyncio.to_thread(self._segments)
             if wanted is None:
@@ -91,6 +120,9 @@ class Refresher:
             if isinstance(error, asyncio.CancelledError):
                 self._warehouse.interrupt()  # a thread can't be cancelled
             raise
+        finally:
+            self._refreshing = False
+            self.attempts += 1
         for trace in traces:
             self._traces.pop(trace, None)
         self.published, self.last_error, self.failing_since = refresh.published, None, None
@@ -112,15 +144,17 @@ class Refresher:
         await self._mirror.prune()
         return change, refresh
 
-    async def _woken_or(self, stop: asyncio.Event) -> bool:
-        """Wait; True when there is something to refresh, False when there is not and `stop` is set."""
-        waits = [asyncio.create_task(event.wait()) for event in (self._woken, stop)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        return self._woken.is_set()
+    async def _check_until_woken(self, stop: asyncio.Event) -> bool:
+        """Compare the mirror's files with their digests as long as there is nothing better to do, then wait."""
+        while not (self._mirror.is_checked or self._woken.is_set() or stop.is_set()):
+            try:
+                damaged = await self._mirror.check_next()
+                if damaged is not None:
+                    await asyncio.to_thread(self._warehouse.forget, damaged)
+                    self._woken.set()
+            except BikeflowError as error:
+                log.warning("mirror_check_failed", error=str(error))
+        return await woken_or(self._woken, stop)
 
 
 def _event(published: Publication, traces: tuple[str, ...], seconds: float) -> DatabasePublished:

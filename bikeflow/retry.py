@@ -74,6 +74,27 @@ async def tick(stop: asyncio.Event, seconds: float) -> bool:
     return stop.is_set()
 
 
+async def tick_or(early: asyncio.Event, stop: asyncio.Event, seconds: float) -> bool:
+    """Like `tick`, but the wait also ends once `early` is set."""
+    await _either(early, stop, seconds)
+    return stop.is_set()
+
+
+async def woken_or(woken: asyncio.Event, stop: asyncio.Event) -> bool:
+    """Wait for either; True when there is something to do, False when there is not and `stop` is set."""
+    await _either(woken, stop, None)
+    return woken.is_set()
+
+
+async def _either(one: asyncio.Event, other: asyncio.Event, seconds: float | None) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in (one, other)]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
 def retry_after_seconds(header: str | None, now: dt.datetime) -> float | None:
     """The wait that a `Retry-After` header asks for, given in seconds or as an HTTP date (RFC 9110, 10.2.3).
 

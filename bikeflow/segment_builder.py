@@ -34,7 +34,7 @@ from bikeflow.transform.segment import SegmentTable, collect, read, write
 from bikeflow.transform.tally import Tally, tally
 
 CONCURRENT_REQUESTS = 8
-PARSED_AT_ONCE = 60
+PARSED_AT_ONCE = 40
 
 Answer = TypeVar("Answer")
 log = get_logger()
@@ -45,8 +45,8 @@ class Built:
     """What building a segment came to: all that the ledger is to be told, and nothing large.
 
     `objects` are the segment's files as they now lie in the store (none: it holds no row), `results` what every raw
-    file in them gave. `vanished` raw files were not there any more. The counts, the tally and the unknown columns
-    (each with a raw file that has it) are of the raw files that were parsed in this run.
+    file in them gave. `vanished` raw files were not there any more. The counts, the tally and `drifted` (keys and
+    unknown columns of the raw files that have some) are of the raw files that were parsed in this run.
     """
 
     objects: Mapping[Layer, ObjectInfo]
@@ -57,7 +57,7 @@ class Built:
     rows: int
     rejected: int
     tally: Tally
-    unknown_columns: Mapping[str, str]
+    drifted: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 class RawFileChanged(Transient):
@@ -191,13 +191,13 @@ class SegmentBuilder:
 class _Batch:
     """What a batch of raw files gave: the files one by one, their rows together, and what was odd in them.
 
-    `unknown_columns` names the first raw file that has each.
+    `drifted` names the raw files with unknown columns.
     """
 
     parsed: tuple[ParsedFile, ...]
     table: SegmentTable
     tally: Tally
-    unknown_columns: Mapping[str, str]
+    drifted: tuple[tuple[str, tuple[str, ...]], ...]
 
     def without_rows(self) -> _Batch:
         """The same, but for the files one by one: their rows are in the table once more."""
@@ -210,18 +210,17 @@ def _parsed(contents: Sequence[tuple[RawFile, bytes]], rules: RulesSettings) -> 
         RawText(raw, hashlib.md5(data, usedforsecurity=False).hexdigest(), decode_text(data)) for raw, data in contents
     ]
     parsed = parse_files(texts, rules)
-    unknown = {column: item.raw.key for item in reversed(parsed) for column in item.unknown_columns}
-    return _Batch(tuple(parsed), collect(parsed), tally(parsed), unknown)
+    drifted = tuple((item.raw.key, tuple(sorted(item.unknown_columns))) for item in parsed if item.unknown_columns)
+    return _Batch(tuple(parsed), collect(parsed), tally(parsed), drifted)
 
 
 def _summed(
     batches: Sequence[_Batch], objects: Mapping[Layer, ObjectInfo], results: Sequence[FileResult], wanted: set[str]
 ) -> Built:
     records = [record for batch in batches for record in batch.table.files]
-    counts, unknown = Tally(), dict[str, str]()
+    counts = Tally()
     for batch in batches:
         counts.add(batch.tally)
-        unknown = {**batch.unknown_columns, **unknown}
     return Built(
         objects=objects,
         results=tuple(results),
@@ -231,5 +230,5 @@ def _summed(
         rows=sum(item.rows for item in records),
         rejected=sum(item.rejected for item in records),
         tally=counts,
-        unknown_columns=unknown,
+        drifted=tuple(item for batch in batches for item in batch.drifted),
     )

@@ -6,13 +6,13 @@ The ledger is told last: a crash anywhere leaves the segment dirty, and the next
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 
 from bikeflow.engines import Engine
 from bikeflow.ledger import Ledger
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.log import get_logger
-from bikeflow.model import RawFile
+from bikeflow.model import RawFile, SchemaDrifted
 from bikeflow.segment_builder import Built, RawFileChanged
 
 log = get_logger()
@@ -21,7 +21,10 @@ log = get_logger()
 class SegmentWriter:
     """Keeps engine and ledger together; one instance serves all processors."""
 
-    def __init__(self, engine: Engine, ledger: Ledger) -> None:
+    def __init__(
+        self, engine: Engine, ledger: Ledger, tell: Callable[[SchemaDrifted], None] = lambda event: None
+    ) -> None:
+        self._tell = tell
         self._engine = engine
         self._ledger = ledger
         self._drifted: set[str] = set()
@@ -40,7 +43,7 @@ class SegmentWriter:
             if error.current is not None:
                 await asyncio.to_thread(self._observe, error.current)
             raise
-        self._report_drift(built.unknown_columns)
+        self._report_drift(built.drifted)
         await asyncio.to_thread(self._record, work, built)
         return built
 
@@ -55,9 +58,11 @@ class SegmentWriter:
     def _observe(self, current: RawFile) -> None:
         self._ledger.files.observe([(current, self._ledger.files.trace_id(current.key))])
 
-    def _report_drift(self, unknown: Mapping[str, str]) -> None:
-        """Unknown columns are told once, not with every snapshot."""
-        new = sorted(unknown.keys() - self._drifted)
-        if new:
-            self._drifted.update(new)
-            log.warning("schema_drifted", key=unknown[new[0]], unknown_columns=", ".join(new))
+    def _report_drift(self, drifted: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+        """Unknown columns are logged once, not with every snapshot."""
+        for key, columns in drifted:
+            self._tell(SchemaDrifted(columns))
+            new = sorted(set(columns) - self._drifted)
+            if new:
+                self._drifted.update(new)
+                log.warning("schema_drifted", key=key, unknown_columns=", ".join(new))

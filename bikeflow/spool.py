@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from bikeflow.errors import Permanent
+from bikeflow.errors import Permanent, Transient
 from bikeflow.log import get_logger
 from bikeflow.model import UTC
 
@@ -109,19 +109,36 @@ class Spool:
         return entry
 
     async def read(self, entry: SpoolEntry) -> bytes | None:
-        """The snapshot, or None where its file can't be read or is damaged; then it no longer waits."""
-        data = await asyncio.to_thread(_read, self._directory, entry)
+        """The snapshot, or None where its file can't be read now, is gone or damaged (then it no longer waits)."""
+        try:
+            data = await asyncio.to_thread(_read, self._directory, entry)
+        except OSError as error:  # the disk fails: it waits for another attempt, and the others need not wait for it
+            _log.error("spool_read_failed", file=entry.name, error=error.strerror)
+            return None
         if data is None:
             del self._entries[entry.time]
         return data
 
     async def move(self, entry: SpoolEntry, time: dt.datetime) -> SpoolEntry:
-        """The same snapshot under another time."""
+        """The same snapshot under another time. Raises `Transient` where the disk fails."""
         moved = replace(entry, time=time)
-        await asyncio.to_thread(_rename, self._directory, entry.name, moved.name)
+        try:
+            await asyncio.to_thread(_rename, self._directory, entry.name, moved.name)
+        except OSError as error:
+            raise Transient(f"cannot rename in the spool {self._directory}: {error.strerror}") from error
         del self._entries[entry.time]
         self._entries[time] = moved
         return moved
+
+    async def adopt(self, other: Spool) -> None:
+        """Take over what waits in another directory; what finds no room here stays there. Raises `NotSpooled`."""
+        for entry in other.entries:
+            data, time = await other.read(entry), entry.time
+            while self.holds(time):
+                time += dt.timedelta(seconds=1)
+            if data is not None:
+                await self.add(time, entry.trace_id, data)
+                await other.remove(entry)
 
     async def remove(self, entry: SpoolEntry) -> None:
         """Forget a snapshot that the store has confirmed."""
@@ -188,7 +205,7 @@ def _read(directory: Path, entry: SpoolEntry) -> bytes | None:
     path = directory / entry.name
     try:
         data = path.read_bytes()
-    except OSError as error:
+    except FileNotFoundError as error:
         _log.error("spool_read_failed", file=str(path), error=error.strerror)
         return None
     if hashlib.sha256(data).hexdigest() == entry.sha256:

@@ -10,12 +10,13 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 
 from bikeflow.errors import BikeflowError
 from bikeflow.layout import Layout
 from bikeflow.ledger import Ledger
 from bikeflow.log import get_logger
-from bikeflow.model import UTC, ObjectInfo, PartitionJob, RawFile, SnapshotStored
+from bikeflow.model import UTC, ObjectInfo, PartitionJob, RawFile, SnapshotStored, StoreAnswered, StoreOperation
 from bikeflow.partition_queue import PartitionQueue
 from bikeflow.reconciler import Reconciler
 from bikeflow.retry import tick
@@ -49,29 +50,57 @@ class Watcher:
         self._ledger = ledger
         self._queue = queue
         self._reconciler = reconciler
-        self._announced: asyncio.Queue[SnapshotStored] = asyncio.Queue()
+        self._announced: asyncio.Queue[SnapshotStored | None] = asyncio.Queue()
         self._ready = asyncio.Event()
         self._seen: set[ObjectInfo] = set()
+        self._forgettings = 0
+        self._failing_operations: set[StoreOperation] = set()
+        self._forgiving = False
         self.last_error: str | None = None
         self.failing_since: dt.datetime | None = None
         self.last_poll_at: dt.datetime | None = None
+        self.attempts = 0
+        """Looks at the store that have ended, well or not."""
+
+    def take_over(self, predecessor: Watcher) -> None:
+        """Know how another watcher of the same store was doing, and what was announced to it."""
+        self.last_error, self.failing_since = predecessor.last_error, predecessor.failing_since
+        self.last_poll_at = predecessor.last_poll_at
+        while not predecessor._announced.empty():
+            self._announced.put_nowait(predecessor._announced.get_nowait())
 
     def announce(self, event: SnapshotStored) -> None:
         """A snapshot of our own is in the store; called by the fetcher's event sink."""
         self._announced.put_nowait(event)
 
+    def note_answer(self, event: StoreAnswered) -> None:
+        """A request of somebody has ended: where its kind works again, partitions that failed of it need not wait."""
+        if event.outcome == "transient":
+            self._failing_operations.add(event.operation)
+        elif event.outcome == "ok" and event.operation in self._failing_operations:
+            self._failing_operations.remove(event.operation)
+            self._forgiving = True
+
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until stopped. Storage errors are waited out, all others end the role."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._reconcile_forever(stop))
-            endless = [group.create_task(self._poll_forever(stop)), group.create_task(self._take_announcements())]
+            polling = group.create_task(self._poll_forever(stop))
+            taking = group.create_task(self._take_announcements())
             await stop.wait()
-            for task in endless:
-                task.cancel()
+            polling.cancel()
+            if self._ready.is_set():
+                self._announced.put_nowait(None)  # what was announced before is still taken
+            else:
+                taking.cancel()
 
     async def poll(self) -> list[RawFile]:
         """The fast path, once: returns the raw files that are new or changed, whose partitions now wait."""
         after = await asyncio.to_thread(self._ledger.files.key_before_newest, LOOKBACK_KEYS)
+        if self._forgettings != self._ledger.files.forgettings:
+            # One that could not be found when it was read may be there all the same, if it is still listed.
+            self._seen = set()
+        self._forgettings = self._ledger.files.forgettings
         listed: set[ObjectInfo] = set()
         async for page in self._store.pages(self._layout.raw, after=after):
             listed.update(page)
@@ -108,13 +137,16 @@ class Watcher:
     async def _take_announcements(self) -> None:
         # Before the ledger has seen the whole lake, a run would write a segment without its older files.
         await self._ready.wait()
-        while True:
-            event = await self._announced.get()
+        while (event := await self._announced.get()) is not None:
             if raw := self._layout.raw_file(event.info):
-                await asyncio.to_thread(self._ledger.files.observe, [(raw, event.trace_id)])
-                await self._enqueue([raw.partition])
+                with suppress(BikeflowError):  # the disk fails, which the next poll tells, and finds the file as well
+                    await asyncio.to_thread(self._ledger.files.observe, [(raw, event.trace_id)])
+                    await self._enqueue([raw.partition])
 
     async def _enqueue_due(self) -> None:
+        if self._forgiving:
+            await asyncio.to_thread(self._ledger.runs.forgive)
+            self._forgiving = False
         await self._enqueue(await asyncio.to_thread(self._ledger.files.due_partitions, dt.datetime.now(UTC)))
 
     async def _enqueue(self, partitions: Iterable[dt.date]) -> None:
@@ -130,11 +162,12 @@ class Watcher:
                 log.error("storage_failed", error=str(error), next_try_seconds=self._settings.poll_seconds)
             self.last_error = str(error)
             self.failing_since = self.failing_since or dt.datetime.now(UTC)
+            self._forgiving = True  # what failed for want of storage need not wait once it is back
             return False
+        finally:
+            self.attempts += 1
         if self.last_error is not None:
             log.info("storage_recovered")
-            # What failed for want of storage need not wait any longer.
-            await asyncio.to_thread(self._ledger.runs.forgive)
         self.last_error = self.failing_since = None
         self.last_poll_at = dt.datetime.now(UTC)
         return True

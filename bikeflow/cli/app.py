@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from bikeflow import __version__
-from bikeflow.cli import dlq
+from bikeflow.cli import alerts, dlq
 from bikeflow.cli.backfill import backfill
 from bikeflow.cli.catalog import catalog
 from bikeflow.cli.check_config import check_config
@@ -22,8 +22,10 @@ from bikeflow.cli.demo import demo
 from bikeflow.cli.density import density
 from bikeflow.cli.fetch import fetch
 from bikeflow.cli.lineage import lineage
+from bikeflow.cli.map import map_command
 from bikeflow.cli.query import query
 from bikeflow.cli.refresh import refresh
+from bikeflow.cli.reload import reload
 from bikeflow.cli.run import run
 from bikeflow.cli.status import status
 from bikeflow.cli.summary import summary
@@ -42,6 +44,7 @@ for command in (
     refresh,
     verify,
     status,
+    reload,
     query,
     summary,
     density,
@@ -49,7 +52,9 @@ for command in (
     lineage,
 ):
     app.command()(command)
+app.command("map")(map_command)
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(alerts.app, name="alerts")
 
 
 def _print_version(wanted: bool) -> None:
@@ -82,8 +87,11 @@ def main() -> None:
 
 
 def _fail(error: BikeflowError, code: int) -> None:
+    from bikeflow.log import ends_in_journal
+
+    priority = "<3>" if ends_in_journal(sys.stderr) else ""
     for line in str(error).split("\n"):
-        typer.echo(f"error: {line}", err=True)
+        typer.echo(f"{priority}error: {line}", err=True)
     sys.exit(code)
 
 

@@ -98,7 +98,7 @@ async def run_backfill(
             if total:
                 await pipeline.engine.ready()
             await pipeline.process(wanted.__contains__, total, tell)
-            await pipeline.refresher.refresh_once()
+            await pipeline.publish()
             left = files.dirty_files(wanted.first, wanted.last)
             failing = {str(row["partition"]): str(row["error"]) for row in pipeline.ledger.runs.failing()}
             return {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +23,15 @@ SHOWN = """
 SELECT cell_id, round(grid_lat, 5) AS grid_lat, round(grid_lon, 5) AS grid_lon, bike_count, station_count,
     mobile_bike_count, density_per_1000m2, stations
 """
+POLYGONS = """
+SELECT * EXCLUDE (min_lat, max_lat, min_lon, max_lon),
+    CAST(
+        format(
+            'POLYGON (({0} {2}, {1} {2}, {1} {3}, {0} {3}, {0} {2}))',
+            CAST(min_lon AS VARCHAR), CAST(max_lon AS VARCHAR), CAST(min_lat AS VARCHAR), CAST(max_lat AS VARCHAR)
+        ) AS GEOMETRY
+    ) AS geometry
+"""
 TOTALS = """
 SELECT count(*) AS cells, sum(bike_count) AS bikes, sum(station_count) AS stations,
     sum(mobile_bike_count) AS mobile_bikes,
@@ -34,6 +45,7 @@ class Format(StrEnum):
 
     TABLE = "table"
     GEOJSON = "geojson"
+    GEOPARQUET = "geoparquet"
     CSV = "csv"
     JSON = "json"
 
@@ -42,7 +54,9 @@ def density(
     top: Annotated[
         int | None, typer.Option("--top", min=1, metavar="N", help="Only the N fullest cells (a table: 20, else all).")
     ] = None,
-    form: Annotated[Format, typer.Option("--format", "-f", help="GeoJSON has a polygon for each cell.")] = Format.TABLE,
+    form: Annotated[
+        Format, typer.Option("--format", "-f", help="GeoJSON and GeoParquet have a polygon for each cell.")
+    ] = Format.TABLE,
     as_json: options.Json = False,
     config: options.Config = None,
     overrides: options.Overrides = None,
@@ -61,6 +75,8 @@ def density(
         elif chosen is Format.GEOJSON:
             features = [_feature(cell) for cell in results.objects(connection.execute(cells))]
             typer.echo(json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False))
+        elif chosen is Format.GEOPARQUET:
+            sys.stdout.buffer.write(_geoparquet(connection, cells))
         else:
             write = results.write_csv if chosen is Format.CSV else results.write_json
             write(connection.execute(cells), sys.stdout)
@@ -76,6 +92,14 @@ def _totals(connection: DuckDBPyConnection) -> str:
         f"{total['bikes']:,} bikes in {total['cells']:,} cells in all, {total['mobile_bikes']:,} of them free;"
         f" {total['stations']:,} stations; snapshot of {total['snapshot']} UTC"
     )
+
+
+def _geoparquet(connection: DuckDBPyConnection, cells: str) -> bytes:
+    """The cells as a GeoParquet file: DuckDB itself describes columns of its type GEOMETRY as that format wants it."""
+    with tempfile.TemporaryDirectory(prefix="bikeflow-density-") as folder:
+        path = Path(folder, "cells.parquet")
+        connection.execute(f"COPY ({POLYGONS} {cells}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+        return path.read_bytes()
 
 
 def _feature(cell: dict[str, Any]) -> dict[str, Any]:

@@ -151,7 +151,7 @@ async def run_replay(settings: Settings, selection: Selection, tell: Callable[[i
             pipeline.ledger.files.process_again(keys)
             wanted = {file.partition for file in found}
             await pipeline.process(wanted.__contains__, len(found), tell)
-            await pipeline.refresher.refresh_once()
+            await pipeline.publish()
             failing = {str(row["partition"]): str(row["error"]) for row in pipeline.ledger.runs.failing()}
             everything = Selection(selection.days, source=selection.source)
             now = [file async for file in find_letters(pipeline.store, pipeline.layout, everything)]

@@ -29,5 +29,5 @@ async def _refresh(settings: Settings) -> Path:
     with exclusive(settings.data_dir):
         async with open_pipeline(settings) as pipeline:
             await pipeline.reconciler.reconcile()
-            await pipeline.refresher.refresh_once()
+            await pipeline.publish()
             return pipeline.database_path

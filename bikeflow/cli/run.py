@@ -10,4 +10,4 @@ def run(config: options.Config = None, overrides: options.Overrides = None, data
     settings = options.start(config, overrides, data_dir)
     from bikeflow.daemon import serve
 
-    options.complete(serve(settings))
+    options.complete(serve(settings, lambda: options.load(config, overrides, data_dir)))

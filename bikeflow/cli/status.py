@@ -89,6 +89,9 @@ def _database(path: Path) -> dict[str, object] | None:
 def _text(document: dict[str, Any]) -> str:
     snapshot, database, lake = document["last_snapshot"], document["database"], document["lake"]
     lines = [("data_dir", f"{document['data_dir']}, storage {document['storage']}")]
+    # What only the running service knows is missing where none answers.
+    if fetch := (document.get("feed") or {}).get("last_fetch"):
+        lines.append(("last fetch", f"{fetch['at']}  {fetch['outcome']}{fetch['error'] and ', ' + fetch['error']}"))
     if snapshot:
         lines.append(("last snapshot", f"{snapshot['fetched_at']}  {snapshot['key']}"))
     if lake:
@@ -98,6 +101,8 @@ def _text(document: dict[str, Any]) -> str:
         ]
     if document["spool"]:
         lines.append(("spool", f"{document['spool']['snapshots']} snapshots, {document['spool']['bytes']:,} bytes"))
+    if queue := document.get("queue"):
+        lines.append(("queue", f"{queue['waiting']} partitions waiting, {queue['running']} being processed"))
     if database:
         lines.append(("database", f"published {database['published_at']}, {database['bytes']:,} bytes"))
     for name, part in document["parts"].items():

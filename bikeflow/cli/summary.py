@@ -29,6 +29,12 @@ SELECT date, snapshots, first_snapshot, last_snapshot, longest_gap_seconds, rows
 FROM data_quality
 ORDER BY date DESC
 """
+GAPS = """
+SELECT date + 1 AS first, following - 1 AS last, following - date - 1 AS days
+FROM (SELECT date, lead(date) OVER (ORDER BY date) AS following FROM data_quality)
+WHERE following > date + 1
+ORDER BY date DESC
+"""
 STATIONS = """
 SELECT station_id, name, observations, round(mean_bikes, 1) AS mean_bikes, min_bikes, max_bikes,
     round(100 * mean_occupancy, 1) AS "occupancy %", round(100 * share_empty, 1) AS "empty %",
@@ -57,7 +63,8 @@ def _document(connection: DuckDBPyConnection) -> dict[str, Any]:
 
     (overall,) = objects(connection.execute(OVERALL))
     stations = objects(connection.execute("FROM station_summary ORDER BY station_id"))
-    return {**overall, "coverage": objects(connection.execute(DAYS)), "station_summary": stations}
+    coverage, gaps = (objects(connection.execute(sql)) for sql in (DAYS, GAPS))
+    return {**overall, "coverage": coverage, "gaps": gaps, "station_summary": stations}
 
 
 def _print(connection: DuckDBPyConnection) -> None:
@@ -77,5 +84,8 @@ def _print(connection: DuckDBPyConnection) -> None:
     if overall["snapshots"]:
         typer.echo(f"\nCoverage, the newest {DAYS_SHOWN} days")
         write_table(connection.execute(f"{DAYS} LIMIT {DAYS_SHOWN}"), sys.stdout)
+        if overall["days_missing"]:
+            typer.echo("\nDays without any snapshot")
+            write_table(connection.execute(GAPS), sys.stdout)
         typer.echo("\nStations")
         write_table(connection.execute(STATIONS), sys.stdout)

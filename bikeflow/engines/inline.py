@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,7 @@ from bikeflow.engines.base import Engine, Workplace
 from bikeflow.engines.budget import MemoryBudget, build_bytes
 from bikeflow.layout import Layout
 from bikeflow.ledger.files import SegmentWork
-from bikeflow.memory import memory_bytes
+from bikeflow.memory import give_back, memory_bytes
 from bikeflow.segment_builder import Built, SegmentBuilder
 from bikeflow.store import ObjectCache, Store
 
@@ -27,7 +28,9 @@ class InlineEngine:
     async def build(self, work: SegmentWork, parsed: Callable[[int], None]) -> Built:
         """See `Engine.build`."""
         async with self._budget.room(build_bytes(work)):
-            return await self._builder.build(work, parsed)
+            built = await self._builder.build(work, parsed)
+        await asyncio.to_thread(give_back)
+        return built
 
     def hurry(self) -> None:
         """See `Engine.hurry`."""

@@ -19,7 +19,7 @@ from bikeflow.engines.budget import MemoryBudget, build_bytes
 from bikeflow.engines.worker import build_segment
 from bikeflow.errors import Transient
 from bikeflow.ledger.files import SegmentWork
-from bikeflow.memory import economise, memory_bytes
+from bikeflow.memory import economise, give_back, memory_bytes
 from bikeflow.segment_builder import Built
 from bikeflow.store import ObjectCache, Store
 
@@ -113,4 +113,6 @@ def _end_with_parent() -> None:
 
 
 def _build(work: SegmentWork) -> Built:
-    return asyncio.run(build_segment(_workplace, work))
+    built = asyncio.run(build_segment(_workplace, work))
+    give_back()
+    return built

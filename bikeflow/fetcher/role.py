@@ -64,6 +64,10 @@ class Fetcher:
         self._journal = Journal(self._place)
         self._dead_letters = FeedDeadLetters(delivery.store, delivery.layout)
         self._known: FetchState | None = None
+        self._last = asyncio.Event()
+        """Set when no further fetch is to begin."""
+        self._next_tick: float | None = None
+        self._last_tick: float | None = None
 
     @property
     def status(self) -> FetcherStatus:
@@ -83,15 +87,36 @@ class Fetcher:
         )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Fetch at every tick and deliver beside it until `stop` is set, then finish what is in hand."""
+        """Fetch at every tick and deliver beside it until `stop` is set, then finish what is in hand; or `leave`."""
+        hurry = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._delivery.run(stop), name="delivery")
+            tasks.create_task(self._delivery.run(hurry), name="delivery")
             polling = tasks.create_task(self._poll(stop), name="polling")
-            await stop.wait()
+            stopped = tasks.create_task(stop.wait(), name="stop")
+            await asyncio.wait([polling, stopped], return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            hurry.set()
+            self._last.set()
             await asyncio.wait([polling], timeout=GRACE_SECONDS)
             polling.cancel()
             await asyncio.wait([polling])
-            self._delivery.finish()
+            self._delivery.finish(leave_rest=not stop.is_set())
+
+    def leave(self) -> None:
+        """Let `run` end after the fetch under way: a successor takes over, and delivers what waits in the spool."""
+        self._last.set()
+
+    def take_over(self, predecessor: Fetcher) -> None:
+        """Go on where another fetcher has ended: with its last snapshot, its ticks, and what it has told already."""
+        clock, interval = asyncio.get_running_loop().time, self._settings.interval_seconds
+        self._known = predecessor._known
+        if predecessor._place == self._place:
+            self._journal = predecessor._journal
+        if predecessor._settings.url != self._settings.url or predecessor._last_tick is None:
+            self._next_tick = clock()
+        else:
+            due = [predecessor._last_tick + interval, predecessor._next_tick]
+            self._next_tick = min(tick for tick in due if tick is not None)
 
     async def fetch_once(self, stop: asyncio.Event | None = None) -> FetchOutcome:
         """One fetch, tried again within its tick; what is new lies in the spool when this returns."""
@@ -107,12 +132,15 @@ class Fetcher:
 
     async def _poll(self, stop: asyncio.Event) -> None:
         clock, interval = asyncio.get_running_loop().time, self._settings.interval_seconds
-        started, number = clock(), 0
-        while not stop.is_set():
+        started, number = self._next_tick or clock(), 0
+        await tick(self._last, started - clock())
+        while not (self._last.is_set() or stop.is_set()):
+            self._last_tick = started + number * interval
             await self.fetch_once(stop)
             # Ticks lie on a fixed grid: nothing drifts, and those that a slow fetch has missed are left out.
             number = max(number, int((clock() - started) // interval)) + 1
-            await tick(stop, started + number * interval - clock())
+            self._next_tick = started + number * interval
+            await tick(self._last, self._next_tick - clock())
 
     async def _outcome(self, trace_id: str, stop: asyncio.Event | None) -> FetchOutcome:
         try:
@@ -153,7 +181,10 @@ class Fetcher:
 
     async def _remember(self, state: FetchState) -> None:
         self._known = state
-        await asyncio.to_thread(self._memory.save_fetch_state, state)
+        try:
+            await asyncio.to_thread(self._memory.save_fetch_state, state)
+        except Transient as error:  # the snapshot itself is safe
+            _log.warning("fetch_state_not_saved", error=str(error))
 
     async def _recall(self) -> FetchState | None:
         """The last snapshot: from this process, the spool, the memory or, at the very first start, the archive."""

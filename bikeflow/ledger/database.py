@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+from bikeflow.errors import Transient
 from bikeflow.log import get_logger
 from bikeflow.model import UTC
 
@@ -30,40 +31,61 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._lock = threading.Lock()
-        if read_only:
-            self._connection = _connect(f"{path.absolute().as_uri()}?mode=ro")
-            return
-        try:
-            self._connection = self._open()
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            # Primary codes: the disk or another process is to blame for these, and not the file's content.
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_MACHINE:
-                raise
-            log.warning("ledger_quarantined", path=str(path), error=str(error))
-            self._set_aside()
-            self._connection = self._open()
+        with self._translated():
+            if read_only:
+                self._connection = _connect(f"{path.absolute().as_uri()}?mode=ro")
+                return
+            try:
+                self._connection = self._open()
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                if _is_of_the_machine(error):
+                    raise
+                log.warning("ledger_quarantined", path=str(path), error=str(error))
+                self._set_aside()
+                self._connection = self._open()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing; one at a time."""
-        with self._lock:
+        """All or nothing; one at a time. Raises `Transient` where the disk fails."""
+        with self._lock, self._translated():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.commit()
             except BaseException:
-                self._connection.rollback()
+                with contextlib.suppress(sqlite3.Error):  # SQLite itself has mostly done so where the disk failed
+                    self._connection.rollback()
                 raise
-            self._connection.commit()
 
     def rows(self, sql: str, *parameters: object) -> list[sqlite3.Row]:
-        """The rows of one query."""
-        with self._lock:
+        """The rows of one query. Raises `Transient` where the disk fails."""
+        with self._lock, self._translated():
             return self._connection.execute(sql, parameters).fetchall()
 
     def close(self) -> None:
         """Close the file; the write-ahead log is merged into it."""
         with self._lock:
             self._connection.close()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if not _is_of_the_machine(error) and self._is_readable():
+                raise
+            raise Transient(f"the ledger {self.path}: {error}") from error
+        except OSError as error:
+            raise Transient(f"the ledger {self.path}: {error.strerror or error}") from error
+
+    def _is_readable(self) -> bool:
+        """SQLite calls a file malformed of which the disk can't give a part; the next start may read it well."""
+        try:
+            for path in self.path.parent.glob(f"{self.path.name}*"):
+                path.read_bytes()
+        except OSError:
+            return False
+        return True
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +115,11 @@ class Database:
         self.path.rename(self.path.with_name(f"{self.path.name}.damaged-{stamp}"))
         for suffix in ("-wal", "-shm"):
             self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether the disk or another process is to blame, and not the file's content: by the primary code."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_MACHINE
 
 
 def _connect(uri: str) -> sqlite3.Connection:

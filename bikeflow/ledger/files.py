@@ -66,6 +66,8 @@ class FileIndex:
         self._database = database
         self._layout = layout
         self._segment_minutes = segment_minutes
+        self.forgettings = 0
+        """How often raw files were forgotten by this process: what was seen before may be news again."""
 
     def observe(self, files: Iterable[tuple[RawFile, str]]) -> list[RawFile]:
         """Take note of raw files (each with its trace id) as the store now shows them; returns the new and changed."""
@@ -137,6 +139,7 @@ class FileIndex:
 
     def forget(self, keys: Collection[str]) -> None:
         """Raw files that are gone from the store: their segments are written anew without them."""
+        self.forgettings += 1
         with self._database.transaction() as transaction:
             for key in keys:
                 row = transaction.execute(
@@ -176,6 +179,13 @@ class FileIndex:
                 ).fetchone()
                 if row is not None:
                     self._want_again(transaction, row["partition"], row["segment_end"])
+
+    def write_again(self, partition: dt.date) -> None:
+        """A whole day, from its raw files alone; segments of it to which none belongs any more go."""
+        with self._database.transaction() as transaction:
+            day = partition.isoformat()
+            transaction.execute("UPDATE raw_files SET done_etag = NULL WHERE partition = ?", (day,))
+            transaction.execute("UPDATE segments SET wanted = wanted + 1 WHERE partition = ?", (day,))
 
     def due_partitions(self, now: dt.datetime) -> list[dt.date]:
         """Days with dirty segments, but for those that failed lately and wait for their next try."""

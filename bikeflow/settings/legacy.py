@@ -1,7 +1,8 @@
-"""The environment names of installations that bikeflow took over: `S3_…`, `HETZNER_…`, `MINIO_…`, `BUCKET_NAME`.
+"""The environment names of installations that bikeflow took over: `S3_…`, `HETZNER_…`, `MINIO_…`, `BUCKET_NAME`,
+`POSTGRES_…`.
 
-The three families are alternatives. One is used as a whole, so that a key is never sent to the endpoint of another
-family: the first of S3, HETZNER, MINIO that has both keys, else the first that has anything.
+The three families of S3 are alternatives. One is used as a whole, so that a key is never sent to the endpoint of
+another family: the first of S3, HETZNER, MINIO that has both keys, else the first that has anything.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def legacy_environment(environ: Mapping[str, str], notes: list[str]) -> Layer:
     layer = {key: Given(environ[name], f"env {name}") for name, key in SINGLE_NAMES.items() if environ.get(name)}
     families = {family: values for family in FAMILIES if (values := _family(family, environ))}
     chosen = next((name for name, values in families.items() if values.keys() >= KEYS), next(iter(families), None))
+    layer |= _postgres(environ)
     for family, values in families.items():
         if family == chosen:
             layer |= values
@@ -36,6 +38,18 @@ def legacy_environment(environ: Mapping[str, str], notes: list[str]) -> Layer:
             ignored = ", ".join(value.origin for value in values.values())
             notes.append(f"{ignored}: not used, since {chosen}_... is set")
     return layer
+
+
+def _postgres(environ: Mapping[str, str]) -> Layer:
+    """Where a host is named, the connection that the variables describe; the others have PostgreSQL's own defaults."""
+    host = environ.get("POSTGRES_HOST")
+    if not host:
+        return {}
+    names = {"user": "USER", "password": "PASSWORD", "port": "PORT", "dbname": "DB"}
+    values = {"host": host} | {key: environ.get(f"POSTGRES_{name}", "") for key, name in names.items()}
+    escaped = {key: value.replace("\\", r"\\").replace("'", r"\'") for key, value in values.items() if value}
+    dsn = " ".join(f"{key}='{value}'" for key, value in escaped.items())
+    return {"postgres.dsn": Given(dsn, "env POSTGRES_HOST")}
 
 
 def _family(family: str, environ: Mapping[str, str]) -> Layer:

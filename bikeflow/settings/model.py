@@ -7,15 +7,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bikeflow.settings.sections import (
+    AlertsSettings,
     DaemonSettings,
     FeedSettings,
     HttpSettings,
     LogSettings,
+    MapSettings,
+    PostgresSettings,
     ProcessingSettings,
     RetrySettings,
     RulesSettings,
@@ -54,9 +57,20 @@ class Settings(BaseSettings):
     retry: RetrySettings = RetrySettings()
     rules: RulesSettings = RulesSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
+    postgres: PostgresSettings = PostgresSettings()
     http: HttpSettings = HttpSettings()
+    map: MapSettings = MapSettings()
+    alerts: AlertsSettings = AlertsSettings()
     log: LogSettings = LogSettings()
     daemon: DaemonSettings = DaemonSettings()
+
+    @model_validator(mode="after")
+    def _a_bucket_is_there(self) -> Settings:
+        if self.warehouse.mode != "local" and self.storage.backend != "s3":
+            raise ValueError(
+                f'warehouse.mode = "{self.warehouse.mode}" publishes in a bucket: it needs storage.backend = "s3"'
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -92,6 +106,8 @@ ENVIRONMENT: Mapping[str, str] = {ENV_PREFIX + key.upper().replace(".", "__"): k
 CREDENTIALS: Mapping[str, str] = {
     "s3_access_key_id": "storage.access_key_id",
     "s3_secret_access_key": "storage.secret_access_key",
+    "postgres_dsn": "postgres.dsn",
+    "alert_urls": "alerts.urls",
 }
 """Which file of `$CREDENTIALS_DIRECTORY` holds which secret."""
 

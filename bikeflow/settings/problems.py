@@ -62,7 +62,8 @@ def invalid_values(error: ValidationError, given: Mapping[str, Given]) -> list[s
             must = message if own_words else f"must be {allowed(FIELDS[key])}"
             lines.append(f"{where}: {key} = {value}: {must}")
         else:
-            lines.append(f"{key}: {message}{_concerned(key, message, given)}")
+            # what concerns several sections stands in none
+            lines.append(f"{key}: {message}{_concerned(key, message, given)}" if key else message)
     return lines
 
 

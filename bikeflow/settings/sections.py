@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -190,10 +191,24 @@ class WarehouseSettings(Section):
     """The analytics database."""
 
     path: UserPath | None = None
-    mode: Literal["local"] = "local"
+    mode: Literal["local", "s3", "hybrid"] = "local"
+    upload_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60
     memory_limit: Memory = "512MB"
     threads: Annotated[int, Field(ge=1, le=64)] = 2
     debounce_seconds: Annotated[float, Field(ge=0, le=60)] = 0.1
+
+    @model_validator(mode="after")
+    def _a_path_is_used(self) -> WarehouseSettings:
+        if self.path is not None and self.mode == "s3":
+            raise ValueError('mode = "s3" publishes in the bucket only: set no path, or mode = "hybrid"')
+        return self
+
+
+class PostgresSettings(Section):
+    """A PostgreSQL that the latest tables and the hourly statistics are copied to, where one is named."""
+
+    dsn: SecretStr = SecretStr("")
+    schema_name: Annotated[str, Field(min_length=1, max_length=63)] = "bikeflow"
 
 
 class HttpSettings(Section):
@@ -221,11 +236,61 @@ class HttpSettings(Section):
         return (host.strip("[]"), int(port)) if colon else None
 
 
+class MapSettings(Section):
+    """The map: from where it loads tiles, if it may load anything at all, and whom it names for them."""
+
+    tile_url: Annotated[
+        str,
+        Field(
+            pattern=r"^(https?://[^/\s{}]+/\S*\{z\}\S*|)$",
+            description="a URL that begins with https:// and has {z}, {x} and {y} in its path, or empty",
+        ),
+        AfterValidator(_without_credentials),
+    ] = ""
+    tile_attribution: str = ""
+
+    @model_validator(mode="after")
+    def _tiles_are_attributed(self) -> MapSettings:
+        if self.tile_url and not self.tile_attribution:
+            raise ValueError("tile_url also needs tile_attribution: whoever draws the tiles wants to be named")
+        if self.tile_url and not all(name in self.tile_url for name in ("{x}", "{y}")):
+            raise ValueError("tile_url needs {z}, {x} and {y}")
+        return self
+
+
 class LogSettings(Section):
     """What is logged, and in which form (`auto`: console on a terminal, else logfmt)."""
 
     level: LogLevel = "info"
     format: Literal["auto", "console", "logfmt", "json"] = "auto"
+
+
+class AlertsSettings(Section):
+    """Whom to tell when something is amiss, and when.
+
+    `urls` are those of Apprise, one a line or with spaces between; many hold a key or password, so all are secret.
+    """
+
+    urls: SecretStr = SecretStr("")
+    cooldown_seconds: Annotated[float, Field(ge=60)] = 14_400
+    grace_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300
+    frozen_seconds: Annotated[float, Field(gt=0)] = 3_600
+    spool_percent: Annotated[float, Field(gt=0, le=100)] = 50
+    dead_letter_percent: Annotated[float, Field(ge=0, le=100)] = 5
+    disk_free_bytes: Annotated[int, Field(ge=0)] = 1024 * MiB
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 30
+
+    @field_validator("urls")
+    @classmethod
+    def _are_urls(cls, value: SecretStr) -> SecretStr:
+        if not all(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://.", url) for url in value.get_secret_value().split()):
+            raise ValueError("must be URLs of Apprise, such as ntfys://ntfy.sh/topic, one a line")
+        return value
+
+    @property
+    def targets(self) -> list[str]:
+        """The URLs, one by one; nothing of them may be shown but their schemes."""
+        return self.urls.get_secret_value().split()
 
 
 class DaemonSettings(Section):

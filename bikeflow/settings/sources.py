@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -101,17 +102,20 @@ def credentials(environ: Mapping[str, str], problems: list[str]) -> Layer:
     directory = environ.get("CREDENTIALS_DIRECTORY")
     layer: Layer = {}
     for name, key in CREDENTIALS.items() if directory else ():
+        file = Path(directory or "", name)
         try:
-            text = Path(directory or "", name).read_text(encoding="utf-8").strip()
+            text, mode = file.read_text(encoding="utf-8").strip(), file.stat().st_mode
         except FileNotFoundError:
             continue
         except (OSError, UnicodeDecodeError) as error:
             problems.append(f"credential {name}: can't be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}")
             continue
-        if text:
-            layer[key] = Given(text, f"credential {name}")
-        else:
+        if not text:
             problems.append(f"credential {name}: the file is empty")
+        elif mode & stat.S_IROTH:
+            problems.append(f"credential {name}: every user of this machine can read it; chmod o-r {file}")
+        else:
+            layer[key] = Given(text, f"credential {name}")
     return layer
 
 

@@ -39,6 +39,13 @@ class Store(Protocol):
         """
         ...
 
+    async def put_new(self, key: str, data: bytes) -> ObjectInfo | None:
+        """Like `put`, but None where an object of this key exists, which stays as it is.
+
+        Not every S3-compatible server honours the condition: those that don't replace the object all the same.
+        """
+        ...
+
     async def delete(self, key: str) -> None:
         """Remove one object; it is no error that there is none."""
         ...

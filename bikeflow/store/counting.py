@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,9 @@ class CountingStore:
 
     def __init__(self, store: Store, tell: Callable[[StoreAnswered], None]) -> None:
         self._store = store
-        self._tell = tell
+        self._listener = tell
+        self.answered: Counter[StoreOperation] = Counter()
+        """Requests that have ended, however they did, by operation."""
 
     async def pages(self, prefix: str, *, after: str = "") -> AsyncIterator[list[ObjectInfo]]:
         """See `Store.pages`: a request a page, and one where there is none."""
@@ -38,6 +41,11 @@ class CountingStore:
         """See `Store.put`."""
         with self._told("put"):
             return await self._store.put(key, data)
+
+    async def put_new(self, key: str, data: bytes) -> ObjectInfo | None:
+        """See `Store.put_new`; to find an object there is an answer, and no failure."""
+        with self._told("put"):
+            return await self._store.put_new(key, data)
 
     async def delete(self, key: str) -> None:
         """See `Store.delete`."""
@@ -76,3 +84,7 @@ class CountingStore:
         except Permanent:
             self._tell(StoreAnswered(operation, "permanent"))
             raise
+
+    def _tell(self, event: StoreAnswered) -> None:
+        self.answered[event.operation] += 1
+        self._listener(event)

@@ -30,8 +30,11 @@ class FileWriter:
         # Making a directory and opening a file in it must not be torn apart by the removal of an empty directory.
         self._tree = threading.Lock()
 
-    def write(self, path: Path, data: bytes) -> os.stat_result:
-        """Create or replace a file, making directories as needed; what `stat` says of it then. Raises OSError."""
+    def write(self, path: Path, data: bytes, *, only_new: bool = False) -> os.stat_result:
+        """Create or replace a file, making directories as needed; what `stat` says of it then. Raises OSError.
+
+        With `only_new` it raises FileExistsError rather than replace one.
+        """
         with self._tree:
             self._make_directory(path.parent)
             temporary = path.parent / f".{self._token}-{next(self._numbers)}{TEMPORARY_SUFFIX}"
@@ -45,7 +48,10 @@ class FileWriter:
                 os.utime(file.fileno(), ns=(stamp, stamp))
                 os.fsync(file.fileno())
                 status = os.fstat(file.fileno())
-            temporary.replace(path)
+            if only_new:
+                _become_new(temporary, path)
+            else:
+                temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -77,6 +83,19 @@ class FileWriter:
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < self._opened_at:
                     path.unlink()
+
+
+def _become_new(temporary: Path, path: Path) -> None:
+    """Rename, but raise FileExistsError rather than replace a file."""
+    try:
+        path.hardlink_to(temporary)
+        temporary.unlink()
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links here: the next best is to look first
+        if path.exists():
+            raise FileExistsError(path) from None
+        temporary.replace(path)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -69,6 +69,17 @@ class LocalStore:
         """See `Store.put`; on return the content is on the disk."""
         return await self._in_thread("write", key, lambda path: _info(key, self._writer.write(path, data)))
 
+    async def put_new(self, key: str, data: bytes) -> ObjectInfo | None:
+        """See `Store.put_new`; of several at once, one wins."""
+
+        def write(path: Path) -> ObjectInfo | None:
+            try:
+                return _info(key, self._writer.write(path, data, only_new=True))
+            except FileExistsError:
+                return None
+
+        return await self._in_thread("write", key, write)
+
     async def delete(self, key: str) -> None:
         """See `Store.delete`; directories that it leaves empty go as well."""
         with suppress(NotFound):

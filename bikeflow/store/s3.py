@@ -26,7 +26,7 @@ from bikeflow.errors import ConfigError, NotFound
 from bikeflow.model import UTC, ObjectInfo, StoredObject
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.store.base import Store
-from bikeflow.store.s3_errors import EXPECTED, BadAnswer, translated
+from bikeflow.store.s3_errors import EXPECTED, BadAnswer, Exists, translated
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _SMALL_BODY_BYTES = 1024 * 1024
@@ -155,10 +155,20 @@ class S3Store:
 
     async def put(self, key: str, data: bytes) -> ObjectInfo:
         """See `Store.put`; the server refuses what arrives damaged. `last_modified` is the server's clock just then."""
+        return await self._put(key, data, {})
+
+    async def put_new(self, key: str, data: bytes) -> ObjectInfo | None:
+        """See `Store.put_new`; Ceph and AWS honour the condition, rclone does not know it."""
+        try:
+            return await self._put(key, data, {"IfNoneMatch": "*"})
+        except Exists:
+            return None
+
+    async def _put(self, key: str, data: bytes, condition: Mapping[str, str]) -> ObjectInfo:
         digest = await _md5(data)
         async with self._request(f"put {key!r}", len(data)):
             answer = await self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=data, ContentMD5=base64.b64encode(digest).decode()
+                Bucket=self._bucket, Key=key, Body=data, ContentMD5=base64.b64encode(digest).decode(), **condition
             )
             _check_digest(digest, answer)
             now = answer["ResponseMetadata"]["HTTPHeaders"].get("date")

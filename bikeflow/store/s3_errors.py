@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,10 @@ from botocore.parsers import ResponseParserError
 from bikeflow.errors import BikeflowError, NotFound, Permanent, Transient
 from bikeflow.model import UTC
 from bikeflow.retry import retry_after_seconds
+
+
+class Exists(Permanent):
+    """There is an object already where only a new one was to be put."""
 
 
 class BadAnswer(Exception):
@@ -80,6 +85,8 @@ def _answered(error: ClientError, doing: str) -> BikeflowError:
     said = f"HTTP {status}" if code in {"", str(status)} else f"HTTP {status} {code}"
     if status == 404 and code != "NoSuchBucket" and error.operation_name != "ListObjectsV2":
         return NotFound(f"{doing}: {said}")
+    if status == HTTPStatus.PRECONDITION_FAILED:
+        return Exists(f"{doing}: {said}")
     advice = _ADVICE.get(code) or _ADVICE.get(status) or _one_line(error.response.get("Error", {}).get("Message", ""))
     text = f"{doing}: {said}; {advice}" if advice else f"{doing}: {said}"
     if (

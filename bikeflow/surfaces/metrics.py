@@ -9,17 +9,30 @@ from __future__ import annotations
 import platform
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from bikeflow import __version__
 from bikeflow.model import (
+    AlertSent,
     DatabasePublished,
     Event,
+    ExportFinished,
+    ExportTarget,
     FetchFinished,
     Outcome,
     RunFinished,
+    SchemaDrifted,
+    SettingsReloaded,
     StoreAnswered,
     StoreOperation,
     StoreOutcome,
@@ -43,7 +56,8 @@ class Metrics:
         Info("bikeflow_build", "The running bikeflow.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        self._groups = tuple(group(self.registry) for group in (_Fetches, _Runs, _Refreshes, _StoreRequests))
+        groups = (_Fetches, _Runs, _Refreshes, _Exports, _Reloads, _Alerts, _StoreRequests)
+        self._groups = tuple(group(self.registry) for group in groups)
         self.loop_lag_seconds = Histogram(
             "bikeflow_event_loop_lag_seconds",
             "How much later than asked the event loop came back, sampled every second.",
@@ -100,6 +114,7 @@ class _Runs:
         for outcome in ("done", "failed"):
             self._ended.labels(outcome)
         self._files = counter("raw_files", "Raw files parsed.")
+        self._drifted = counter("drifted_files", "Raw files parsed that have columns which nobody knows.")
         self._lines = counter("lines", "Data lines of those raw files.")
         self._rows = counter("rows", "Accepted lines.")
         self._rejected = counter("rejected_lines", "Rejected lines, by the check that they failed.", "check")
@@ -114,6 +129,8 @@ class _Runs:
         )
 
     def observe(self, event: Event) -> None:
+        if isinstance(event, SchemaDrifted):
+            self._drifted.inc()
         if isinstance(event, RunFinished):
             run = event.run
             self._ended.labels(run.outcome).inc()
@@ -140,6 +157,63 @@ class _Refreshes:
     def observe(self, event: Event) -> None:
         if isinstance(event, DatabasePublished):
             self._seconds.observe(event.duration_seconds)
+
+
+class _Reloads:
+    """Named as Prometheus names its own; before any reload, the settings of the start are in force."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._successful = Gauge(
+            "bikeflow_config_last_reload_successful",
+            "1 while the last reload of the settings was applied, 0 where it was refused.",
+            registry=registry,
+        )
+        self._success_at = Gauge(
+            "bikeflow_config_last_reload_success_timestamp_seconds",
+            "When the settings in force were loaded, in Unix time.",
+            registry=registry,
+        )
+        self._successful.set(1)
+        self._success_at.set_to_current_time()
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, SettingsReloaded):
+            self._successful.set(event.applied)
+            if event.applied:
+                self._success_at.set(event.at.timestamp())
+
+
+class _Exports:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._ended = Counter(
+            "bikeflow_exports_total",
+            "Exports of the published database that have ended, by target and outcome.",
+            ["target", "outcome"],
+            registry=registry,
+        )
+        for target in get_args(ExportTarget):
+            for outcome in ("done", "failed"):
+                self._ended.labels(target, outcome)
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, ExportFinished):
+            self._ended.labels(event.target, event.outcome).inc()
+
+
+class _Alerts:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._sent = Counter(
+            "bikeflow_alert_messages_total",
+            "Messages to people, by whether any of their channels took them.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in ("arrived", "refused"):
+            self._sent.labels(outcome)
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, AlertSent):
+            self._sent.labels("arrived" if event.arrived else "refused").inc()
 
 
 class _StoreRequests:

@@ -9,6 +9,7 @@ from bikeflow.model import (
     UTC,
     DatabasePublished,
     Event,
+    ExportFinished,
     Fault,
     FetchFinished,
     Outcome,
@@ -32,6 +33,10 @@ class Observations:
         self.published: DatabasePublished | None = None
         self.behind_since: dt.datetime | None = None
         """Since when the published database lacks what is processed."""
+        self.rejected = 0
+        """Lines that runs have rejected."""
+        self.exports: dict[str, Fault | None] = {}
+        """What is wrong with each further place that the database is taken to."""
         self._last_processed_at: dt.datetime | None = None
 
     def observe(self, event: Event) -> None:
@@ -40,12 +45,22 @@ class Observations:
             case FetchFinished():
                 self._fetched(event)
             case RunFinished():
+                self.rejected += event.run.rejected
                 self._ran(event.run)
             case PartitionProcessed():
                 self._last_processed_at = dt.datetime.now(UTC)
                 self.behind_since = self.behind_since or self._last_processed_at
             case DatabasePublished():
                 self._publish(event)
+            case ExportFinished():
+                known = self.exports.get(event.target)
+                since = known.since if known else dt.datetime.now(UTC)
+                self.exports[event.target] = None if event.outcome == "done" else Fault(since, event.error or "")
+
+    def forget_lake(self) -> None:
+        """It is another lake from now on, of which nothing is known yet."""
+        self.failing.clear()
+        self.published = self.behind_since = self._last_processed_at = None
 
     def _fetched(self, event: FetchFinished) -> None:
         self.last_fetch = event

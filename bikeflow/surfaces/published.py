@@ -16,10 +16,10 @@ from typing import Any, Generic, TypeVar
 import duckdb
 
 from bikeflow.errors import Transient
+from bikeflow.surfaces.map import Hours, Latest, Row, map_document
 from bikeflow.warehouse.statements import SCHEMA, quoted
 
 Value = TypeVar("Value")
-Row = dict[str, Any]
 
 HISTORY_SECONDS = 60.0
 _CONFIG: Mapping[str, str | int | bool] = {
@@ -56,6 +56,7 @@ class PublishedDatabase:
         self.path = path
         self._stamp: tuple[int, int] | None = None
         self._kept: dict[str, Any] = {}
+        self._frames = Costly(self._hours, HISTORY_SECONDS)
         self._last_day = Costly(lambda: self._read("last_day"), HISTORY_SECONDS)
 
     def stations(self) -> bytes:
@@ -66,6 +67,11 @@ class PublishedDatabase:
         """The free bikes of the newest snapshot, as a GeoJSON feature collection."""
         return self._fresh("bikes", lambda: _feature_collection(self._read("bikes")))
 
+    def map(self) -> bytes:
+        """All that the map shows, as one JSON document: what is there now, and how it was in the last day's hours."""
+        latest = self._fresh("map", self._latest)
+        return json.dumps(map_document(latest, self._frames.get()), ensure_ascii=False).encode()
+
     def city(self) -> dict[str, object]:
         """The newest snapshot at a glance, and the bikes at stations over the last day as `[unix time, bikes]`."""
         city = self._fresh("city", self._city)
@@ -75,6 +81,13 @@ class PublishedDatabase:
     def _city(self) -> dict[str, object]:
         (city,) = self._read("city")
         return {**city, "fullest": self._read("fullest"), "emptiest": self._read("emptiest")}
+
+    def _latest(self) -> Latest:
+        ((snapshot,),) = (row.values() for row in self._read("snapshot"))
+        return Latest(snapshot, self._read("stations"), self._read("bikes"), self._read("map_cells"))
+
+    def _hours(self) -> Hours:
+        return Hours(self._read("map_station_hours"), self._read("map_cell_hours"))
 
     def _fresh(self, name: str, read: Callable[[], Value]) -> Value:
         """What was read since the database was last replaced, or is read now."""

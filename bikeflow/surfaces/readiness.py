@@ -67,7 +67,7 @@ def state_of(seen: Observations, verdict: Verdict) -> State:
     return "starting" if all(fault.since == seen.started_at for fault in faults) else "failing"
 
 
-def verdict_document(verdict: Verdict) -> dict[str, dict[str, object]]:
+def verdict_document(verdict: Mapping[str, Fault | None]) -> dict[str, dict[str, object]]:
     """The verdict as JSON: `{"fetching": {"works": false, "reason": ..., "since": ...}, ...}`."""
     return {name: _part(fault) for name, fault in verdict.items()}
 

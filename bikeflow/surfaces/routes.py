@@ -19,7 +19,7 @@ from bikeflow.ledger import Ledger
 from bikeflow.model import UTC
 from bikeflow.settings import Settings
 from bikeflow.surfaces.metrics import Metrics
-from bikeflow.surfaces.pages import page
+from bikeflow.surfaces.pages import Page, map_page, page
 from bikeflow.surfaces.published import Costly, PublishedDatabase
 from bikeflow.surfaces.readiness import Verdict, verdict_document
 from bikeflow.surfaces.status import Document, latest_runs, ledger_document
@@ -50,17 +50,24 @@ class Routes:
         # One thread of our own: a storm of requests must not take those that the pipeline works with.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="surfaces")
 
+    def adopt(self, settings: Settings, database: PublishedDatabase) -> None:
+        """Answer for a pipeline with these settings from now on."""
+        self._settings, self._database = settings, database
+        self._totals = Costly(self._lake)
+
     def application(self) -> web.Application:
         """The application that answers."""
         app = web.Application()
         app.add_routes([
             web.get("/", self.dashboard),
+            web.get("/map", self.map),
             web.get("/healthz", self.health),
             web.get("/readyz", self.readiness),
             web.get("/metrics", self.scrape),
             web.get("/api/v1/status", self.status),
             web.get("/api/v1/stations", self.stations),
             web.get("/api/v1/bikes", self.bikes),
+            web.get("/api/v1/map", self.map_document),
             web.get("/api/v1/runs", self.runs),
         ])  # fmt: skip
         return app
@@ -71,9 +78,15 @@ class Routes:
 
     async def dashboard(self, _request: web.Request) -> web.Response:
         """The dashboard."""
-        found = page("dashboard")
-        headers = {"Content-Security-Policy": found.policy}
-        return web.Response(text=found.html, content_type="text/html", headers=headers)
+        return _page(page("dashboard"))
+
+    async def map(self, _request: web.Request) -> web.Response:
+        """The map."""
+        answer = _page(map_page(self._settings.map))
+        if self._settings.map.tile_url:
+            # servers of tiles want to know who asks
+            answer.headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
+        return answer
 
     async def health(self, _request: web.Request) -> web.Response:
         """Whoever gets this has been answered by a live event loop."""
@@ -96,11 +109,15 @@ class Routes:
 
     async def stations(self, _request: web.Request) -> web.Response:
         """The newest state of each station."""
-        return await self._geojson(self._database.stations)
+        return await self._published(self._database.stations, "application/geo+json")
 
     async def bikes(self, _request: web.Request) -> web.Response:
         """The free bikes of the newest snapshot."""
-        return await self._geojson(self._database.bikes)
+        return await self._published(self._database.bikes, "application/geo+json")
+
+    async def map_document(self, _request: web.Request) -> web.Response:
+        """All that the map shows."""
+        return await self._published(self._database.map, "application/json")
 
     async def runs(self, request: web.Request) -> web.Response:
         """The newest runs, newest first; `?limit=` says how many."""
@@ -109,12 +126,14 @@ class Routes:
             return _json({"error": f"limit must be a number from 1 to {MAX_RUNS}"}, status=400)
         try:
             return _json({"runs": await self._in_thread(lambda: self._latest_runs(limit))})
-        except sqlite3.Error as error:
+        except (sqlite3.Error, Transient) as error:
             return _json({"error": f"the ledger can't be read: {error}"}, status=_UNAVAILABLE)
 
-    async def _geojson(self, read: Callable[[], bytes]) -> web.Response:
+    async def _published(self, read: Callable[[], bytes], content_type: str) -> web.Response:
         try:
-            return web.Response(body=await self._in_thread(read), content_type="application/geo+json")
+            answer = web.Response(body=await self._in_thread(read), content_type=content_type)
+            answer.enable_compression()
+            return answer
         except Transient as error:
             return _json({"error": str(error)}, status=_UNAVAILABLE)
 
@@ -123,7 +142,7 @@ class Routes:
 
     def _looked_up(self) -> Document:
         found: Document = dict.fromkeys(("last_snapshot", "lake", "today", "failing_partitions", "latest_runs", "city"))
-        with suppress(sqlite3.Error), self._ledger() as ledger:
+        with suppress(sqlite3.Error, Transient), self._ledger() as ledger:
             found |= ledger_document(ledger, self._totals.get(), dt.datetime.now(UTC).date())
         with suppress(Transient):
             found["city"] = self._database.city()
@@ -141,6 +160,13 @@ class Routes:
         settings = self._settings
         layout = Layout(settings.storage.prefix)
         return Ledger(settings.data_dir, layout, settings.processing.segment_minutes, read_only=True)
+
+
+def _page(found: Page) -> web.Response:
+    headers = {"Content-Security-Policy": found.policy}
+    answer = web.Response(text=found.html, content_type="text/html", headers=headers)
+    answer.enable_compression()
+    return answer
 
 
 def _limit(text: str) -> int | None:

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 
 from bikeflow.model import DatabasePublished, Vitals
+from bikeflow.surfaces.observations import Observations
 from bikeflow.surfaces.readiness import State, Verdict
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -15,7 +16,25 @@ def sentence(
     state: State, verdict: Verdict, vitals: Vitals | None, published: DatabasePublished | None, now: dt.datetime
 ) -> str:
     """Such as: `All works: the newest snapshot is 12 s old, 2,154,240 rows are published, nothing waits.`"""
-    rest = f"{_snapshot(published, now)}, {_waiting(vitals)}."
+    return _told(state, verdict, now, f"{_snapshot(published, now)}, {_waiting(vitals)}.")
+
+
+def status_line(state: State, verdict: Verdict, vitals: Vitals | None, seen: Observations, now: dt.datetime) -> str:
+    """The same for `systemctl status`, with the last fetch, the lines rejected since the start, and the storage."""
+    storage = "fails" if vitals and (vitals.delivery or vitals.watcher) else "works" if vitals else "is not open"
+    rest = (
+        f"{_fetched(seen, now)}, {_snapshot(seen.published, now)}, {_waiting(vitals)}, "
+        f"{count(seen.rejected, 'line')} rejected since the start, the storage {storage}."
+    )
+    return _told(state, verdict, now, rest)
+
+
+def stopping_line(vitals: Vitals | None) -> str:
+    """The same while the service ends."""
+    return f"Stopping: what is in hand is finished first, {_waiting(vitals)}."
+
+
+def _told(state: State, verdict: Verdict, now: dt.datetime, rest: str) -> str:
     match state:
         case "working":
             return f"All works: {rest}"
@@ -46,6 +65,13 @@ def span(length: dt.timedelta) -> str:
         elif parts:
             break
     return " ".join(parts[:2]) or "0 s"
+
+
+def _fetched(seen: Observations, now: dt.datetime) -> str:
+    if seen.last_fetch is None:
+        return "nothing is fetched yet"
+    outcome = seen.last_fetch.outcome.outcome.replace("_", " ")
+    return f"the last fetch was {span(now - seen.last_fetch.at)} ago ({outcome})"
 
 
 def _snapshot(published: DatabasePublished | None, now: dt.datetime) -> str:

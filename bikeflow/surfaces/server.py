@@ -32,10 +32,11 @@ log = get_logger()
 
 
 @asynccontextmanager
-async def serving(settings: HttpSettings, app: web.Application, data_dir: Path) -> AsyncIterator[str | None]:
+async def serving(settings: HttpSettings, app: web.Application, *, anywhere: bool) -> AsyncIterator[str | None]:
     """Serve `app` while the context lasts; gives its URL, or None where nothing is to be served.
 
-    The URL also stands in `data_dir`/http.address. Raises `Permanent` where the address can't be used.
+    A port that is taken is replaced by a free one where `anywhere` will do. Raises `Permanent` where the address can't
+    be used.
     """
     if settings.address is None:
         yield None
@@ -44,26 +45,37 @@ async def serving(settings: HttpSettings, app: web.Application, data_dir: Path) 
     app.on_response_prepare.append(_secure)
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=_GRACE_SECONDS)
     await runner.setup()
-    file = data_dir / ADDRESS_FILE
     try:
-        url = await _listen(runner, *settings.address)
-        _write(file, url)
+        url = await _listen(runner, *settings.address, anywhere=anywhere)
         log.info("http_started", url=url)
         yield url
     finally:
-        file.unlink(missing_ok=True)
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
+def announce(url: str | None, data_dir: Path) -> None:
+    """Write the service's URL to `data_dir`/http.address, where clients look for it; None takes the file away."""
+    file = data_dir / ADDRESS_FILE
+    part = file.with_name(f".{file.name}.part")
+    try:
+        if url is None:
+            file.unlink(missing_ok=True)
+        else:
+            part.write_text(f"{url}\n")
+            part.replace(file)
+    except OSError as error:  # whoever finds an old address will find nobody there
+        log.warning("http_address_not_written", file=str(file), error=error.strerror)
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int, *, anywhere: bool) -> str:
     site = web.TCPSite(runner, host, port)
     try:
         await site.start()
     except OSError as error:
-        if error.errno == errno.EADDRINUSE and port:
+        if error.errno == errno.EADDRINUSE and port and anywhere:
             # A busy port must not cost a snapshot: the pipeline runs, and says where its pages are instead.
             log.warning("http_port_busy", wanted=f"{host}:{port}", hint="serving on a free port; set http.listen")
-            return await _listen(runner, host, 0)
+            return await _listen(runner, host, 0, anywhere=False)
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise Permanent(
             f"cannot serve HTTP on {host}:{port}: {reason}; set http.listen to another address, "
@@ -71,12 +83,6 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
         ) from error
     name = _ANY.get(host, host)
     return f"http://{f'[{name}]' if ':' in name else name}:{site.port}/"
-
-
-def _write(file: Path, url: str) -> None:
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(f"{url}\n")
-    part.replace(file)
 
 
 @web.middleware

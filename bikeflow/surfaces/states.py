@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from bikeflow.model import UTC, DatabasePublished, Vitals
+from bikeflow.settings import Settings
 from bikeflow.surfaces.observations import Observations
 from bikeflow.surfaces.readiness import Verdict
 
@@ -16,7 +19,14 @@ from bikeflow.surfaces.readiness import Verdict
 class States(Collector):
     """A collector for prometheus-client; what nobody knows yet is left out."""
 
-    def __init__(self, seen: Observations, vitals: Callable[[], Vitals | None], verdict: Callable[[], Verdict]) -> None:
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        seen: Observations,
+        vitals: Callable[[], Vitals | None],
+        verdict: Callable[[], Verdict],
+    ) -> None:
+        self._settings = settings
         self._seen = seen
         self._vitals = vitals
         self._verdict = verdict
@@ -31,11 +41,27 @@ class States(Collector):
         for name, fault in self._verdict().items():
             part.add_metric([name], fault is None)
         yield part
+        yield from _limits(self._settings())
         vitals = self._vitals()
         if vitals is not None:
             yield from _waiting(vitals)
         if self._seen.published is not None:
             yield from _database(self._seen.published, now)
+
+
+def _limits(settings: Settings) -> Iterator[GaugeMetricFamily]:
+    """What the other numbers are to be compared with."""
+    yield GaugeMetricFamily(
+        "bikeflow_feed_interval_seconds", "Configured time between fetches.", settings.feed.interval_seconds
+    )
+    yield GaugeMetricFamily(
+        "bikeflow_spool_limit_bytes",
+        "Size of waiting snapshots at which new ones are lost.",
+        settings.feed.spool_max_bytes,
+    )
+    with suppress(OSError):
+        free = shutil.disk_usage(settings.data_dir).free
+        yield GaugeMetricFamily("bikeflow_disk_free_bytes", "Room on the disk of data_dir.", free)
 
 
 def _waiting(vitals: Vitals) -> Iterator[GaugeMetricFamily]:

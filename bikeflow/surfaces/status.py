@@ -47,6 +47,7 @@ def live_document(
         "spool": {"snapshots": vitals.spool_snapshots, "bytes": vitals.spool_bytes} if vitals else None,
         "queue": {"waiting": vitals.queue_waiting, "running": vitals.queue_in_flight} if vitals else None,
         "database": _database(seen.published, now),
+        "exports": verdict_document(seen.exports),
     }
 
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
 
+from bikeflow.errors import Permanent
 from bikeflow.events import Events
 from bikeflow.model import UTC, Event, Fault, Vitals
 from bikeflow.retry import tick
 from bikeflow.settings import Settings
+from bikeflow.settings.sections import HttpSettings
 from bikeflow.surfaces.metrics import Metrics
 from bikeflow.surfaces.observations import Observations
 from bikeflow.surfaces.published import PublishedDatabase
 from bikeflow.surfaces.readiness import Limits, Verdict, assess, state_of
 from bikeflow.surfaces.routes import Routes
-from bikeflow.surfaces.sentence import sentence
-from bikeflow.surfaces.server import serving
+from bikeflow.surfaces.sentence import sentence, status_line, stopping_line
+from bikeflow.surfaces.server import announce, serving
 from bikeflow.surfaces.states import States
 from bikeflow.surfaces.status import Document, live_document
 from bikeflow.warehouse import published_path
@@ -35,7 +38,10 @@ class Surfaces:
         self._stopping: Fault | None = None
         self._vitals: Callable[[], Vitals] | None = None
         self._database = PublishedDatabase(published_path(settings.warehouse, settings.data_dir))
-        self.metrics = Metrics(States(self._seen, self._ask, self.verdict))
+        self.metrics = Metrics(States(lambda: self._settings, self._seen, self._ask, self.verdict))
+        self._routes = Routes(settings, self.metrics, self.verdict, self._live, self._database)
+        self._http = settings.http
+        self._server = AsyncExitStack()
         self.url: str | None = None
         """Where the dashboard is, or None where nothing is served."""
 
@@ -52,6 +58,15 @@ class Surfaces:
         self._seen.observe(event)
         self.metrics.observe(event)
 
+    @property
+    def started_at(self) -> dt.datetime:
+        """When the service has started."""
+        return self._seen.started_at
+
+    def vitals(self) -> Vitals | None:
+        """How the roles are doing now, or None as long as there are none."""
+        return self._ask()
+
     def verdict(self) -> Verdict:
         """What works now, part by part."""
         verdict = assess(self._seen, self._ask(), self._limits, self._database.path, dt.datetime.now(UTC))
@@ -63,21 +78,70 @@ class Surfaces:
         state = state_of(self._seen, verdict)
         return sentence(state, verdict, self._ask(), self._seen.published, dt.datetime.now(UTC))
 
+    def status_line(self) -> str:
+        """The same for `systemctl status`: with the last fetch, the rejected lines and the storage."""
+        if self._stopping is not None:
+            return stopping_line(self._ask())
+        verdict = self.verdict()
+        return status_line(state_of(self._seen, verdict), verdict, self._ask(), self._seen, dt.datetime.now(UTC))
+
     @asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
         """Serve HTTP where it is configured, and sample the loop's lag, as long as the context lasts."""
-        routes = Routes(self._settings, self.metrics, self.verdict, self._live, self._database)
         closing = asyncio.Event()
         try:
-            async with serving(self._settings.http, routes.application(), self._settings.data_dir) as self.url:
-                sampling = asyncio.create_task(self._sample_lag(closing), name="loop-lag")
-                try:
-                    yield
-                finally:
-                    closing.set()
-                    await sampling
+            await self._open(self._http, anywhere=True)
+            announce(self.url, self._settings.data_dir)
+            sampling = asyncio.create_task(self._sample_lag(closing), name="loop-lag")
+            try:
+                yield
+            finally:
+                closing.set()
+                await sampling
         finally:
-            routes.close()
+            announce(None, self._settings.data_dir)
+            await self._server.aclose()
+            self._routes.close()
+
+    async def listen(self, http: HttpSettings) -> None:
+        """Serve where these settings say, if that is elsewhere; raises `Permanent`, and then serves where it did."""
+        if http == self._http:
+            return
+        former, server = self._http, self._server
+        try:
+            await self._open(http, anywhere=False)
+        except Permanent:
+            if http.address is None or self.url is None or http.address[1] != urlsplit(self.url).port:
+                raise
+            # It may be ourselves who have the port: another host, or all of them, is a usual change.
+            await server.aclose()
+            try:
+                await self._open(http, anywhere=False)
+            except Permanent:
+                await self._open(former, anywhere=True)
+                raise
+            finally:
+                announce(self.url, self._settings.data_dir)
+        else:
+            announce(self.url, self._settings.data_dir)
+            await server.aclose()
+
+    def adopt(self, settings: Settings, *, same_lake: bool) -> None:
+        """Tell of a pipeline with these settings from now on; what was seen of another lake counts no more."""
+        if settings.data_dir != self._settings.data_dir:
+            announce(None, self._settings.data_dir)
+            announce(self.url, settings.data_dir)
+        self._settings, self._limits = settings, Limits.of(settings)
+        self._database = PublishedDatabase(published_path(settings.warehouse, settings.data_dir))
+        self._routes.adopt(settings, self._database)
+        self._seen.exports.clear()  # there may be other places now; each is told of with its next export
+        if not same_lake:
+            self._seen.forget_lake()
+
+    async def _open(self, http: HttpSettings, *, anywhere: bool) -> None:
+        server = AsyncExitStack()
+        self.url = await server.enter_async_context(serving(http, self._routes.application(), anywhere=anywhere))
+        self._http, self._server = http, server
 
     def _ask(self) -> Vitals | None:
         return None if self._vitals is None else self._vitals()

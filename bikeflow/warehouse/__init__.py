@@ -5,6 +5,7 @@ from __future__ import annotations
 from bikeflow.warehouse.facts import PipelineFacts
 from bikeflow.warehouse.mirror import Mirror, MirrorChange
 from bikeflow.warehouse.publishing import Publication
+from bikeflow.warehouse.remote import RemoteDatabase
 from bikeflow.warehouse.warehouse import Refresh, Warehouse, published_path
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "PipelineFacts",
     "Publication",
     "Refresh",
+    "RemoteDatabase",
     "Warehouse",
     "published_path",
 ]

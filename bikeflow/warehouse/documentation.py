@@ -18,7 +18,6 @@ import duckdb
 from bikeflow.warehouse.statements import (
     MIRRORED,
     SCHEMA,
-    PublishedObject,
     described,
     kept,
     partials,
@@ -67,11 +66,6 @@ class Entry:
         """The statement that keeps it in the database."""
         kind, name = ("COLUMN", f".{quoted_name(self.column_name)}") if self.column_name else (self.kind.upper(), "")
         return f"COMMENT ON {kind} {SCHEMA}.{self.object}{name} IS {quoted(self.description or '')}"
-
-
-def comment_sql(item: PublishedObject) -> str:
-    """The statement that keeps an object's own description in the database."""
-    return Entry(item.name, item.kind.lower(), None, 0, None, item.comment).comment_sql
 
 
 def lineage() -> tuple[Edge, ...]:

@@ -26,7 +26,8 @@ class KeptFiles:
     def __init__(self, mirror: Path) -> None:
         self._mirror = mirror
         self._root = mirror.with_name("kept") / stamp()[:12]
-        self._present: dict[str, set[Path]] = {}
+        self._escaped_root = pattern(self._root)
+        self._present: dict[str, set[str]] = {}
 
     @property
     def empty(self) -> dict[str, Path]:
@@ -44,48 +45,56 @@ class KeptFiles:
                 remove(other)
         self._present = {name: set() for name in kept()}
         for name, present in self._present.items():
-            for path in (self._root / name).glob("*/*"):
+            root = self._root / name
+            for path in root.glob("*/*"):
                 if path.suffix == ".parquet" and not path.name.startswith(".") and path.is_file() and is_whole(path):
-                    present.add(path)
+                    present.add(str(path.relative_to(root)))
                 else:
                     log.info("mirror_cleaned", path=str(path))
                     remove(path)
-            present.discard(self.empty[name])
+            present.discard(str(self.empty[name].relative_to(root)))
             self._write(connection, name, empty, self.empty[name])
 
     def has(self, segment: str, file: Path) -> bool:
         """Whether everything that derives from this version of the segment's file is there."""
-        return all(self._path(name, segment, file) in present for name, present in self._present.items())
+        relative = _relative(segment, file)
+        return all(relative in present for present in self._present.values())
 
     def write(self, connection: duckdb.DuckDBPyConnection, segment: str, file: Path) -> None:
         """Write what derives from this version of the segment's file; raises duckdb.Error, OSError."""
+        relative = _relative(segment, file)
         for name, present in self._present.items():
-            path = self._path(name, segment, file)
-            self._write(connection, name, file, path)
-            present.add(path)
+            self._write(connection, name, file, self._root / name / relative)
+            present.add(relative)
 
-    def lists(self, files: Mapping[str, Path]) -> dict[str, list[Path]]:
-        """The kept files of these segments, by their name and in the same order."""
-        return {name: [self._path(name, *item) for item in files.items()] for name in self._present}
+    def path(self, name: str, segment: str, file: Path) -> Path:
+        """The file with the rows of this name that derive from this version of the segment's file."""
+        return self._root / name / _relative(segment, file)
+
+    def pattern(self, name: str, segment: str, file: Path) -> str:
+        """What matches just that file."""
+        return f"{self._escaped_root}/{name}/{_relative(segment, file)}"
 
     def prune(self, files: Mapping[str, Path]) -> None:
         """Remove what derives from files that the mirror no longer has; `files` are the current ones."""
-        current = self.lists(files)
+        current = {_relative(*item) for item in files.items()}
         for name, present in self._present.items():
-            for path in present.difference(current[name]):
-                if not (self._mirror / path.relative_to(self._root / name)).exists():
+            for relative in present - current:
+                if not (self._mirror / relative).exists():
+                    path = self._root / name / relative
                     path.unlink(missing_ok=True)
-                    present.discard(path)
+                    present.discard(relative)
                     with contextlib.suppress(OSError):  # mostly there are other files beside it
                         path.parent.rmdir()
-
-    def _path(self, name: str, segment: str, file: Path) -> Path:
-        return self._root / name / segment.partition("/")[0] / file.name
 
     @staticmethod
     def _write(connection: duckdb.DuckDBPyConnection, name: str, file: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = hidden(target)
-        query = kept()[name].replace("$file", pattern(file))
+        query = kept()[name].replace("$file", quoted(pattern(file)))
         connection.execute(f"COPY (\n{query}\n) TO {quoted(str(part))} (FORMAT parquet, COMPRESSION zstd)")
         part.replace(target)
+
+
+def _relative(segment: str, file: Path) -> str:
+    return f"{segment.partition('/')[0]}/{file.name}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,7 @@ RETAINED_SECONDS = 86_400
 RETAINED_BYTES = 256 * 1024 * 1024
 """How long files that the published database no longer names stay, and how much of them: the oldest go first."""
 
+_MD5 = re.compile(r"[0-9a-f]{32}")
 _EMPTY = "dt=0001-01-01/empty.parquet"
 _PARALLEL_FETCHES = 4
 log = get_logger()
@@ -50,10 +52,14 @@ class Mirror:
         self.root = mirror_root(data_dir)
         self._lake = lake
         self._current: dict[str, Path] = {}
+        self._paths: dict[SegmentObject, tuple[str, Path]] = {}
         self._sizes: dict[Path, int] = {}
         self._retired: dict[Path, float] = {}
         self._discarded: Counter[Path] = Counter()
         self._verified = False
+        self._digests: dict[Path, str] = {}
+        self._unchecked: set[Path] = set()
+        self._checked: set[Path] = set()
 
     @property
     def files(self) -> Mapping[str, Path]:
@@ -69,8 +75,10 @@ class Mirror:
         with disk_errors():
             if not self._verified:
                 await asyncio.to_thread(self._verify)
-            segments = {_name(segment): segment for segment in wanted}
-            paths = {name: self._path(name, segment) for name, segment in segments.items()}
+            # taken over for all that did not change: composing thousands of paths each time would cost more than all
+            self._paths = {segment: self._paths.get(segment) or self._path(segment) for segment in wanted}
+            segments = {name: segment for segment, (name, _) in self._paths.items()}
+            paths = dict(self._paths.values())
             absent = [
                 name
                 for name, path in paths.items()
@@ -80,8 +88,29 @@ class Mirror:
         present = {name: path for name, path in paths.items() if self._sizes.get(path) == segments[name].size}
         kept = {name: path for name, path in self._current.items() if name in segments and path in self._sizes}
         self._current = kept | present
+        self._digests = {paths[name]: item.etag for name, item in segments.items() if _MD5.fullmatch(item.etag)}
+        self._unchecked &= self._digests.keys()
         fetched = [self._sizes[paths[name]] for name, complete in zip(absent, found, strict=True) if complete]
         return MirrorChange(len(fetched), sum(fetched), len(absent) - len(fetched))
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the content of all files that an earlier process has left was compared with its digest."""
+        return not self._unchecked
+
+    async def check_next(self) -> str | None:
+        """Compare one more of them; gives the name of its segment where the file is damaged, and was removed.
+
+        Where the store's ETag is no MD5 there is nothing to compare with; those of a local lake are its own files.
+        """
+        path = self._unchecked.pop()
+        self._checked.add(path)
+        with disk_errors():
+            if await asyncio.to_thread(_md5_of, path) in (self._digests[path], None):
+                return None
+            log.warning("mirrored_file_damaged", path=str(path))
+            await asyncio.to_thread(self._unlink, path)
+        return next((name for name, current in self._current.items() if current == path), None)
 
     async def prune(self) -> None:
         """Let go of what the database that is published by now does not name; the files stay for a while."""
@@ -111,6 +140,7 @@ class Mirror:
             return False
         await asyncio.to_thread(part.replace, path)
         self._sizes[path] = segment.size
+        self._checked.add(path)  # the store's client has
         return True
 
     def _verify(self) -> None:
@@ -124,6 +154,7 @@ class Mirror:
                 log.info("mirror_cleaned", path=str(path))
                 remove(path)
         del self._sizes[empty_file(self.root)]
+        self._unchecked = self._sizes.keys() - self._checked
         self._verified = True
 
     def _prune(self) -> None:
@@ -143,12 +174,18 @@ class Mirror:
     def _unlink(self, path: Path) -> None:
         path.unlink(missing_ok=True)
         self._sizes.pop(path, None)
+        self._checked.discard(path)
         with contextlib.suppress(OSError):  # mostly there are other files beside it
             path.parent.rmdir()
 
-    def _path(self, name: str, segment: SegmentObject) -> Path:
-        version = hashlib.sha256(segment.etag.encode()).hexdigest()[:12]
-        return self.root / f"{name}.{version}.parquet"
+    def _path(self, segment: SegmentObject) -> tuple[str, Path]:
+        name = _name(segment)
+        return name, self.root / f"{name}.{_version(segment)}.parquet"
+
+
+def mirrored_file(data_dir: Path, segment: SegmentObject) -> Path:
+    """Where the copy of this version of a segment's file lies, if it was fetched."""
+    return mirror_root(data_dir) / f"{_name(segment)}.{_version(segment)}.parquet"
 
 
 def mirror_root(data_dir: Path) -> Path:
@@ -159,6 +196,19 @@ def mirror_root(data_dir: Path) -> Path:
 def empty_file(root: Path) -> Path:
     """A file of the enhanced layer without rows: it gives the schema, also where there is no segment yet."""
     return root / _EMPTY
+
+
+def _md5_of(path: Path) -> str | None:
+    """The digest of a file's content, or None where it is gone."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def _version(segment: SegmentObject) -> str:
+    return hashlib.sha256(segment.etag.encode()).hexdigest()[:12]
 
 
 def _name(segment: SegmentObject) -> str:

@@ -1,8 +1,8 @@
 """The published database: built beside its target, which it then replaces by a rename.
 
 Readers in other processes keep the file that they opened, and the next one to open finds the new one; neither ever
-waits. Each publication begins with a copy of a template that holds all objects over no files at all, because creating a
-view over the whole history takes a while, and only few need it. So the file is small, and never fragmented, however
+waits. Each publication begins with a copy of a template that holds all objects, and the names of the files that hardly
+ever change. So a publication costs the same in any archive, and the file is small, and never fragmented, however
 long the service runs: history is only viewed.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,10 @@ from bikeflow import __version__
 from bikeflow.errors import Permanent
 from bikeflow.log import get_logger
 from bikeflow.model import UTC
-from bikeflow.warehouse.documentation import comment_sql, create_inputs, describe
+from bikeflow.warehouse.documentation import create_inputs, describe
 from bikeflow.warehouse.files import hidden, remove, replace
-from bikeflow.warehouse.statements import SCHEMA, published, quoted
+from bikeflow.warehouse.parts import FileList, recent_sql, settled_sql, whole_sql
+from bikeflow.warehouse.statements import PARTS, SCHEMA, published, quoted
 from bikeflow.warehouse.working import discard, first_line, quarantined, transaction
 
 BLOCK_BYTES = 16_384
@@ -48,15 +49,16 @@ class Publication:
 class Publisher:
     """Publishes to `target` what the partial results in `working` and the segments' files give.
 
-    `empty` are files without rows, one for each list of files: the first in its list, it gives the schema.
+    `empty` are files without rows, one for each list of files, as patterns: they give the schemas.
     """
 
     def __init__(
-        self, working: duckdb.DuckDBPyConnection, template: Path, target: Path, empty: Mapping[str, Path]
+        self, working: duckdb.DuckDBPyConnection, template: Path, target: Path, empty: Mapping[str, str]
     ) -> None:
         self._template = template
         self._target = target
         self._empty = empty
+        self._settled: dict[str, tuple[str, ...]] = dict.fromkeys(empty, ())
         self._part = hidden(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         make_way(target)
@@ -65,20 +67,22 @@ class Publisher:
         discard(template)
         with self._attached(template, BLOCK_BYTES):
             self._cursor.execute(f"CREATE SCHEMA {SCHEMA}")
+            self._cursor.execute(f"CREATE SCHEMA {PARTS}")
             create_inputs(self._cursor)
             with transaction(self._cursor) as run:
+                none = dict.fromkeys(empty, FileList())
+                for sql in (*recent_sql(none, empty), *settled_sql(none, empty), *whole_sql(empty)):
+                    run(sql)
                 for item in published():
-                    run(item.create_sql(self._listed({})))
-                replaced = {item.name for item in published() if item.kind == "VIEW" and item.changes}
+                    run(item.create_sql)
                 for entry in describe(self._cursor):
-                    if entry.object not in replaced:
-                        run(entry.comment_sql)
+                    run(entry.comment_sql)
                 for item in published():
                     if item.kind == "TABLE" and not item.changes:
                         run(item.fill_sql)
 
-    def publish(self, files: Mapping[str, Sequence[Path]]) -> Publication:
-        """Replace the published database by one over these files, by the name of their list, the newest first.
+    def publish(self, lists: Mapping[str, FileList]) -> Publication:
+        """Replace the published database by one over these files, by the name of their list.
 
         Raises duckdb.Error, OSError.
         """
@@ -86,10 +90,11 @@ class Publisher:
             "SET VARIABLE newest_segment ="
             " (SELECT max_by(segment, (newest_snapshot, newest_source_key)) FROM working.partials.segments)"
         )
+        self._settle(lists)
         discard(self._part)
         shutil.copyfile(self._template, self._part)
         with self._attached(self._part):
-            self._fill(self._listed(files))
+            self._fill(lists)
             row = self._cursor.execute(
                 f"SELECT published_at, newest_snapshot, segments, rows, stations, bikes FROM {SCHEMA}.publication"  # noqa: S608
             ).fetchone()
@@ -111,18 +116,22 @@ class Publisher:
             self._cursor.execute("USE working")
             self._cursor.execute("DETACH published")
 
-    def _listed(self, files: Mapping[str, Sequence[Path]]) -> dict[str, list[Path]]:
-        return {name: [empty, *files.get(name, ())] for name, empty in self._empty.items()}
+    def _settle(self, lists: Mapping[str, FileList]) -> None:
+        """Let the template name the settled files."""
+        settled = {name: files.settled for name, files in lists.items()}
+        if settled != self._settled:
+            with self._attached(self._template), transaction(self._cursor) as run:
+                for sql in settled_sql(lists, self._empty):
+                    run(sql)
+            self._settled = settled
 
-    def _fill(self, files: Mapping[str, Sequence[Path]]) -> None:
+    def _fill(self, lists: Mapping[str, FileList]) -> None:
         with transaction(self._cursor) as run:
+            for sql in recent_sql(lists, self._empty):
+                run(sql)
             for item in published():
-                if item.kind == "TABLE" and item.changes:
+                if item.changes:
                     run(item.fill_sql)
-                elif item.changes:
-                    run(item.create_sql(files))
-                    # Not its columns, which the catalog describes: each comment would copy the list of files.
-                    run(comment_sql(item))
 
 
 def make_way(target: Path) -> None:

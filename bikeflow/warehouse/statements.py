@@ -4,8 +4,9 @@
 refresh reads only the segments that changed. `sql/kept/<name>.sql` is one too, but its rows are too many to be copied
 at each publication: they are kept in a Parquet file beside the mirror's. `sql/rollups/<table>.sql` joins the partial
 results of a month (`$month`), so that a refresh does not join those of all history; `sql/macros/` has what these share.
-`sql/published/<order>_<object>.sql` creates an object of the published database; in it, `{files}` stands for the list
-of all segments' files, `{<name>}` for that of their kept ones. A view or table is added by adding its file.
+`sql/published/<order>_<object>.sql` creates an object of the published database; in it, `{files}` stands for the rows
+of all segments' files, `{<name>}` for those of their kept ones, both with the partition as `dt`. A view or table is
+added by adding its file.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -24,8 +24,10 @@ from bikeflow.schema import ENHANCED
 from bikeflow.warehouse.facts import FILES, RUNS
 
 SCHEMA = "wrm_analytics"
+PARTS = "parts"
+"""The schema of the views that name the files; users have no need to know it."""
+
 MIRRORED = "files"
-_LISTED = re.compile(r"\{(\w+)\}")
 _CREATED = re.compile(r"^CREATE OR REPLACE (VIEW|TABLE) (\w+)\.(\w+) AS$", re.MULTILINE)
 
 
@@ -40,30 +42,31 @@ class PublishedObject:
 
     @property
     def changes(self) -> bool:
-        """Whether it is made anew at each publication: tables of partial results, and views of files."""
-        return bool(self.lists) or (self.kind == "TABLE" and "working." in self.sql)
-
-    @property
-    def lists(self) -> list[str]:
-        """The lists of files that it reads: `files`, or the name of kept ones."""
-        return [name for name in _LISTED.findall(self.sql) if name == MIRRORED or name in kept()]
+        """Whether it is filled anew at each publication, from partial results."""
+        return self.kind == "TABLE" and "working." in self.sql
 
     @property
     def query(self) -> str:
-        """What it holds; a view's may have lists of files in it."""
+        """What it holds; in it, files are named by their list."""
         return _query(self.sql[self.sql.index(" AS\n") + len(" AS\n") :])
 
-    def create_sql(self, files: Mapping[str, Sequence[Path]]) -> str:
-        """The statement that creates it over these files, by the name of their list; a table is empty."""
+    @property
+    def create_sql(self) -> str:
+        """The statement that creates it; a table is empty."""
         sql = self.sql if self.kind == "VIEW" else f"{_query(self.sql)}\nWITH NO DATA"
-        for name in self.lists:
-            sql = sql.replace(f"{{{name}}}", f"[{', '.join(pattern(file) for file in files[name])}]")
+        for name in lists():
+            sql = sql.replace(f"{{{name}}}", f"{PARTS}.{name}")
         return sql
 
     @property
     def fill_sql(self) -> str:
         """The statement that fills the table."""
         return f"INSERT INTO {SCHEMA}.{self.name}\n{self.query}"
+
+
+def lists() -> tuple[str, ...]:
+    """The lists of files that objects read: `files`, and the kept ones by their names."""
+    return (MIRRORED, *kept())
 
 
 @cache
@@ -110,8 +113,8 @@ def quoted(text: str) -> str:
 
 
 def pattern(file: Path) -> str:
-    """An SQL string literal for a file where a pattern is expected."""
-    return quoted(glob.escape(str(file)))
+    """What matches just this file where a pattern is expected."""
+    return glob.escape(str(file))
 
 
 def described(text: str) -> tuple[str, str]:

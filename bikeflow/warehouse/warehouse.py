@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,11 +17,15 @@ from bikeflow.warehouse.facts import NoFacts, PipelineFacts, take_over
 from bikeflow.warehouse.files import disk_errors
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root
+from bikeflow.warehouse.parts import FileList, halved
 from bikeflow.warehouse.publishing import Publication, Publisher
-from bikeflow.warehouse.statements import MIRRORED, SCHEMA
+from bikeflow.warehouse.statements import MIRRORED, SCHEMA, kept, lists, pattern
 from bikeflow.warehouse.working import DamagedSegment, WorkingDatabase, first_line, quarantined, transaction
 
-_PASSING = ("No space left", "Could not set lock", "Too many open files", "Cannot allocate memory")
+_PASSING = (
+    "No space left", "Could not set lock", "Too many open files", "Cannot allocate memory", "Read-only file system",
+    "Input/output error", "Disk quota exceeded",
+)  # fmt: skip
 LARGE_BYTES = 4 * 1024 * 1024
 """Where less is to be read, more than one thread costs more than it gives."""
 
@@ -29,6 +34,8 @@ log = get_logger()
 
 def published_path(settings: WarehouseSettings, data_dir: Path) -> Path:
     """Where the published database lies; raises ConfigError for a name that would make it unusable."""
+    if settings.mode == "s3":  # the bucket has the one for others: this one is for our own pages and commands
+        return (data_dir / "warehouse" / "analytics.duckdb").absolute()
     path = (settings.path or data_dir / "analytics.duckdb").absolute()
     if path.stem.lower() == SCHEMA:
         # DuckDB calls a database by its file: wrm_analytics.t could be the schema's or the database's
@@ -48,6 +55,15 @@ class Refresh:
     published: Publication
 
 
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A copy of the published database, and what it names: files by list and segment, and those without rows."""
+
+    database: Path
+    files: Mapping[str, Mapping[str, Path]]
+    empty: Mapping[str, Path]
+
+
 class Warehouse:
     """Working and published database over the mirror, all below `data_dir`.
 
@@ -65,9 +81,12 @@ class Warehouse:
         self._directory = data_dir.absolute() / "warehouse"
         self._empty = empty_file(mirror_root(data_dir))
         self._kept = KeptFiles(mirror_root(data_dir))
+        self._named: dict[str, Path] | None = None
         self._open: tuple[WorkingDatabase, Publisher] | None = None
         self._interrupted = threading.Event()
         self._busy = threading.Lock()
+        self.steps = 0
+        """Segments taken over or given up by this process, for progress."""
 
     def refresh(self, files: Mapping[str, Path]) -> Refresh:
         """Take over what changed among the mirror's files (by segment), and publish.
@@ -89,6 +108,29 @@ class Warehouse:
             except duckdb.Error as error:
                 self._close()
                 raise _translated(error) from error
+
+    def freeze(self, copy: Path) -> Frozen | None:
+        """Copy the published database to `copy`; None where this process has not published yet.
+
+        The files that it names stay for a while, whatever is published meanwhile.
+        """
+        with self._busy, disk_errors():
+            if self._named is None:
+                return None
+            shutil.copyfile(self.path, copy)
+            derived = {
+                name: {item: self._kept.path(name, item, file) for item, file in self._named.items()} for name in kept()
+            }
+            return Frozen(copy, {MIRRORED: self._named, **derived}, self._empties)
+
+    def forget(self, segment: str) -> None:
+        """Let the next refresh read a segment anew, though its file has the name that it had: it was damaged."""
+        with self._busy, disk_errors():
+            if self._open is not None:
+                try:
+                    self._open[0].forget([segment])
+                except duckdb.Error as error:
+                    raise _translated(error) from error
 
     def interrupt(self) -> None:
         """End the refresh under way, and any later one, with Transient: the process is about to end."""
@@ -122,22 +164,40 @@ class Warehouse:
                 log.warning("segment_damaged", segment=name, error=str(error))
                 working.forget([name])
                 damaged.append(name)
+            self.steps += 1
         working.roll_up()
         with transaction(working.connection):
             take_over(working.connection, self._facts)
-        # names sort by time: a query for the newest rows finds them in the first files
-        newest_first = {name: files[name] for name in sorted(files, reverse=True) if name not in damaged}
-        lists = {MIRRORED: list(newest_first.values()), **self._kept.lists(newest_first)}
-        publication = publisher.publish(lists)
+        named = {name: files[name] for name in files.keys() - set(damaged)}
+        publication = publisher.publish(self._lists(named))
+        self._named = named
         self._kept.prune(files)
         return Refresh(len(changed) - len(damaged), len(removed), tuple(damaged), publication)
+
+    @property
+    def _empties(self) -> dict[str, Path]:
+        return {MIRRORED: self._empty, **self._kept.empty}
+
+    def _lists(self, files: Mapping[str, Path]) -> dict[str, FileList]:
+        """The lists of files that the published views read."""
+        # names sort by time: a query for the newest rows finds them in the first files
+        recent, settled = halved(files)
+
+        def where(name: str, segment: str) -> str:
+            file = files[segment]
+            return pattern(file) if name == MIRRORED else self._kept.pattern(name, segment, file)
+
+        return {
+            name: FileList(tuple(where(name, item) for item in recent), tuple(where(name, item) for item in settled))
+            for name in lists()
+        }
 
     def _opened(self) -> tuple[WorkingDatabase, Publisher]:
         path = self._directory / "working.duckdb"
         working = WorkingDatabase(path, self._settings, self._empty, self._kept)
         try:
             template = self._directory / "template.duckdb"
-            empty = {MIRRORED: self._empty, **self._kept.empty}
+            empty = {name: pattern(file) for name, file in self._empties.items()}
             return working, Publisher(working.connection, template, self.path, empty)
         except BaseException:
             working.close()

@@ -6,6 +6,7 @@ point, and goes on in the next round as its roles would at their next tick, or i
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import json
 import shutil
@@ -30,6 +31,8 @@ from tests.support.oracle import PREFIX, Oracle, Verdict, local_lake
 LAYOUT = Layout(PREFIX)
 SETTLING_ROUNDS = 3
 NEVER_MINUTES = 43_200
+PHASES = ((NEVER_MINUTES, (0, 1)), (0, (2, 3)))
+"""After how many minutes a day is sealed, and the rounds: at first the days are not over, and so cut into hours."""
 _FIRST_DAY = dt.datetime.combine(dt.datetime.now(UTC).date() - dt.timedelta(days=5), dt.time(), UTC)
 _TABLES = ("wrm_stations_latest", "wrm_stations_enhanced_data", "wrm_stations_only")
 
@@ -54,11 +57,11 @@ class World:
         self.chaos: ChaosStore
         self._make_chaos = chaos
 
-    def copy(self, data_dir: Path) -> World:
+    def copy(self, data_dir: Path, chaos: Callable[[Store], ChaosStore] | None = None) -> World:
         """The same world once more, with its lake and local files as they are now."""
         shutil.copytree(self.data_dir, data_dir)
-        other = World(data_dir, self._make_chaos)
-        other.oracle, other.promised = self.oracle, self.promised
+        other = World(data_dir, chaos or self._make_chaos)
+        other.oracle, other.promised = copy.deepcopy(self.oracle), set(self.promised)
         return other
 
     @asynccontextmanager
@@ -127,22 +130,32 @@ class World:
             return False
         return not failed
 
-    async def run(self, *, restart: bool) -> None:
-        """The whole scenario, then undisturbed rounds in which everything has to come right.
+    async def run(self, *, restart: bool, first_phase: int = 0) -> None:
+        """The whole scenario (what is left of it), then undisturbed rounds in which everything has to come right.
 
-        The days are not over at first, and so cut into hours; then they are sealed. After a failure the same process
-        goes on, or a new one.
+        After a failure the same process goes on, to the end of the phase or of all, or a new one.
         """
-        for seal_after_minutes, rounds in ((NEVER_MINUTES, [0, 1]), (0, [2, 3])):
-            while rounds:
-                async with self.process(seal_after_minutes) as pipeline:
-                    good = True
-                    while rounds and (good or not restart):
-                        number = rounds.pop(0)
-                        await self.happen(number, pipeline)
-                        good = await self.work(pipeline, publish=number in (1, 3))
-        async with self.process(0) as pipeline:
-            await self.settle(pipeline)
+        for phase in PHASES[first_phase:-1]:
+            await self.run_phase(phase, restart=restart)
+        await self.run_phase(PHASES[-1], restart=restart, settle=not restart)
+        if restart:
+            async with self.process(0) as pipeline:
+                await self.settle(pipeline)
+
+    async def run_phase(
+        self, phase: tuple[float, tuple[int, ...]], *, restart: bool = False, settle: bool = False
+    ) -> None:
+        """The rounds of one phase, each process's life as long as nothing goes wrong, or to the end."""
+        seal_after_minutes, rounds = phase[0], list(phase[1])
+        while rounds:
+            async with self.process(seal_after_minutes) as pipeline:
+                good = True
+                while rounds and (good or not restart):
+                    number = rounds.pop(0)
+                    await self.happen(number, pipeline)
+                    good = await self.work(pipeline, publish=number in (1, 3))
+                if settle:
+                    await self.settle(pipeline)
 
     async def settle(self, pipeline: Pipeline) -> None:
         """Work until nothing is left to do; the service itself needs no more than this after a fault."""

@@ -9,24 +9,23 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from tests.faults.scenario import World
+from tests.faults.scenario import PHASES, World
 from tests.support.chaos import ChaosStore, Kind
 
 
-async def outcome(directory: Path, nth: int, kind: Kind, *, restart: bool) -> tuple[World, dict[str, object]]:
-    """Run the scenario with one fault; the verdict must be clean and no bug may have shown up on the way."""
-    world = World(directory, partial(ChaosStore, nth=nth, kind=kind))
+async def outcome(world: World, *, restart: bool, first_phase: int = 0) -> dict[str, object]:
+    """Run the scenario (what is left of it); the verdict must be clean and no bug may have shown up on the way."""
     async with world.opened():
         with capture_logs() as logs:
-            await world.run(restart=restart)
-    place = f"call {nth}, {world.chaos.failed}; {world.failures}"
+            await world.run(restart=restart, first_phase=first_phase)
+    place = f"{world.chaos.failed}; {world.failures}"
     crashed = [entry for entry in logs if entry["event"] == "run_crashed"]
     assert not crashed, f"{place}: {crashed}"
     try:
         world.audit().assert_exactly_once()
     except AssertionError as error:
         raise AssertionError(f"{place}\n{error}") from error
-    return world, world.state()
+    return world.state()
 
 
 def concerned(kind: Kind, calls: list[str]) -> list[int]:
@@ -36,12 +35,25 @@ def concerned(kind: Kind, calls: list[str]) -> list[int]:
 
 
 async def fails_everywhere(directory: Path, kind: Kind, *, restart: bool, step: int = 1) -> int:
-    """Let every `step`th call that is concerned fail, each in a scenario of its own; returns how many did."""
-    faultless, expected = await outcome(directory / "faultless", 0, kind, restart=restart)
+    """Let every `step`th call that is concerned fail, each in a scenario of its own; returns how many did.
+
+    Those of the second phase begin with what the first one, in which nothing failed, has left.
+    """
+    faultless, begun = World(directory / "faultless"), World(directory / "begun")
+    expected = await outcome(faultless, restart=restart)
     assert not faultless.failures and len(faultless.chaos.calls) > 100
+    async with begun.opened():
+        await begun.run_phase(PHASES[0])
+    made = begun.chaos.calls
+    assert sorted(faultless.chaos.calls[: len(made)]) == sorted(made)
     numbers = concerned(kind, faultless.chaos.calls)[::step]
     for nth in numbers:
-        world, state = await outcome(directory / f"{nth}", nth, kind, restart=restart)
+        if nth <= len(made):
+            world = World(directory / f"{nth}", partial(ChaosStore, nth=nth, kind=kind))
+            state = await outcome(world, restart=restart)
+        else:
+            world = begun.copy(directory / f"{nth}", partial(ChaosStore, nth=nth, kind=kind, before=made))
+            state = await outcome(world, restart=restart, first_phase=1)
         assert world.chaos.failed
         different = {key for key in state.keys() | expected.keys() if state.get(key) != expected.get(key)}
         assert not different, f"call {nth}, {world.chaos.failed}: {sorted(different)}"

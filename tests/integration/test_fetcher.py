@@ -89,6 +89,10 @@ class Outage:
         self._enter("put")
         return await self.inner.put(key, data)
 
+    async def put_new(self, key: str, data: bytes) -> ObjectInfo | None:
+        self._enter("put")
+        return await self.inner.put_new(key, data)
+
     async def delete(self, key: str) -> None:
         self._enter("delete")
         await self.inner.delete(key)
@@ -695,10 +699,10 @@ async def test_ticks_stay_on_their_grid_and_missed_ones_are_left_out(world: Worl
 async def test_a_store_that_hangs_does_not_delay_the_fetches(world: World) -> None:
     fetcher = await world.restart(interval_seconds=1)
     held = asyncio.Event()
-    put = world.store.inner.put
+    put = world.store.inner.put_new
 
     class Hanging(Outage):
-        async def put(self, key: str, data: bytes) -> ObjectInfo:
+        async def put_new(self, key: str, data: bytes) -> ObjectInfo | None:
             await held.wait()
             return await put(key, data)
 

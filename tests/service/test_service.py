@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import duckdb
 import pytest
 
@@ -17,6 +18,7 @@ from bikeflow.settings.sections import StorageSettings
 from bikeflow.simulator import NO_ODDITIES, City, serve_feed
 from bikeflow.store import open_store
 from tests.support import feedserver
+from tests.support.elsewhere import reading
 from tests.support.lines import raw_file, station
 from tests.support.s3server import S3Server
 from tests.support.service import Service, running
@@ -166,3 +168,23 @@ async def test_after_an_outage_of_the_store_what_waited_goes_through_by_itself(t
         await service.logged("event=storage_recovered")
         await service.sees(SNAPSHOTS, 2)
         assert await service.stop() == 0
+
+
+async def test_readers_elsewhere_get_the_last_word_and_a_postgres_that_is_away_hinders_nobody(
+    tmp_path: Path, feed_url: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = s3_server.settings()
+    monkeypatch.setenv("POSTGRES_HOST", "127.0.0.1")
+    monkeypatch.setenv("POSTGRES_PORT", "9")
+    settings = {"warehouse.mode": "hybrid", "warehouse.upload_seconds": 3600, "retry.attempts": 1}
+    async with running(tmp_path / "data", feed_url, storage=storage, settings=settings) as service:
+        await service.logged("event=exported target=s3")
+        await service.logged("event=export_failed target=postgres")
+        await service.until(lambda: (service.query(SNAPSHOTS) or 0) >= 3, "three snapshots in the database")
+        async with aiohttp.ClientSession() as session, session.get(f"{await service.url()}/api/v1/status") as answer:
+            exports = (await answer.json())["exports"]
+            assert exports["s3"] == {"works": True} and "PostgreSQL" in exports["postgres"]["reason"]
+        assert await service.stop() == 0
+        last = service.query("SELECT CAST(max(file_timestamp) AS VARCHAR) FROM wrm_analytics.wrm_history")
+    async with reading(storage, s3_server) as reader:
+        assert await reader.ask("SELECT max(file_timestamp) FROM bikes.wrm_analytics.wrm_history") == [[last]]

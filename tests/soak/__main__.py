@@ -1,6 +1,7 @@
 """`python -m tests.soak [--kills N] [--minutes M] [--seed S]`: the long runs.
 
-Every call to the store fails once, in every way; then a service is killed over and over, and all rows are counted.
+Every call to the store fails once, in every way; then a service is killed over and over; then the way to its store
+breaks at random, in every way. All rows are counted.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import asyncio
 import itertools
 import random
 import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 
 import typer
@@ -19,6 +19,7 @@ from bikeflow import log
 from bikeflow.settings.sections import LogSettings
 from tests.faults.test_nth_operation import fails_everywhere
 from tests.soak.kills import soak
+from tests.soak.storms import storms
 from tests.support.chaos import KINDS
 from tests.support.s3server import rclone
 
@@ -26,8 +27,8 @@ from tests.support.s3server import rclone
 def main() -> None:
     """Run the soak and print what came of it; exits with 1 where a row was lost or doubled."""
     arguments = argparse.ArgumentParser(prog="make soak", description=__doc__)
-    arguments.add_argument("--kills", type=int, default=500, help="so many kills at least")
-    arguments.add_argument("--minutes", type=float, default=0, help="so long at least")
+    arguments.add_argument("--kills", type=int, default=500, help="so many kills")
+    arguments.add_argument("--minutes", type=float, default=60, help="so long random faults of the storage")
     arguments.add_argument("--seed", type=int, default=random.randrange(10**6), help="which random choices")
     arguments.add_argument("--no-calls", action="store_true", help="leave out the failing of every call to the store")
     arguments.add_argument("--s3", action="store_true", help="keep the lake in a bucket of a real S3 server")
@@ -35,17 +36,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bikeflow-soak-") as directory:
         if not given.no_calls:
             asyncio.run(_fail_every_call(Path(directory)))
-        typer.echo(f"seed {given.seed}: {given.kills} kills, {given.minutes:g} minutes at least")
-        with rclone(Path(directory)) if given.s3 else nullcontext() as server:
-            run = soak(
-                Path(directory) / "kills",
-                kills=given.kills,
-                minutes=given.minutes,
-                seed=given.seed,
-                server=server,
-                tell=typer.echo,
-            )
-            typer.echo("\n".join(asyncio.run(run).lines()))
+        typer.echo(f"seed {given.seed}: {given.kills} kills, {given.minutes:g} minutes of storage faults")
+        with rclone(Path(directory)) as server:
+            if given.kills:
+                place = server if given.s3 else None
+                run = soak(Path(directory) / "kills", kills=given.kills, seed=given.seed, server=place, tell=typer.echo)
+                typer.echo("\n".join(asyncio.run(run).lines()))
+            if given.minutes:
+                weather = storms(
+                    Path(directory) / "storms", minutes=given.minutes, seed=given.seed, server=server, tell=typer.echo
+                )
+                typer.echo("\n".join(asyncio.run(weather).lines()))
 
 
 async def _fail_every_call(directory: Path) -> None:

@@ -78,6 +78,15 @@ async def test_a_second_put_replaces_the_first(place: Place) -> None:
     assert [info.size for info in await place.listed()] == [5]
 
 
+async def test_what_is_put_as_new_replaces_nothing(place: Place) -> None:
+    written = await place.store.put_new(place.key("x"), b"first")
+    assert written is not None and written.etag == (await place.store.head(place.key("x"))).etag
+    again = await place.store.put_new(place.key("x"), b"other")
+    if again is not None:
+        pytest.skip("this server knows no conditional PUT")
+    assert (await place.store.get(place.key("x"))).data == b"first"
+
+
 async def test_the_etag_changes_with_the_content_even_at_equal_size_and_full_speed(place: Place) -> None:
     etags = [(await place.store.put(place.key("x"), b"%06d" % n)).etag for n in range(30)]
     assert len(set(etags)) == 30

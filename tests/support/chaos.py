@@ -7,7 +7,7 @@ the cache go through it as they go through S3. A page of a listing is a call of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -29,9 +29,10 @@ Answer = TypeVar("Answer")
 class ChaosStore:
     """Hands everything to the real store, but for call number `nth` (from 1; 0: none)."""
 
-    def __init__(self, inner: Store, nth: int = 0, kind: Kind = "before") -> None:
+    def __init__(self, inner: Store, nth: int = 0, kind: Kind = "before", before: Sequence[str] = ()) -> None:
+        """`before` are the calls that were made already, when only what follows is to be gone through again."""
         self.inner = inner
-        self.calls: list[str] = []
+        self.calls = list(before)
         self.failed = ""
         """Which call went wrong, or empty where none has yet."""
         self._nth = nth
@@ -53,6 +54,10 @@ class ChaosStore:
     async def put(self, key: str, data: bytes) -> ObjectInfo:
         """See `Store.put`."""
         return await self._call(f"put {key}", lambda: self.inner.put(key, data), changes=True)
+
+    async def put_new(self, key: str, data: bytes) -> ObjectInfo | None:
+        """See `Store.put_new`."""
+        return await self._call(f"put {key}", lambda: self.inner.put_new(key, data), changes=True)
 
     async def delete(self, key: str) -> None:
         """See `Store.delete`."""

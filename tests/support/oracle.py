@@ -36,9 +36,12 @@ Row = tuple[str, str, int]
 
 
 class Oracle:
-    """Serves numbered snapshots, remembers them all, and judges what became of them."""
+    """Serves numbered snapshots, remembers them all, and judges what became of them.
 
-    def __init__(self, repeats: int = 1) -> None:
+    Each is served `repeats` times, and is made larger by so many blank lines.
+    """
+
+    def __init__(self, repeats: int = 1, padding: int = 0) -> None:
         self.url = ""
         self.served: list[str] = []
         self.put: dict[str, int] = {}
@@ -47,12 +50,14 @@ class Oracle:
         """While it is set, the newest snapshot is served again and again."""
         self._requests = 0
         self._repeats = repeats
+        self._padding = "\n" * padding
         self._last = ""
 
     def snapshot(self) -> tuple[int, str]:
         """A new snapshot: its number and text. Every third has a bad line, every seventh two."""
         number = len(self.served)
-        self.served.append("".join(f"{line}\n" for line in (HEADER, *good_lines(number), *bad_lines(number))))
+        lines = (HEADER, *good_lines(number), *bad_lines(number))
+        self.served.append("".join(f"{line}\n" for line in lines) + self._padding)
         return number, self.served[number]
 
     def put_file(self, key: str) -> bytes:
@@ -147,9 +152,9 @@ def bad_lines(number: int) -> list[str]:
 
 
 @asynccontextmanager
-async def serving(repeats: int = 1) -> AsyncIterator[Oracle]:
+async def serving(repeats: int = 1, padding: int = 0) -> AsyncIterator[Oracle]:
     """An oracle behind a real HTTP server on a free port of 127.0.0.1."""
-    oracle = Oracle(repeats)
+    oracle = Oracle(repeats, padding)
     app = web.Application()
     app.router.add_get("/feed.txt", oracle.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

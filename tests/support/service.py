@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -72,6 +73,15 @@ class Service:
             await asyncio.sleep(0.05)
         raise AssertionError(f"waited for {what}; exit code {self.process.returncode}\n{self.log()}")
 
+    async def told(self, event: str, count: int) -> list[str]:
+        """Wait until an event was logged so often; gives all its lines."""
+
+        def lines() -> list[str]:
+            return [line for line in self.log().splitlines() if f"event={event} " in line]
+
+        await self.until(lambda: len(lines()) >= count, f"{count} lines of {event}")
+        return lines()
+
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal it and wait for its end; returns the exit code."""
         self.process.send_signal(number)
@@ -93,6 +103,12 @@ def environment(storage: StorageSettings | None) -> dict[str, str]:
     }
 
 
+def configure(config: Path, values: Mapping[str, object]) -> None:
+    """Write a configuration file with these values, by their flat names."""
+    lines = [f"{key} = {json.dumps(str(value) if isinstance(value, Path) else value)}" for key, value in values.items()]
+    config.write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
 @asynccontextmanager
 async def running(
     data_dir: Path,
@@ -100,8 +116,13 @@ async def running(
     *,
     storage: StorageSettings | None = None,
     settings: Mapping[str, object] | None = None,
+    config: Path | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Service]:
-    """Start the service; it is killed at the end if it still runs."""
+    """Start the service; it is killed at the end if it still runs.
+
+    With a `config` it is this file that configures it, which is written here and may be rewritten by `configure`.
+    """
     values = {
         "feed.url": feed_url,
         "feed.interval_seconds": 1,
@@ -109,15 +130,20 @@ async def running(
         "http.listen": "127.0.0.1:0",
         **(settings or {}),
     }
-    arguments = [argument for key, value in values.items() for argument in ("--set", f"{key}={value}")]
+    if config is None:
+        values["data_dir"] = data_dir
+        arguments = [argument for key, value in values.items() for argument in ("--set", f"{key}={value}")]
+    else:
+        configure(config, values | {"data_dir": data_dir})
+        arguments = ["--config", str(config)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("BIKEFLOW_", "S3_"))}
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     log = data_dir.parent / f"{data_dir.name}.log"
     with log.open("ab") as stderr:
         log_start = stderr.tell()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bikeflow", "run", "--data-dir", str(data_dir), *arguments,
-            stdout=stderr, stderr=stderr, env={**clean, **environment(storage)}, cwd=data_dir.parent,
+            sys.executable, "-m", "bikeflow", "run", *arguments, stdout=stderr, stderr=stderr,
+            env={**clean, **environment(storage), **(variables or {})}, cwd=data_dir.parent,
         )  # fmt: skip
     service = Service(data_dir, process, log, log_start)
     try:

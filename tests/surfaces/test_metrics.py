@@ -24,9 +24,32 @@ from tests.support import feedserver
 from tests.support.lines import bike, raw_file, station
 from tests.surfaces.conftest import NOON, Scene, settings_for
 
-UNITS = ("_seconds", "_bytes", "_info", "_snapshots", "_jobs", "_rows", "_stations", "_free_bikes", "_ready")
-COUNTED = ("_seconds", "_bytes", "_fetches", "_snapshots", "_runs", "_files", "_lines", "_rows", "_requests")
-LABELS = {"outcome", "operation", "check", "flag", "part", "state", "le", "version", "python"}
+UNITS = (
+    "_seconds",
+    "_bytes",
+    "_info",
+    "_snapshots",
+    "_jobs",
+    "_rows",
+    "_stations",
+    "_free_bikes",
+    "_ready",
+    "_successful",
+)
+COUNTED = (
+    "_exports",
+    "_seconds",
+    "_bytes",
+    "_fetches",
+    "_snapshots",
+    "_runs",
+    "_files",
+    "_lines",
+    "_rows",
+    "_requests",
+    "_messages",
+)
+LABELS = {"target", "outcome", "operation", "check", "flag", "part", "state", "le", "version", "python"}
 
 
 def parsed(text: str) -> list[Metric]:

@@ -25,7 +25,7 @@ from bikeflow.model import (
 from bikeflow.settings import Settings
 from bikeflow.surfaces.observations import Observations
 from bikeflow.surfaces.readiness import Limits, Verdict, assess, state_of
-from bikeflow.surfaces.sentence import sentence, span
+from bikeflow.surfaces.sentence import sentence, span, status_line
 
 DAY = dt.date(2025, 6, 1)
 LIMITS = Limits.of(Settings())
@@ -184,3 +184,20 @@ def test_at_first_nothing_is_ready_and_that_is_called_starting(tmp_path: Path) -
 )
 def test_spans_are_told_in_two_units_at_most(seconds: float, text: str) -> None:
     assert span(dt.timedelta(seconds=seconds)) == text
+
+
+def test_the_status_line_tells_of_fetch_rows_lag_queue_rejected_lines_and_storage(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.seen.observe(RunFinished(Run("r", DAY, now(), now(), "done", 1, 1, 9, 7, 2, None, ()), 0, {}, {}))
+    world.suffers(queue_waiting=2)
+    verdict = world.verdict()
+    line = status_line(state_of(world.seen, verdict), verdict, world.vitals, world.seen, now())
+    assert line == (
+        "All works: the last fetch was 0 s ago (stored), the newest snapshot is 5 s old, 1,234,567 rows are published, "
+        "waiting: 2 partitions for a processor, 2 lines rejected since the start, the storage works."
+    )
+    world.suffers(delivery=Fault(now(-60), "the store is away"))
+    verdict = world.verdict()
+    line = status_line(state_of(world.seen, verdict), verdict, world.vitals, world.seen, now())
+    assert line.startswith("Not working: storing (for 1 min: the store is away); the last fetch was ")
+    assert line.endswith(", the storage fails.")

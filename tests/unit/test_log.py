@@ -159,9 +159,10 @@ def test_configuring_again_replaces_what_was() -> None:
 
 PROGRAM = textwrap.dedent("""
     import logging, sys
+    from pathlib import Path
     from bikeflow import log
     from bikeflow.settings.sections import LogSettings
-    log.configure(LogSettings(level="debug", format=sys.argv[1]))
+    log.configure(LogSettings(level="debug", format=sys.argv[1]), journal=Path(sys.argv[2]))
     log.get_logger().debug("a")
     log.get_logger().info("b", key="raw/x")
     log.get_logger().error("c")
@@ -169,14 +170,17 @@ PROGRAM = textwrap.dedent("""
 """)
 
 
-def stderr_of(form: str, *, journal: bool, environ: Mapping[str, str] | None = None) -> list[str]:
+def stderr_of(
+    form: str, *, journal: bool, environ: Mapping[str, str] | None = None, socket_path: str = "/nonexistent"
+) -> list[str]:
     """What the program writes to a stderr that JOURNAL_STREAM names (or not), as systemd would set both up."""
     reading, writing = os.pipe()
     with open(reading, encoding="utf-8") as reader:  # noqa: PTH123 - a descriptor has no path
         status = os.fstat(writing)
         inode = status.st_ino if journal else status.st_ino + 1
         environ = {**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{inode}", **(environ or {})}
-        subprocess.run([sys.executable, "-c", PROGRAM, form], stderr=writing, env=environ, check=True, timeout=30)
+        program = [sys.executable, "-c", PROGRAM, form, socket_path]
+        subprocess.run(program, stderr=writing, env=environ, check=True, timeout=30)
         os.close(writing)
         return reader.read().splitlines()
 
@@ -204,7 +208,7 @@ def test_an_inherited_journal_variable_that_names_another_stream_counts_for_noth
 
 def test_on_a_terminal_events_are_for_people() -> None:
     leader, follower = os.openpty()
-    program = [sys.executable, "-c", PROGRAM, "auto"]
+    program = [sys.executable, "-c", PROGRAM, "auto", "/nonexistent"]
     subprocess.run(program, stderr=follower, env={**os.environ, "JOURNAL_STREAM": "1:1"}, check=True, timeout=30)
     os.close(follower)
     text = os.read(leader, 65536).decode()

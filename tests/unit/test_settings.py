@@ -26,6 +26,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def written(text: str, name: str = "config.toml") -> Path:
     path = Path(name)
     path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
     return path
 
 

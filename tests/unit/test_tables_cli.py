@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import datetime as dt
 import io
 import json
+import struct
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from bikeflow.cli.app import app
 from bikeflow.errors import BikeflowError
-from tests.support.parquet import at, row, snapshot
+from tests.support.parquet import DAY, at, row, snapshot
 from tests.warehouse.conftest import open_analytics
 
 
@@ -54,8 +57,23 @@ def test_the_summary_counts_all_and_tells_of_each_station(data_dir: Path) -> Non
     stations = {item["station_id"]: item for item in told["station_summary"]}
     assert stations.keys() == {"1", "2", "3"}
     assert (stations["1"]["mean_bikes"], stations["1"]["share_empty"]) == (3.5, 0.0)
+    assert told["gaps"] == []
     text = answer(data_dir, "summary")
     assert "7, and 0 rejected lines" in text and "Stacja „1”" in text and "2025-06-01" in text
+
+
+def test_the_summary_names_the_days_without_any_snapshot(tmp_path: Path) -> None:
+    async def publish() -> None:
+        async with open_analytics(tmp_path) as analytics:
+            for day in (DAY, DAY + dt.timedelta(1), DAY + dt.timedelta(5)):
+                await analytics.layer.put_hour(8, *snapshot(at(8, day=day), "1"), day=day)
+            await analytics.refresh()
+
+    asyncio.run(publish())
+    told = document(tmp_path, "summary")
+    assert (told["days"], told["days_missing"]) == (3, 3)
+    assert told["gaps"] == [{"first": "2025-06-03", "last": "2025-06-05", "days": 3}]
+    assert "2025-06-03 │ 2025-06-05 │    3" in answer(tmp_path, "summary")
 
 
 def test_the_fullest_cells_come_first(data_dir: Path) -> None:
@@ -78,6 +96,23 @@ def test_geojson_has_a_closed_counterclockwise_square_for_each_cell(data_dir: Pa
     west, east, south, north = ring[0][0], ring[1][0], ring[0][1], ring[2][1]
     assert west <= 17.0 < east and south <= 51.12 < north
     assert feature["properties"]["bike_count"] == 9 and feature["id"] == feature["properties"]["cell_id"]
+
+
+def test_geoparquet_has_the_same_squares_and_says_so_in_its_footer(data_dir: Path) -> None:
+    told = json.loads(answer(data_dir, "density", "--format", "geojson"))["features"]
+    result = CliRunner().invoke(app, ["density", "--format", "geoparquet", "--data-dir", str(data_dir)])
+    file = pq.ParquetFile(io.BytesIO(result.stdout_bytes))
+    geo = json.loads(file.metadata.metadata[b"geo"])
+    column = geo["columns"][geo["primary_column"]]
+    assert geo["primary_column"] == "geometry" and column["encoding"] == "WKB"
+    assert column["geometry_types"] == ["Polygon"] and column.get("crs") is None
+    rows = file.read().to_pylist()
+    assert [found["cell_id"] for found in rows] == [feature["id"] for feature in told]
+    for found, feature in zip(rows, told, strict=True):
+        # little endian, a polygon of one ring with five points
+        assert found["geometry"][:13] == struct.pack("<BIII", 1, 3, 1, 5)
+        points = list(struct.iter_unpack("<dd", found["geometry"][13:]))
+        assert points == [tuple(point) for point in feature["geometry"]["coordinates"][0]]
 
 
 def test_the_catalog_describes_all_or_one_table(data_dir: Path) -> None:

@@ -150,6 +150,22 @@ def bike_density(rows: Iterable[Row]) -> dict[str, tuple[Any, ...]]:
     }
 
 
+def station_density_hourly(rows: Iterable[Row]) -> dict[tuple[Any, ...], tuple[float, float]]:
+    """By cell, date and hour: all bikes and free bikes within the service area, in the mean of the hour's snapshots."""
+    hours: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        hours[row["date"], row["file_timestamp"].hour].append(row)
+    found: dict[tuple[Any, ...], tuple[float, float]] = {}
+    for hour, seen in hours.items():
+        snapshots = len({(row["file_timestamp"], row["s3_source_key"]) for row in seen})
+        for row in seen:
+            if row["record_type"] != "unknown" and "outside_service_area" not in row["quality_flags"]:
+                key = (cell_id(row["lat"], row["lon"]), *hour)
+                bikes, free = found.get(key, (0.0, 0.0))
+                found[key] = bikes + row["bikes"] / snapshots, free + (row["record_type"] == "bike") / snapshots
+    return found
+
+
 def cell_id(lat: float, lon: float) -> str:
     """The cell of a place: rows at the spacing of latitude 51.1, columns at that of the middle of their row."""
     height = math.sqrt(1000) / metres_per_degree(51.1)[0]

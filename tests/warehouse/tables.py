@@ -15,6 +15,7 @@ SUMMARY = """observations, first_seen, last_seen, mean_bikes, min_bikes, max_bik
 QUALITY = """rows, station_rows, bike_rows, outside_service_area, over_capacity, future_timestamp, stale_timestamp,
              snapshots, first_snapshot, last_snapshot, longest_gap_seconds"""
 DENSITY = "bike_count, station_count, mobile_bike_count, density_per_1000m2, stations"
+MEAN_DENSITY = "mean_bike_count, mean_mobile_bike_count"
 
 
 def assert_tables(analytics: Analytics, rows: Iterable[Row]) -> None:
@@ -27,6 +28,10 @@ def assert_tables(analytics: Analytics, rows: Iterable[Row]) -> None:
     assert_same(keyed(analytics, f"SELECT station_id, {SUMMARY} FROM station_summary"), expected.station_summary(rows))
     assert_same(keyed(analytics, f"SELECT date, {QUALITY} FROM data_quality"), expected.data_quality(rows))
     assert_same(keyed(analytics, f"SELECT cell_id, {DENSITY} FROM bike_density"), expected.bike_density(rows))
+    assert_same(
+        keyed(analytics, f"SELECT cell_id, date, hour, {MEAN_DENSITY} FROM station_density_hourly", 3),
+        expected.station_density_hourly(rows),
+    )
 
 
 def assert_same(found: dict[Any, Any], wanted: dict[Any, Any]) -> None:

@@ -176,6 +176,29 @@ async def test_a_damaged_or_missing_file_is_fetched_again(either: Analytics, dam
     assert path.read_bytes() == data
 
 
+async def test_a_bit_that_has_rotten_in_the_middle_of_a_copy_is_noticed_after_the_start(either: Analytics) -> None:
+    """A local lake has no second copy to compare with; there, `bikeflow verify --full` tells."""
+    for hour in (8, 9):
+        await either.layer.put_hour(hour, *snapshot(at(hour), str(hour)))
+    await either.sync()
+    assert either.mirror.is_checked, "what was just fetched needs no second look"
+    path = either.mirror.files[name(8)]
+    good = path.read_bytes()
+    path.unlink()
+    path.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
+    again = either.reopened()
+    await again.sync()
+    damaged = []
+    while not again.mirror.is_checked:
+        damaged.append(await again.mirror.check_next())
+    if again.layer.store.local_path(path.name) is None:
+        assert sorted(damaged, key=str) == sorted([None, name(8)], key=str)
+        assert (await again.sync()).fetched == 1
+        assert path.read_bytes() == good
+    else:
+        assert damaged == []
+
+
 async def test_strangers_in_the_mirror_are_never_counted(analytics: Analytics) -> None:
     await analytics.layer.put_hour(8, *snapshot(at(8), "1"))
     await analytics.sync()

@@ -24,4 +24,4 @@ SELECT
     processed_at,
     battery_level,
     quality_flags
-FROM read_parquet({files}, hive_partitioning = true, hive_types = {'dt': DATE});
+FROM {files};

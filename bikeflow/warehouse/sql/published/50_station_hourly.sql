@@ -12,5 +12,5 @@ SELECT
     sum(spaces_sum) / sum(observations) AS mean_spaces,
     min(spaces_min) AS min_spaces,
     max(spaces_max) AS max_spaces
-FROM read_parquet({station_hours}, hive_partitioning = true, hive_types = {'dt': DATE})
+FROM {station_hours}
 GROUP BY station_id, dt, hour;

@@ -12,7 +12,7 @@ SELECT
     stations,
     bikes,
     flagged
-FROM read_parquet({raw_files}, hive_partitioning = true, hive_types = {'dt': DATE})
+FROM {raw_files}
 UNION ALL
 SELECT s3_source_key, date, file_timestamp, size_bytes, md5, "lines", "rows", rejected, 0, 0, 0
 FROM wrm_analytics.pipeline_files_without_rows;

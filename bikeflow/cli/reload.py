@@ -1,0 +1,80 @@
+"""`bikeflow reload`: the running service takes over a changed configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bikeflow.cli import options
+
+if TYPE_CHECKING:
+    from bikeflow.reload_report import ReloadReport
+
+LOOK_SECONDS = 0.05
+ProcessId = Annotated[int | None, typer.Option("--pid", help="The service's process (default: who holds data_dir).")]
+Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for the outcome.")]
+
+
+def reload(
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    data_dir: options.DataDir = None,
+    pid: ProcessId = None,
+    timeout: Timeout = 120,
+    as_json: options.Json = False,
+) -> None:
+    """Check the configuration, have the running service take it over, and tell what has changed.
+
+    Exit code 1 where no service runs or it refuses, with the reason; 2 where the configuration is wrong.
+    """
+    settings = options.load(config, overrides, data_dir).settings
+    report = _reload(*_service(settings.data_dir, pid), timeout)
+    if as_json:
+        document = {"applied": not report.reason, "changed": report.changed, "reason": report.reason}
+        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    elif not report.reason:
+        typer.echo("\n".join(f"{key}: {words}" for key, words in report.changed.items()) or "nothing has changed")
+    if report.reason:
+        typer.echo(f"error: the service goes on with its old settings: {report.reason}", err=True)
+        raise typer.Exit(1)
+
+
+def _service(data_dir: Path, pid: int | None) -> tuple[int, Path]:
+    """The service's process, and the directory that it holds: another one where `data_dir` is what has changed."""
+    from bikeflow.errors import BikeflowError
+    from bikeflow.lock import held_by, holder
+
+    if pid is not None and (held := held_by(pid)) is not None:
+        return pid, held
+    found = holder(data_dir) if data_dir.is_dir() else None
+    if found is None or pid not in (None, found):
+        raise BikeflowError(
+            f"no bikeflow runs on {data_dir.absolute()}; if data_dir is what has changed, name its process with --pid"
+        )
+    return found, data_dir
+
+
+def _reload(pid: int, data_dir: Path, timeout: float) -> ReloadReport:
+    """Send the signal and wait for the report of a reload that began after it."""
+    from bikeflow.errors import BikeflowError
+    from bikeflow.reload_report import read_report
+
+    asked = time.monotonic()
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except OSError as error:
+        raise BikeflowError(f"can't signal process {pid}: {error.strerror}") from error
+    while time.monotonic() < asked + timeout:
+        report = read_report(data_dir)
+        if report is not None and report.process_id == pid and report.began >= asked:
+            return report
+        if not Path(f"/proc/{pid}").exists():
+            raise BikeflowError(f"process {pid} has ended")
+        time.sleep(LOOK_SECONDS)
+    raise BikeflowError(f"process {pid} has not told of the reload within {timeout:g} s; its log may tell more")

@@ -1,0 +1,40 @@
+"""What differs between two configurations, in words for the log."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from bikeflow.settings.model import FIELDS, SECRETS, Settings, public_values
+
+_WITHOUT_PIPELINE = ("http", "log", "daemon", "alerts")
+"""Sections that no role reads."""
+
+
+def changes(old: Settings, new: Settings) -> dict[str, str]:
+    """Each setting that differs, by its flat name, with `old -> new`; of secrets only that they have changed."""
+    before, after = public_values(old), public_values(new)
+    found: dict[str, str] = {}
+    for key in FIELDS:
+        if _value(old, key) == _value(new, key):
+            continue
+        values = [_shown(key, values[key]) for values in (before, after)]
+        found[key] = "changed" if key in SECRETS or values[0] == values[1] else " -> ".join(values)
+    return found
+
+
+def concerns_pipeline(changed: dict[str, str]) -> bool:
+    """Whether the roles have to begin anew for these changes to take effect."""
+    return any(key.partition(".")[0] not in _WITHOUT_PIPELINE for key in changed)
+
+
+def _value(settings: Settings, key: str) -> object:
+    value: object = settings
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _shown(key: str, value: object) -> str:
+    if key == "feed.url":  # its query may hold a key
+        return urlsplit(str(value))._replace(query="", fragment="").geturl()
+    return "none" if value is None else str(value) or '""'

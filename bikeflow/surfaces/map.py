@@ -1,0 +1,57 @@
+"""The document behind the map: what is there now, and how it was hour by hour, as frames of the same form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, Any]
+_DIGITS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The newest snapshot's time (None in an empty lake), stations, free bikes, and cells of the grid."""
+
+    snapshot: str | None
+    stations: list[Row]
+    bikes: list[Row]
+    cells: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Means of the last day's hours, each row with the hour's beginning as `at` (seconds since 1970)."""
+
+    stations: list[Row]
+    cells: list[Row]
+
+
+def map_document(latest: Latest, hours: Hours) -> Row:
+    """The document: `stations` and `bikes` with all that is known, `cells` as `[south, west, north, east]` by id.
+
+    `frames` are the hours, oldest first, and at last what is there now (`at` is null): bikes by station, and by cell.
+    """
+    frames: dict[int, Row] = {}
+    for kind, rows, key in (("stations", hours.stations, "station_id"), ("cells", hours.cells, "cell_id")):
+        for row in rows:
+            frame = frames.setdefault(row["at"], {"at": row["at"], "stations": {}, "cells": {}})
+            frame[kind][row[key]] = row["bikes"]
+    now = {
+        "at": None,
+        "stations": {row["station_id"]: row["bikes"] for row in latest.stations},
+        "cells": {row["cell_id"]: row["bikes"] for row in latest.cells},
+    }
+    return {
+        "snapshot": latest.snapshot,
+        "stations": latest.stations,
+        "bikes": latest.bikes,
+        "cells": _bounds(hours.cells) | _bounds(latest.cells),
+        "frames": [frames[at] for at in sorted(frames)] + [now],
+    }
+
+
+def _bounds(cells: Iterable[Row]) -> dict[str, list[float]]:
+    edges = ("min_lat", "min_lon", "max_lat", "max_lon")
+    return {cell["cell_id"]: [round(cell[edge], _DIGITS) for edge in edges] for cell in cells}

@@ -1,0 +1,8 @@
+"""The auditor: proves from the lake itself that no line was lost and none counted twice."""
+
+from __future__ import annotations
+
+from bikeflow.verifier.lake import Verifier
+from bikeflow.verifier.report import Finding, Report
+
+__all__ = ["Finding", "Report", "Verifier"]

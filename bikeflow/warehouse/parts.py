@@ -1,0 +1,58 @@
+"""How the published views name their files: in two views each, one for the last days and one for all before them.
+
+Naming a file takes a while, and few of those that exist change. So the view of settled files is made when they change,
+and a refresh makes only that of recent ones: its cost does not grow with the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+from bikeflow.warehouse.statements import PARTS, quoted
+
+RECENT_DAYS = 2
+"""So many of the newest days change all the time: one that is under way, and one that is still to be sealed."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileList:
+    """The files of one list, the newest first, as patterns that match just one each: paths, or URLs."""
+
+    recent: tuple[str, ...] = ()
+    settled: tuple[str, ...] = ()
+
+
+def halved(segments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Names of segments (`dt=YYYY-MM-DD/...`) from the newest to the oldest, cut after the most recent days."""
+    newest_first = sorted(segments, reverse=True)
+    days = sorted({name.partition("/")[0] for name in newest_first}, reverse=True)[:RECENT_DAYS]
+    recent = list(takewhile(lambda name: name.partition("/")[0] in days, newest_first))
+    return recent, newest_first[len(recent) :]
+
+
+def recent_sql(lists: Mapping[str, FileList], empty: Mapping[str, str]) -> Iterator[str]:
+    """The statements that create the views of recent files; the file in `empty` gives a list's schema."""
+    return (_view_sql(f"{name}_recent", [empty[name], *files.recent]) for name, files in lists.items())
+
+
+def settled_sql(lists: Mapping[str, FileList], empty: Mapping[str, str]) -> Iterator[str]:
+    """The statements that create the views of all others."""
+    return (_view_sql(f"{name}_settled", [empty[name], *files.settled]) for name, files in lists.items())
+
+
+def whole_sql(names: Iterable[str]) -> Iterator[str]:
+    """The statements that create what the published views read, over both."""
+    for name in names:
+        yield (
+            f"CREATE OR REPLACE VIEW {PARTS}.{name} AS FROM {PARTS}.{name}_recent UNION ALL FROM {PARTS}.{name}_settled"
+        )
+
+
+def _view_sql(name: str, files: Sequence[str]) -> str:
+    listed = ", ".join(map(quoted, files))
+    return (
+        f"CREATE OR REPLACE VIEW {PARTS}.{name} AS"
+        f" FROM read_parquet([{listed}], hive_partitioning = true, hive_types = {{'dt': DATE}})"
+    )

@@ -1,0 +1,207 @@
+"""The latest tables and the hourly statistics in PostgreSQL, for those who have one: rows are upserted.
+
+A day's hours are written again only when one of the day's files has changed, so that an export costs the same in any
+archive; which files they were made of is kept in PostgreSQL itself, in `exported_days`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from bikeflow.errors import Permanent, Transient
+from bikeflow.settings.sections import PostgresSettings
+from bikeflow.warehouse.bucket import modest
+from bikeflow.warehouse.files import disk_errors, remove
+from bikeflow.warehouse.statements import MIRRORED, SCHEMA
+from bikeflow.warehouse.warehouse import Frozen, Warehouse
+from bikeflow.warehouse.working import first_line
+
+CONNECT_SECONDS = 10
+STATEMENT_SECONDS = 30
+LATEST = ("wrm_stations_latest", "wrm_bikes_latest")
+HOURLY = "station_hourly"
+_KEYS = {
+    "wrm_stations_latest": ["station_id"],
+    "wrm_bikes_latest": ["station_id"],
+    HOURLY: ["station_id", "date", "hour"],
+}
+_TYPES = {"VARCHAR": "text", "DOUBLE": "double precision", "VARCHAR[]": "text[]", "TIMESTAMP": "timestamp"}
+_BATCH_ROWS = 10_000
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+class PostgresTables:
+    """The tables in the schema that the settings name; it and they are made where they are missing."""
+
+    def __init__(self, settings: PostgresSettings, warehouse: Warehouse, directory: Path) -> None:
+        self._settings = settings
+        self._warehouse = warehouse
+        self._directory = directory
+
+    async def export(self) -> dict[str, object]:
+        """Upsert what the newest publication holds; returns what is to be logged. Raises Transient, Permanent.
+
+        Does nothing before the first publication. Readers see the latest tables change at one instant, and each day's
+        hours at another.
+        """
+        with disk_errors():
+            return await asyncio.to_thread(self._export)
+
+    def _export(self) -> dict[str, object]:
+        remove(self._directory)
+        self._directory.mkdir(parents=True)
+        frozen = self._warehouse.freeze(self._directory / "frozen.duckdb")
+        if frozen is None:
+            return {}
+        try:
+            with self._connect() as target, self._opened(frozen.database) as source:
+                source.execute(f"USE {SCHEMA}")
+                return _Export(target, source, self._settings.schema_name).run(frozen)
+        except psycopg.OperationalError as error:
+            raise Transient(f"PostgreSQL: {_brief(error)}") from error
+        except psycopg.Error as error:
+            raise Permanent(f"PostgreSQL: {_brief(error)}") from error
+        except duckdb.Error as error:
+            raise Transient(f"reading the database for PostgreSQL failed: {first_line(error)}") from error
+
+    def _opened(self, database: Path) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect(str(database), read_only=True, config=modest(self._directory))
+
+    def _connect(self) -> Connection:
+        options: dict[str, str | int | None] = {
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "bikeflow",
+            "options": f"-c statement_timeout={STATEMENT_SECONDS * 1000} -c timezone=UTC",
+        }
+        try:
+            conninfo = make_conninfo(self._settings.dsn.get_secret_value(), **options)
+        except psycopg.ProgrammingError:
+            # raised below: what the driver says of it may quote the password
+            conninfo = ""
+        if not conninfo:
+            raise Permanent("PostgreSQL: postgres.dsn is no connection string, such as postgresql://user:...@host/db")
+        return psycopg.connect(conninfo, autocommit=True)
+
+
+class _Export:
+    """One export, from an open copy of the published database to an open connection."""
+
+    def __init__(self, target: Connection, source: duckdb.DuckDBPyConnection, schema: str) -> None:
+        self._target = target
+        self._source = source
+        self._schema = schema
+
+    def run(self, frozen: Frozen) -> dict[str, object]:
+        """Write all that has changed."""
+        with self._target.transaction():
+            for table in _KEYS:
+                self._create(table)
+            self._execute("CREATE TABLE IF NOT EXISTS {} (date date PRIMARY KEY, files text NOT NULL)", "exported_days")
+        with self._target.transaction():
+            rows = sum(self._upsert(table, f"FROM {table}", "true") for table in LATEST)
+        known = {row[0]: row[1] for row in self._execute("SELECT date, files FROM {}", "exported_days").fetchall()}
+        wanted = _days(frozen.files[MIRRORED])
+        # the newest first: they are what people look at
+        changed = {day for day in known.keys() | wanted.keys() if known.get(day) != wanted.get(day)}
+        for day in sorted(changed, key=str, reverse=True):
+            rows += self._write_day(day, wanted.get(day))
+        return {"rows": rows, "days": len(changed)}
+
+    def _write_day(self, day: object, files: str | None) -> int:
+        with self._target.transaction():
+            rows = self._upsert(HOURLY, f"FROM {HOURLY} WHERE date = DATE '{day}'", f"date = DATE '{day}'")
+            self._execute("DELETE FROM {} WHERE date = %s", "exported_days", [day])
+            if files is not None:
+                self._execute("INSERT INTO {} VALUES (%s, %s)", "exported_days", [day, files])
+        return rows
+
+    def _create(self, table: str) -> None:
+        """Make the table, or give one of an earlier version the columns that it lacks."""
+        self._target.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self._schema)))
+        columns = [(name, _TYPES.get(kind, kind.lower())) for name, kind in self._columns(table)]
+        key = sql.SQL(", ").join(map(sql.Identifier, _KEYS[table]))
+        defined = [sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in columns]
+        created = sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))")
+        self._target.execute(created.format(self._named(table), sql.SQL(", ").join(defined), key))
+        for definition in defined:
+            added = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {}")
+            self._target.execute(added.format(self._named(table), definition))
+
+    def _upsert(self, table: str, query: str, scope: str) -> int:
+        """Make the rows of the table within `scope` those of the query; returns their number."""
+        names = [name for name, _ in self._columns(table)]
+        staged = sql.Identifier("staged")
+        columns = sql.SQL(", ").join(map(sql.Identifier, names))
+        self._target.execute(
+            sql.SQL("CREATE TEMP TABLE {} (LIKE {}) ON COMMIT DROP").format(staged, self._named(table))
+        )
+        rows = self._copy(sql.SQL("COPY {} ({}) FROM STDIN").format(staged, columns), query)
+        parts = {
+            "table": self._named(table),
+            "staged": staged,
+            "columns": columns,
+            "key": sql.SQL(", ").join(map(sql.Identifier, _KEYS[table])),
+            "excluded": sql.SQL(", ").join(sql.Identifier("excluded", name) for name in names),
+            "current": sql.SQL(", ").join(sql.Identifier("t", name) for name in names),
+            "scope": sql.SQL(scope),
+        }
+        same_key = [sql.SQL("s.{0} = t.{0}").format(sql.Identifier(name)) for name in _KEYS[table]]
+        self._target.execute(
+            sql.SQL(
+                "DELETE FROM {table} AS t WHERE {scope} AND NOT EXISTS (SELECT FROM {staged} AS s WHERE {same_key})"
+            ).format(**parts, same_key=sql.SQL(" AND ").join(same_key))
+        )
+        # rows that are the same are not written again: each would be a dead one for the vacuum
+        self._target.execute(
+            sql.SQL(
+                "INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {staged} ON CONFLICT ({key}) DO UPDATE"
+                " SET ({columns}) = ROW ({excluded}) WHERE ROW ({current}) IS DISTINCT FROM ROW ({excluded})"
+            ).format(**parts)
+        )
+        self._target.execute(sql.SQL("DROP TABLE {}").format(staged))
+        return rows
+
+    def _copy(self, statement: sql.Composed, query: str) -> int:
+        result, rows = self._source.execute(query), 0
+        with self._target.cursor() as cursor, cursor.copy(statement) as copy:
+            while batch := result.fetchmany(_BATCH_ROWS):
+                for row in batch:
+                    copy.write_row([_storable(value) for value in row])
+                rows += len(batch)
+        return rows
+
+    def _columns(self, table: str) -> list[tuple[str, str]]:
+        return [(str(row[0]), str(row[1])) for row in self._source.execute(f"DESCRIBE {table}").fetchall()]
+
+    def _named(self, table: str) -> sql.Identifier:
+        return sql.Identifier(self._schema, table)
+
+    def _execute(self, statement: str, table: str, values: Sequence[object] = ()) -> psycopg.Cursor[tuple[object, ...]]:
+        return self._target.execute(sql.SQL(statement).format(self._named(table)), values)
+
+
+def _days(segments: Mapping[str, Path]) -> dict[object, str]:
+    """Which files each day is made of, as a digest: their names tell their versions."""
+    names: defaultdict[object, list[str]] = defaultdict(list)
+    for segment, file in segments.items():
+        names[dt.date.fromisoformat(segment.partition("/")[0].removeprefix("dt="))].append(file.name)
+    return {day: hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest() for day, found in names.items()}
+
+
+def _storable(value: object) -> object:
+    """PostgreSQL has no text with a NUL in it."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
+
+
+def _brief(error: psycopg.Error) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,108 @@
+"""What counts as amiss: the conditions that no part tells of by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from bikeflow.alerts.conditions import Conditions
+from bikeflow.alerts.messages import Alert
+from bikeflow.model import UTC, Fault, FetchFinished, FetchOutcome, Run, RunFinished, SchemaDrifted, Vitals
+from bikeflow.settings import Settings
+from bikeflow.settings.sections import AlertsSettings, FeedSettings
+
+WELL = Vitals(None, None, None, None, None, 0, 0, 0, 0, False, 0.0)
+PARTS = ("fetching", "storing", "watching", "processing", "refreshing")
+SETTINGS = Settings(data_dir=Path("data"), feed=FeedSettings(spool_max_bytes=1_000_000), alerts=AlertsSettings())
+ROOM = 10**12
+
+
+def amiss(
+    conditions: Conditions,
+    later: float = 0,
+    vitals: Vitals = WELL,
+    room: int = ROOM,
+    parts: Mapping[str, Fault] = MappingProxyType({}),
+) -> dict[Alert, str]:
+    now = dt.datetime.now(UTC) + dt.timedelta(seconds=later)
+    faults = conditions.faults(SETTINGS, dict.fromkeys(PARTS) | dict(parts), vitals, room, now)
+    return {alert: fault.reason for alert, fault in faults.items() if fault is not None}
+
+
+def run(lines: int, rejected: int) -> RunFinished:
+    now = dt.datetime.now(UTC)
+    return RunFinished(
+        Run("r", now.date(), now, now, "done", 1, 1, lines, lines - rejected, rejected, None, ()), 0, {}, {}
+    )
+
+
+def test_nothing_is_amiss_at_the_start() -> None:
+    assert amiss(Conditions()) == {}
+
+
+@pytest.mark.parametrize(("part", "alert"), [
+    ("fetching", "feed_silent"), ("storing", "storage_unreachable"), ("watching", "storage_unreachable"),
+    ("processing", "runs_failing"), ("refreshing", "refresh_stuck"),
+])  # fmt: skip
+def test_a_part_that_does_not_work_is_amiss(part: str, alert: str) -> None:
+    fault = Fault(dt.datetime.now(UTC), "for this reason")
+    assert amiss(Conditions(), parts={part: fault}) == {alert: "for this reason"}
+
+
+def test_a_feed_that_answers_but_gives_nothing_new_stands_still() -> None:
+    conditions = Conditions()
+    conditions.observe(FetchFinished(dt.datetime.now(UTC), FetchOutcome("duplicate", "t")))
+    assert amiss(conditions, later=3_590) == {} and list(amiss(conditions, later=3_610)) == ["feed_frozen"]
+    conditions.observe(FetchFinished(dt.datetime.now(UTC) + dt.timedelta(hours=1), FetchOutcome("stored", "t")))
+    assert amiss(conditions, later=3_610) == {}
+
+
+def test_a_silent_feed_is_not_called_frozen_as_well() -> None:
+    assert list(amiss(Conditions(), later=9_999, parts={"fetching": Fault(dt.datetime.now(UTC), "down")})) == [
+        "feed_silent"
+    ]
+
+
+def test_a_spool_beyond_its_share_is_filling() -> None:
+    filled = dataclasses.replace(WELL, spool_snapshots=9, spool_bytes=500_000)
+    assert amiss(Conditions(), vitals=filled) == {
+        "spool_filling": "9 snapshots wait for the store: 50 % of feed.spool_max_bytes"
+    }
+    assert amiss(Conditions(), vitals=dataclasses.replace(filled, spool_bytes=490_000)) == {}
+
+
+def test_rejected_lines_above_the_rate_within_an_hour() -> None:
+    conditions = Conditions()
+    conditions.observe(run(50, 50))
+    assert amiss(conditions) == {}  # of too few lines to tell
+    conditions.observe(run(950, 0))
+    assert amiss(conditions) == {}  # 5 % are allowed
+    conditions.observe(run(100, 6))
+    assert "56 of 1,100 lines" in amiss(conditions)["dead_letters"]
+    assert "dead_letters" not in amiss(conditions, later=3_700)
+
+
+def test_a_disk_with_little_room() -> None:
+    assert "1,023 MiB are free" in amiss(Conditions(), room=2**30 - 1)["disk_low"]
+    assert amiss(Conditions(), room=2**30) == {}
+
+
+def test_unknown_columns_count_for_an_hour() -> None:
+    conditions = Conditions()
+    conditions.observe(SchemaDrifted(("colour", "price")))
+    assert amiss(conditions) == {"schema_drift": "unknown columns: colour, price"}
+    assert "schema_drift" not in amiss(conditions, later=3_610)
+
+
+def test_the_time_of_a_fault_is_that_of_its_beginning() -> None:
+    conditions, now = Conditions(), dt.datetime.now(UTC)
+    faults = [
+        conditions.faults(SETTINGS, dict.fromkeys(PARTS), WELL, 0, now + dt.timedelta(minutes=minutes))["disk_low"]
+        for minutes in (0, 5)
+    ]
+    assert all(fault is not None and fault.since == now for fault in faults)

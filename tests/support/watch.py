@@ -1,0 +1,63 @@
+"""A service at work, and what it says of itself over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+
+import aiohttp
+
+from bikeflow.model import UTC
+from tests.support.service import PATIENCE_SECONDS, Service
+
+_LOOK_SECONDS = 0.02
+
+
+class Watch:
+    """Asks a service's health, over a session whose base is the service's URL."""
+
+    def __init__(self, service: Service, client: aiohttp.ClientSession) -> None:
+        self.service = service
+        self._client = client
+
+    async def faults(self) -> dict[str, dt.datetime]:
+        """What /readyz says now: since when each part that does not work has not."""
+        async with self._client.get("/readyz") as answer:
+            parts = (await answer.json())["parts"]
+        broken = {name: dt.datetime.fromisoformat(part["since"]) for name, part in parts.items() if not part["works"]}
+        assert (answer.status == 200) == (not broken)
+        return broken
+
+    async def reason(self, part: str) -> str:
+        """Why a part does not work, or nothing where it does."""
+        async with self._client.get("/readyz") as answer:
+            return str((await answer.json())["parts"][part].get("reason", ""))
+
+    async def metric(self, sample: str) -> float:
+        """The value of a sample, such as `bikeflow_spool_snapshots`."""
+        async with self._client.get("/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{sample} "))
+
+    def waiting(self) -> int:
+        """Snapshots in the spool."""
+        return len(list((self.service.data_dir / "spool").glob("*.txt")))
+
+    async def breaks(self, *parts: str) -> None:
+        """Wait until these parts are said not to work, and since a time that is that of the fault."""
+        began = dt.datetime.now(UTC) - dt.timedelta(seconds=2)
+        for _ in range(int(PATIENCE_SECONDS / _LOOK_SECONDS)):
+            broken = await self.faults()
+            if broken.keys() >= set(parts):
+                assert all(began < since <= dt.datetime.now(UTC) for since in broken.values()), (began, broken)
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise AssertionError(f"{parts} are said to work\n{self.service.log()[-5000:]}")
+
+    async def recovers(self) -> None:
+        """Wait until all is green and delivered."""
+        for _ in range(int(PATIENCE_SECONDS / _LOOK_SECONDS)):
+            if not await self.faults() and not self.waiting():
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise AssertionError(f"still broken: {await self.faults()}\n{self.service.log()[-5000:]}")

@@ -1,0 +1,141 @@
+"""When the watchdog is fed, and what the service manager is told."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bikeflow.model import Pulse
+from bikeflow.sd_notify import Notifier
+from bikeflow.settings import Settings
+from bikeflow.supervision import Progress, Supervisor, longest_step_seconds, supervised
+
+LONGEST = 100.0
+
+
+class Roles:
+    """A pipeline of one role, and the time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pulse = Pulse(0)
+
+    def progress(self) -> Progress:
+        return Progress(lambda: {"refresher": self.pulse}, LONGEST, lambda: self.now)
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(tmp_path / "notify"))
+        server.setblocking(False)
+        yield server
+
+
+@pytest.fixture
+def supervisor(manager: socket.socket) -> Supervisor:
+    return Supervisor(notifier(manager), lambda: "All works.")
+
+
+def notifier(manager: socket.socket, watchdog_seconds: float | None = None) -> Notifier:
+    return Notifier(manager.getsockname(), watchdog_seconds)
+
+
+def heard(manager: socket.socket) -> list[str]:
+    messages = []
+    while True:
+        try:
+            messages.append(manager.recv(4096).decode())
+        except BlockingIOError:
+            return messages
+
+
+@pytest.mark.parametrize(
+    ("then", "stuck"),
+    [
+        (lambda roles: Pulse(roles.pulse.steps), {"refresher": LONGEST + 1}),
+        (lambda roles: Pulse(roles.pulse.steps + 1), {}),
+        (lambda roles: Pulse(roles.pulse.steps, idle=True), {}),
+    ],
+    ids=["nothing ended", "something ended", "nothing to do"],
+)
+def test_a_role_is_stuck_when_it_has_work_and_ends_none(
+    then: Callable[[Roles], Pulse], stuck: dict[str, float]
+) -> None:
+    roles = Roles()
+    progress = roles.progress()
+    assert progress.stuck() == {}
+    roles.now = LONGEST + 1
+    roles.pulse = then(roles)
+    assert progress.stuck() == stuck
+
+
+def test_a_role_that_was_idle_for_long_has_its_full_time_once_work_comes() -> None:
+    roles = Roles()
+    progress = roles.progress()
+    roles.pulse = Pulse(3, idle=True)
+    progress.stuck()
+    roles.now, roles.pulse = 10 * LONGEST, Pulse(3, idle=True)
+    progress.stuck()
+    roles.now, roles.pulse = 10 * LONGEST + 5, Pulse(3)
+    assert progress.stuck() == {}
+
+
+def test_the_watchdog_starves_while_a_role_is_stuck_and_is_fed_when_it_goes_on(
+    manager: socket.socket, supervisor: Supervisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roles = Roles()
+    supervisor.attach(roles.progress())
+    supervisor.report()
+    assert heard(manager) == ["STATUS=All works.", "WATCHDOG=1"]
+    roles.now = LONGEST + 1
+    supervisor.report()
+    supervisor.report()
+    assert heard(manager) == []
+    assert capsys.readouterr().out.count("role_stuck") == 1
+    roles.pulse = Pulse(1)
+    supervisor.report()
+    assert heard(manager) == ["WATCHDOG=1"]
+
+
+def test_a_stop_has_its_own_deadline_and_the_watchdog_sees_the_loop_only(
+    manager: socket.socket, supervisor: Supervisor
+) -> None:
+    roles = Roles()
+    supervisor.attach(roles.progress())
+    supervisor.report()
+    supervisor.stopping(shutdown_seconds=300)
+    roles.now = 10 * LONGEST
+    supervisor.report()
+    assert heard(manager)[2:] == ["STOPPING=1", "EXTEND_TIMEOUT_USEC=315000000", "WATCHDOG=1"]
+
+
+async def test_reports_come_several_times_in_each_period_of_the_watchdog(manager: socket.socket) -> None:
+    async with supervised(notifier(manager, watchdog_seconds=0.3), lambda: "All works."):
+        await asyncio.sleep(0.45)
+    assert heard(manager).count("WATCHDOG=1") >= 3
+
+
+def test_a_stuck_loop_feeds_no_watchdog(manager: socket.socket) -> None:
+    async def work() -> None:
+        async with supervised(notifier(manager, watchdog_seconds=0.03), lambda: "All works."):
+            await asyncio.sleep(0)
+            heard(manager)
+            blocked = asyncio.get_running_loop().time() + 0.3
+            while asyncio.get_running_loop().time() < blocked:
+                pass
+            assert "WATCHDOG=1" not in heard(manager)
+
+    asyncio.run(work())
+
+
+def test_a_step_may_take_all_the_waits_that_are_configured() -> None:
+    slow = Settings.model_validate(
+        {"retry": {"attempts": 100, "max_seconds": 600}, "storage": {"read_timeout_seconds": 600}}
+    )
+    assert longest_step_seconds(Settings()) < 1_200
+    assert longest_step_seconds(slow) > 100 * 1_200
