@@ -25,6 +25,8 @@ from bikeflow.segment_builder import Built
 from bikeflow.store import ObjectCache, Store
 
 _CLOSE_SECONDS = 5.0
+LOOK_SECONDS = 30.0
+"""How often it is looked at whether the cluster still has workers; those that restart are back by then."""
 
 log = get_logger()
 
@@ -56,7 +58,7 @@ class DaskEngine:
         key = f"bikeflow-{work.segment.partition}-{work.segment.end:%H%M%S}-{uuid.uuid4().hex}"
         future = client.submit(build_elsewhere, self._workplace, work, VERSIONS, key=key, pure=False)
         try:
-            built: Built = await future
+            built = await self._outcome(client, future)
         except self._distributed.KilledWorker as error:
             raise Transient("several Dask workers died over it, perhaps of too little memory") from error
         except (CancelledError, OSError) as error:
@@ -78,6 +80,17 @@ class DaskEngine:
         """Leave the cluster; tasks that nobody waits for any more are dropped by it."""
         if self._client is not None:
             await self._disconnect(self._client)
+
+    async def _outcome(self, client: Any, future: Any) -> Built:
+        """What a task gives, waited for as long as there is anybody to do it; raises Transient, and what it raises."""
+        result: asyncio.Future[Built] = asyncio.ensure_future(future.result())
+        try:
+            while not (await asyncio.wait([result], timeout=LOOK_SECONDS))[0]:
+                if not client.scheduler_info(n_workers=-1)["workers"]:
+                    raise Transient(f"the Dask cluster at {self._address} has no workers")
+            return result.result()
+        finally:
+            result.cancel()
 
     async def _connected(self) -> Any:
         async with self._connecting:

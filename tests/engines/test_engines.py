@@ -230,6 +230,17 @@ async def test_backfill_on_a_cluster_from_the_command_line(tmp_path: Path, dask:
         assert len(await outcome(road)) == 2
 
 
+async def test_a_cluster_without_workers_costs_a_run_and_does_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bikeflow.engines.dask.LOOK_SECONDS", 0.5)
+    with cluster(tmp_path, {}) as empty:
+        async with open_road(StorageSettings(), tmp_path / "data", processing=using("dask", empty)) as road:
+            await road.put_raw(name(0, 1), raw_file(station(1)))
+            (run,) = await road.process()
+    assert run.error == f"segment 00:00-00:59: the Dask cluster at {empty.address} has no workers"
+
+
 async def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     async with open_road(StorageSettings(), tmp_path) as road:
         await road.put_all(odd_files())
