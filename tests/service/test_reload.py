@@ -389,9 +389,10 @@ async def test_a_stop_or_a_kill_in_the_midst_of_a_reload_loses_nothing(tmp_path:
                 else:
                     assert await service.stop() == 0, service.log()
                 assert "Traceback" not in service.log()
+        feed.frozen = True
         async with running(data_dir, feed.url, config=config) as service:
+            await service.logged("event=refreshed")
             log = (tmp_path / "data.log").read_text()
-            feed.frozen = True
             wanted = (len(feed.promised(log) | feed.put.keys())) * oracle.STATIONS
             await service.until(lambda: (service.query(ROWS) or 0) >= wanted, f"{wanted} rows")
             assert await service.stop() == 0
