@@ -38,7 +38,7 @@ lint: $(READY) ## Check format, style, types and import layers
 check: lint ## The same and the quick tests: what to run before a commit
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-bench: $(READY) ## Measure; ARGS="..." is passed on
+bench: $(READY) ## Measure the main things; ARGS="[--json] NAME ... or all"
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 soak: $(READY) ## Kill the service 500 times, break its storage for an hour, count; ARGS="--kills N --minutes M"

@@ -1,14 +1,18 @@
-"""What keeps a process of many threads and large tables small: the allocators give back what is free."""
+"""How much memory there is, and what keeps a process of many threads and large tables small."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
+import re
+from pathlib import Path
 
 _M_ARENA_MAX = -8
 _ARENAS = 2
 _LIBC = ctypes.CDLL(None)
+_UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_GROUPS, _OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def economise() -> None:
@@ -28,3 +32,24 @@ def give_back() -> None:
     """Return free memory to the system; takes some milliseconds, in which other threads may wait for memory."""
     with contextlib.suppress(AttributeError):  # another C library than glibc
         _LIBC.malloc_trim(0)
+
+
+def memory_bytes(limit: str) -> int:
+    """An amount such as "512MB" or "2GiB" in bytes; "auto" is half of what this process may use at all."""
+    if limit == "auto":
+        return available_bytes() // 2
+    match = re.fullmatch(r"([\d.]+)\s*([KMGT]i?)B", limit)
+    if match is None:
+        raise ValueError(f"{limit} is no amount of memory")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def available_bytes() -> int:
+    """The machine's memory, or what a container or service unit is allowed of it."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError):
+        own = _GROUPS / _OWN_GROUP.read_text().strip().rpartition("::/")[2]
+        for group in (own, *own.parents):
+            with contextlib.suppress(OSError, ValueError):  # one without a limit says "max", the root nothing
+                total = min(total, int((group / "memory.max").read_text()))
+    return total

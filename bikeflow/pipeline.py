@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bikeflow.engines import Engine, Workplace, open_engine
 from bikeflow.events import Events, Listener
 from bikeflow.exporter import Exporter
 from bikeflow.fetcher import Delivery, Fetcher, open_fetcher
@@ -62,6 +63,7 @@ class Pipeline:
     fetcher: Fetcher
     delivery: Delivery
     watcher: Watcher
+    engine: Engine
     writer: SegmentWriter
     processors: tuple[Processor, ...]
     refresher: Refresher
@@ -194,7 +196,8 @@ async def open_pipeline(
             tell=events.emit,
         )
         watcher = Watcher(settings.watcher, store, layout, ledger, queue, reconciler)
-        writer = SegmentWriter(store, cache, layout, ledger, settings.rules, settings.retry, events.emit)
+        engine = await stack.enter_async_context(open_engine(Workplace.of(settings), store, cache))
+        writer = SegmentWriter(engine, ledger, events.emit)
         processors = [Processor(queue, ledger, writer, events.emit) for _ in range(settings.processing.workers)]
         refresher = Refresher(
             settings.warehouse, settings.retry, ledger.files.published_segments, mirror, warehouse, events.emit
@@ -210,6 +213,7 @@ async def open_pipeline(
             fetcher=fetcher,
             delivery=delivery,
             watcher=watcher,
+            engine=engine,
             writer=writer,
             processors=tuple(processors),
             refresher=refresher,

@@ -21,7 +21,8 @@ from bikeflow.ledger.files import SegmentWork
 from bikeflow.log import get_logger, traced
 from bikeflow.model import UTC, PartitionJob, PartitionProcessed, Run, RunFinished
 from bikeflow.partition_queue import PartitionQueue
-from bikeflow.segment_writer import SegmentWriter, Written
+from bikeflow.segment_builder import Built
+from bikeflow.segment_writer import SegmentWriter
 from bikeflow.transform.tally import Tally
 
 RETRY_INITIAL_SECONDS = 5.0
@@ -34,7 +35,7 @@ class _Progress:
     """What a run has done so far."""
 
     run_id: str
-    written: list[Written] = field(default_factory=list)
+    written: list[Built] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     traces: set[str] = field(default_factory=set)
 

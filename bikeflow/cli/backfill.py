@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,13 +18,32 @@ from bikeflow.cli.progress import progress
 if TYPE_CHECKING:
     from bikeflow.settings import Settings
 
+MOST_WORKERS = 64
+"""As the settings allow; so many segments are given to a cluster at a time where the configuration does not say."""
+
 Force = Annotated[bool, typer.Option("--force", help="Parse raw files again that are already processed.")]
+Engine = Annotated[
+    str | None, typer.Option("--engine", metavar="inline|process|dask", help="Short for --set processing.engine=...")
+]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Short for --set processing.scheduler=ADDRESS.")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", metavar="N", help="Days worked on at a time (default: one a core).")
+]
+Memory = Annotated[
+    str | None, typer.Option("--memory", metavar="AMOUNT", help="Memory to be used, such as 2GiB (default: half).")
+]
 
 
 def backfill(
     first: First = None,
     last: Last = None,
     force: Force = False,
+    engine: Engine = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    memory: Memory = None,
     config: options.Config = None,
     overrides: options.Overrides = None,
     data_dir: options.DataDir = None,
@@ -30,7 +51,9 @@ def backfill(
 ) -> None:
     """Process the raw files of a range of days; what is processed is left alone, so it can be repeated."""
     wanted = days(first, last)
-    settings = options.start(config, overrides, data_dir)
+    short = {"engine": engine, "scheduler": scheduler, "workers": workers, "memory_limit": memory}
+    given = [*(overrides or ()), *(f"processing.{key}={value}" for key, value in short.items() if value is not None)]
+    settings = options.start(config, [*given, *_all_cores(config, given, data_dir)], data_dir)
     with progress("backfill", "files") as tell:
         result = options.complete(run_backfill(settings, wanted, force=force, tell=tell))
     if as_json:
@@ -45,6 +68,16 @@ def backfill(
         typer.echo(f"error: {partition}: {error}", err=True)
     if failed:
         raise typer.Exit(1)
+
+
+def _all_cores(config: Path | None, overrides: list[str], data_dir: Path | None) -> list[str]:
+    """A service leaves cores to others, a backfill takes them all, unless the configuration says how many."""
+    loaded = options.load(config, overrides, data_dir)
+    if loaded.origins["processing.workers"] != "default":
+        return []
+    cores = len(os.sched_getaffinity(0))
+    workers = MOST_WORKERS if loaded.settings.processing.engine == "dask" else min(max(cores, 2), MOST_WORKERS)
+    return [f"processing.workers={workers}"]
 
 
 async def run_backfill(
@@ -62,6 +95,8 @@ async def run_backfill(
             if force:
                 files.process_again(files.keys(wanted.first, wanted.last))
             total = files.dirty_files(wanted.first, wanted.last)
+            if total:
+                await pipeline.engine.ready()
             await pipeline.process(wanted.__contains__, total, tell)
             await pipeline.publish()
             left = files.dirty_files(wanted.first, wanted.last)

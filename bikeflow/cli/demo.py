@@ -30,6 +30,9 @@ FROM wrm_stations_latest ORDER BY bikes DESC, name LIMIT 5
 
 def demo(data_dir: DataDir = Path("data/demo"), interval: Interval = 2, speed: Speed = 60, once: Once = False) -> None:
     """Backfill a simulated day, then run live on a feed that moves faster than the real one; Ctrl-C ends it."""
+    from bikeflow.memory import economise
+
+    economise()
     from bikeflow import log
     from bikeflow.demo import clear
     from bikeflow.settings.sections import LogSettings

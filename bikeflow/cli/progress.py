@@ -62,6 +62,8 @@ def _lines(title: str, unit: str) -> Callable[[int, int], None]:
         now = time.monotonic()
         if now - told >= LINE_EVERY_SECONDS or (done == total and told != started):
             told = now
-            typer.echo(f"{title}: {done} of {total} {unit}, {done / (now - started):.0f}/s", err=True)
+            rate = done / (now - started)
+            left = f", {(total - done) / rate:.0f} s left" if done else ""
+            typer.echo(f"{title}: {done} of {total} {unit}, {rate:.0f}/s{left}", err=True)
 
     return tell

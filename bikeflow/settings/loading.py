@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from bikeflow.errors import ConfigError
 from bikeflow.settings import sources
@@ -58,6 +58,24 @@ def load_settings(
     settings = _validated(given, problems)
     origins = {key: given[key].origin if key in given else DEFAULT for key in FIELDS}
     return LoadedSettings(settings, origins, path, tuple(notes))
+
+
+def store_secrets(environ: Mapping[str, str] | None = None) -> tuple[SecretStr, SecretStr] | None:
+    """The store's access key id and secret key, as the environment or credentials alone have them; None: they do not.
+
+    Raises ConfigError.
+    """
+    environ = os.environ if environ is None else environ
+    problems: list[str] = []
+    given: Layer = {
+        **legacy_environment(environ, []),
+        **sources.credentials(environ, problems),
+        **sources.environment(environ, problems),
+    }
+    if problems:
+        raise ConfigError("\n".join(problems))
+    both = [str(given[key].value) for key in ("storage.access_key_id", "storage.secret_access_key") if key in given]
+    return (SecretStr(both[0]), SecretStr(both[1])) if len(both) == 2 else None
 
 
 def _choose_backend(given: Layer, notes: list[str]) -> None:

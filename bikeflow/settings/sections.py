@@ -132,7 +132,21 @@ class ProcessingSettings(Section):
     queue_size: Annotated[int, Field(ge=1)] = 64
     segment_minutes: int = 60
     seal_after_minutes: Annotated[float, Field(ge=0, le=43_200)] = 60
-    engine: Literal["inline"] = "inline"
+    engine: Literal["inline", "process", "dask"] = "inline"
+    scheduler: Annotated[
+        str,
+        Field(
+            pattern=r"^((tcp|tls|ws|wss)://[^/\s]+\S*)?$",
+            description='the address of a Dask scheduler, such as "tcp://10.0.0.1:8786", or empty',
+        ),
+    ] = ""
+    memory_limit: Annotated[
+        str,
+        Field(
+            pattern=r"^(auto|\d+(\.\d+)?\s*([KMGT]i?B))$",
+            description='an amount of memory, such as "512MB" or "2GiB", or "auto"',
+        ),
+    ] = "auto"
 
     @field_validator("segment_minutes")
     @classmethod
@@ -140,6 +154,12 @@ class ProcessingSettings(Section):
         if not 1 <= value <= 1440 or 1440 % value:
             raise ValueError("must divide a day into equal parts: 5, 10, 15, 30, 60, 120, ... 1440")
         return value
+
+    @model_validator(mode="after")
+    def _a_cluster_is_named(self) -> ProcessingSettings:
+        if self.engine == "dask" and not self.scheduler:
+            raise ValueError('engine = "dask" also needs scheduler')
+        return self
 
 
 class RetrySettings(Section):

@@ -8,25 +8,40 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
-from tests.benchmarks import arrival, day, year
+from bikeflow import log
+from bikeflow.settings.sections import LogSettings
+from tests.benchmarks import arrival, day, idle, memory, parse, poll, start, year
+from tests.benchmarks.measuring import Row
 
 BENCHMARKS: dict[str, Callable[[Path, int], dict[str, object]]] = {
     "day": day.measure,
     "arrival": arrival.measure,
+    "parse": parse.measure,
+    "poll": poll.measure,
+    "idle": idle.measure,
+    "start": start.measure,
+    "memory": memory.measure,
     "year": year.measure,
 }
+DEFAULT = ("day", "arrival", "parse")
+"""What takes some minutes in all; the others are asked for by name, or with `all`."""
 
 
 def main() -> None:
-    """Run the named benchmarks, or all."""
+    """Run the named benchmarks."""
     arguments = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    arguments.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help="which ones (default: all)")
+    arguments.add_argument("names", nargs="*", metavar="NAME", help=_choices())
     arguments.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments.add_argument("--runs", type=int, default=3, help="runs of each command; medians are printed")
     given = arguments.parse_args()
+    log.configure(LogSettings(level="error"))
+    names = BENCHMARKS if "all" in given.names else given.names or DEFAULT
+    if unknown := set(names) - BENCHMARKS.keys():
+        arguments.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)} and all")
     results = {}
-    for name in given.names or BENCHMARKS:
+    for name in names:
         with tempfile.TemporaryDirectory(prefix="bikeflow-bench-") as folder:
             results[name] = BENCHMARKS[name](Path(folder), given.runs)
     if given.json:
@@ -35,8 +50,26 @@ def main() -> None:
         return
     for name, result in results.items():
         print(f"\n{name}: {result['what']}")
-        for row in result["rows"]:  # type: ignore[attr-defined]
-            print("  " + "  ".join(f"{key} {value}" for key, value in row.items()))
+        _print_table(cast(list[Row], result["rows"]))
+
+
+def _choices() -> str:
+    return f"which ones of {', '.join(BENCHMARKS)}, or all (default: {' '.join(DEFAULT)})"
+
+
+def _print_table(rows: list[Row]) -> None:
+    cells = [
+        list(rows[0]),
+        *([value if isinstance(value, str) else f"{value:,}" for value in row.values()] for row in rows),
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        # texts to the left, figures to the right
+        aligned = [
+            cell.ljust(width) if isinstance(value, str) else cell.rjust(width)
+            for cell, width, value in zip(line, widths, rows[0].values(), strict=True)
+        ]
+        print("  " + "  ".join(aligned).rstrip())
 
 
 if __name__ == "__main__":

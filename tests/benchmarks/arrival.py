@@ -13,7 +13,7 @@ import duckdb
 
 from bikeflow.model import UTC
 from tests.benchmarks.day import FILES, write_day
-from tests.benchmarks.measuring import cpu_seconds, memory_mb
+from tests.benchmarks.measuring import Row, cpu_seconds, memory_mb, rounded
 from tests.support import feedserver
 from tests.support.service import Service, running
 
@@ -31,7 +31,7 @@ def measure(folder: Path, runs: int) -> dict[str, object]:
     return {"what": f"one snapshot put beside a running service; medians of {arrivals} arrivals", "rows": rows}
 
 
-async def _position(folder: Path, position: int, arrivals: int) -> dict[str, object]:
+async def _position(folder: Path, position: int, arrivals: int) -> Row:
     names = sorted(path.relative_to(folder / "day") for path in (folder / "day").glob("**/*.txt"))
     before = max(position - arrivals, 0)
     data_dir = folder / f"at-{position}"
@@ -55,10 +55,10 @@ async def _position(folder: Path, position: int, arrivals: int) -> dict[str, obj
                 cpu.append(cpu_seconds(service.process.pid) - used - idle)
             memory = memory_mb(service.process.pid)
     return {
-        "file": f"{position:>5}",
-        "visible_after_s": f"{statistics.median(seconds):5.2f}",
-        "cpu_ms": f"{statistics.median(cpu) * 1000:4.0f}",
-        "memory_mb": f"{memory:4.0f}",
+        "file": position,
+        "visible_after_s": rounded(statistics.median(seconds)),
+        "cpu_ms": round(statistics.median(cpu) * 1000),
+        "memory_mb": round(memory),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from pathlib import Path
+from typing import Any
 
 PACKED = "timestamp|gmt_local_diff_sec|gmt_servertime_diff_sec"
 BATTERY = "givesbonus_acceptspedelecs_fbbattlevel"
@@ -66,10 +67,16 @@ def with_pandas(folder: Path, out: Path) -> None:
 
 def with_pyarrow(folder: Path, out: Path) -> None:
     """pyarrow.csv file by file, one table at the end."""
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    pq.write_table(read_with_pyarrow(folder), out, compression="zstd")
+
+
+def read_with_pyarrow(folder: Path) -> Any:
+    """The files of a folder as one table."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
     import pyarrow.csv as pcsv  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
 
     options = pcsv.ConvertOptions(column_types={"#id": pa.string(), "name": pa.string(), BATTERY: pa.string()})
     tables = []
@@ -88,7 +95,7 @@ def with_pyarrow(folder: Path, out: Path) -> None:
     is_station = pc.and_not(pc.ascii_is_decimal(rows["#id"]), named_bike)
     is_bike = pc.and_(pc.starts_with(rows["#id"], "fb"), named_bike)
     kind = pc.if_else(is_station, "station", pc.if_else(is_bike, "bike", "unknown"))
-    pq.write_table(rows.append_column("record_type", kind), out, compression="zstd")
+    return rows.append_column("record_type", kind)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,18 @@ from pathlib import Path
 from bikeflow.layout import Layout
 from bikeflow.model import UTC
 from bikeflow.simulator import NO_ODDITIES, City
-from tests.benchmarks.measuring import Cost, median, run
+from tests.benchmarks.measuring import Cost, Row, median, rounded, run
 
 DAY = dt.datetime(2025, 6, 1, tzinfo=UTC)
 FILES = 2880
+PREFIX = "bike-data/gen_info/"
 BASELINES = ("duckdb", "pyarrow", "pandas")
 
 
-def write_day(folder: Path, midnight: dt.datetime = DAY, files: int = FILES) -> int:
-    """Raw files of a simulated day of some 750 lines each below a local lake; returns the number of data lines."""
-    city, layout, lines = City(7, stations=235, free_bikes=513, oddities=NO_ODDITIES), Layout("bike-data/gen_info/"), 0
+def write_day(folder: Path, midnight: dt.datetime = DAY, files: int = FILES, city: City | None = None) -> int:
+    """Raw files of a simulated day (of some 750 lines each) below a local lake; returns the number of data lines."""
+    city = city or City(7, stations=235, free_bikes=513, oddities=NO_ODDITIES)
+    layout, lines = Layout(PREFIX), 0
     for number in range(files):
         at = midnight + dt.timedelta(seconds=number * 86_400 // files)
         path = folder / layout.raw_key(at)
@@ -49,14 +51,14 @@ def measure(folder: Path, runs: int) -> dict[str, object]:
     }
 
 
-def _row(name: str, cost: Cost, yardstick: Cost, lines: int) -> dict[str, object]:
+def _row(name: str, cost: Cost, yardstick: Cost, lines: int) -> Row:
     return {
-        "program": f"{name:<8}",
-        "wall_s": f"{cost.wall:6.2f}",
-        "wall_ratio": f"{cost.wall / yardstick.wall:5.2f}",
-        "cpu_s": f"{cost.cpu:6.2f}",
-        "peak_mb": f"{cost.peak_mb:5.0f}",
-        "rows_per_s": f"{lines / cost.wall:9,.0f}",
+        "program": name,
+        "wall_s": rounded(cost.wall),
+        "wall_ratio": rounded(cost.wall / yardstick.wall),
+        "cpu_s": rounded(cost.cpu),
+        "peak_mb": round(cost.peak_mb),
+        "rows_per_s": round(lines / cost.wall),
     }
 
 

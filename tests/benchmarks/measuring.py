@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+Row = dict[str, str | float]
+"""A line of a benchmark's table: figures by name, with the unit in it."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -49,3 +52,14 @@ def memory_mb(pid: int) -> float:
     """Resident memory of a running process in MB."""
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1000
+
+
+def proportional_mb(pid: int) -> float:
+    """The same, with pages that are shared counted in part (PSS)."""
+    line = next(line for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if line.startswith("Pss:"))
+    return int(line.split()[1]) / 1000
+
+
+def rounded(figure: float, digits: int = 2) -> float:
+    """As precise as it is worth printing."""
+    return round(figure, digits)

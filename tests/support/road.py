@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from bikeflow.engines import Workplace, open_engine
 from bikeflow.layout import Layer, Layout
 from bikeflow.ledger import Ledger
 from bikeflow.model import PartitionJob, PartitionProcessed, Run, RunFinished
@@ -18,7 +19,7 @@ from bikeflow.partition_queue import PartitionQueue
 from bikeflow.processor import Processor
 from bikeflow.reconciler import Reconciler
 from bikeflow.segment_writer import SegmentWriter
-from bikeflow.settings.sections import RetrySettings, RulesSettings, StorageSettings
+from bikeflow.settings.sections import LogSettings, ProcessingSettings, RetrySettings, RulesSettings, StorageSettings
 from bikeflow.store import ObjectCache, Store, open_store
 from bikeflow.verifier import Report, Verifier
 
@@ -88,13 +89,21 @@ class Road:
 
 
 @asynccontextmanager
-async def open_road(storage: StorageSettings, data_dir: Path, segment_minutes: int = 60) -> AsyncIterator[Road]:
+async def open_road(
+    storage: StorageSettings,
+    data_dir: Path,
+    segment_minutes: int = 60,
+    processing: ProcessingSettings | None = None,
+) -> AsyncIterator[Road]:
     """A road over a store, with its ledger in `data_dir`."""
     layout = Layout(storage.prefix)
-    async with open_store(storage, data_dir) as store:
-        with Ledger(data_dir, layout, segment_minutes) as ledger:
-            cache = ObjectCache(store, data_dir / "cache", storage.cache_max_bytes)
-            writer = SegmentWriter(store, cache, layout, ledger, RulesSettings(), RETRY)
-            told: list[RunFinished | PartitionProcessed] = []
-            processor = Processor(PartitionQueue(8), ledger, writer, told.append)
-            yield Road(store, layout, ledger, Reconciler(store, layout, ledger, 60), writer, processor, told)
+    workplace = Workplace(data_dir, storage, processing or ProcessingSettings(), RulesSettings(), RETRY, LogSettings())
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(storage, data_dir))
+        cache = ObjectCache(store, data_dir / "cache", storage.cache_max_bytes)
+        engine = await stack.enter_async_context(open_engine(workplace, store, cache))
+        ledger = stack.enter_context(Ledger(data_dir, layout, segment_minutes))
+        writer = SegmentWriter(engine, ledger)
+        told: list[RunFinished | PartitionProcessed] = []
+        processor = Processor(PartitionQueue(8), ledger, writer, told.append)
+        yield Road(store, layout, ledger, Reconciler(store, layout, ledger, 60), writer, processor, told)

@@ -106,17 +106,22 @@ def from_environment() -> S3Server | None:
 
 @contextmanager
 def rclone(
-    directory: Path, *, certificate: tuple[Path, Path] | None = None, ca_bundle: Path | None = None
+    directory: Path,
+    *,
+    certificate: tuple[Path, Path] | None = None,
+    ca_bundle: Path | None = None,
+    buckets: str = ":memory:",
 ) -> Iterator[S3Server]:
     """`rclone serve s3` on a free port of 127.0.0.1, over https where there is a certificate with its key.
 
     Objects are kept in memory, as over a directory it replaces them by removing the old one first. Even so it answers
     500 now and then to the first puts below a new prefix when they come together: try again, as the service does.
+    `buckets` is another place for them, such as a directory that is only read.
     """
     access_key_id, secret_access_key = secrets.token_hex(10).upper(), secrets.token_hex(20)
     log = directory / "rclone.log"
     command = [_rclone_binary(), "serve", "s3", "--config", "", "--addr", "127.0.0.1:0"]
-    command += ["--auth-key", f"{access_key_id},{secret_access_key}", ":memory:"]
+    command += ["--auth-key", f"{access_key_id},{secret_access_key}", buckets]
     if certificate:
         command += ["--cert", str(certificate[0]), "--key", str(certificate[1])]
     with log.open("wb") as output:

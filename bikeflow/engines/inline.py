@@ -1,0 +1,44 @@
+"""The engine that needs nothing: threads of this process, with its store and its cache."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from bikeflow.engines.base import Engine, Workplace
+from bikeflow.engines.budget import MemoryBudget, build_bytes
+from bikeflow.layout import Layout
+from bikeflow.ledger.files import SegmentWork
+from bikeflow.memory import give_back, memory_bytes
+from bikeflow.segment_builder import Built, SegmentBuilder
+from bikeflow.store import ObjectCache, Store
+
+
+class InlineEngine:
+    """Builds here, as many segments at once as memory allows."""
+
+    def __init__(self, builder: SegmentBuilder, budget: MemoryBudget) -> None:
+        self._builder = builder
+        self._budget = budget
+
+    async def ready(self) -> None:
+        """See `Engine.ready`: always."""
+
+    async def build(self, work: SegmentWork, parsed: Callable[[int], None]) -> Built:
+        """See `Engine.build`."""
+        async with self._budget.room(build_bytes(work)):
+            built = await self._builder.build(work, parsed)
+        await asyncio.to_thread(give_back)
+        return built
+
+    def hurry(self) -> None:
+        """See `Engine.hurry`."""
+        self._builder.hurry()
+
+
+@asynccontextmanager
+async def open_inline(workplace: Workplace, store: Store, cache: ObjectCache) -> AsyncIterator[Engine]:
+    """An engine over the caller's own store and cache."""
+    builder = SegmentBuilder(store, cache, Layout(workplace.storage.prefix), workplace.rules, workplace.retry)
+    yield InlineEngine(builder, MemoryBudget(memory_bytes(workplace.processing.memory_limit)))
