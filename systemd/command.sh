@@ -14,4 +14,5 @@ exec systemd-run --quiet --wait --collect --pipe --pty --service-type=exec --set
     --property=LoadCredential=s3_access_key_id:bikeflow.s3_access_key_id \
     --property=LoadCredential=s3_secret_access_key:bikeflow.s3_secret_access_key \
     --property=LoadCredential=alert_urls:bikeflow.alert_urls \
+    --property=LoadCredential=postgres_dsn:bikeflow.postgres_dsn \
     "$release/bin/bikeflow" "$@"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import secrets
@@ -71,7 +72,10 @@ class FileWriter:
     def _make_directory(self, directory: Path) -> None:
         missing = [parent for parent in (directory, *directory.parents) if not parent.is_dir()]
         for parent in reversed(missing):
-            parent.mkdir(exist_ok=True)
+            try:
+                parent.mkdir(exist_ok=True)
+            except FileExistsError as error:  # a file stands there: that is no sign of the file to be written
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent)) from error
             _sync_directory(parent.parent)
         if directory not in self._cleaned:
             self._remove_leftovers(directory)

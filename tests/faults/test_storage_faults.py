@@ -25,17 +25,19 @@ from tests.support.service import Service, running
 from tests.support.watch import Watch
 
 SETTINGS: Mapping[str, object] = {
-    # All waits are a tenth of the default ones, so that polls and retries stand to one another as they do there.
+    # A tenth of the default ones, so that polls and retries stand to one another as they do there; but who waits for
+    # the store, and is not woken, waits for the default time.
     "watcher.poll_seconds": 0.5,
     "retry.initial_seconds": 0.05,
-    "retry.max_seconds": 3,
     "storage.connect_timeout_seconds": 0.5,
     "storage.read_timeout_seconds": 1.5,
     "watcher.reconcile_seconds": 86_400,
     "processing.seal_after_minutes": 43_200,
 }
 POLL = f"list {PREFIX}raw/"
-RECOVERY_POLLS = 2
+RECOVERY_POLLS = 12
+"""Two at most on a machine at leisure; a busy one takes its time for the work itself, while the polls go on. A wait
+that nobody ended would take 60."""
 LASTING_SECONDS = 1.1
 """Longer than the feed's interval and two polls."""
 ANSWERS: Mapping[str, Fault] = {
@@ -210,7 +212,7 @@ async def test_a_raw_file_that_is_listed_but_can_not_be_read_yet_is_read_when_it
         assert not keys & shown(watch.service)
         watch.proxy.heals()
         await watch.service.until(lambda: keys <= shown(watch.service), "the files to be published")
-        assert watch.proxy.passed[POLL] <= RECOVERY_POLLS + 1, "the last of them for the publication"
+        assert watch.proxy.passed[POLL] <= RECOVERY_POLLS
 
 
 async def test_a_full_spool_is_told_counted_and_never_silent(tmp_path: Path, s3_server: S3Server, place: Place) -> None:

@@ -70,12 +70,18 @@ class Box:
 
     async def journal(self, *arguments: str) -> str:
         """The messages of the unit, and of systemd about it, one a line."""
+        await self._synced()
         return (await self.run("journalctl", "-u", UNIT, "-o", "cat", "--no-pager", *arguments)).stdout
 
     async def entries(self, *matches: str) -> list[dict[str, Any]]:
         """Entries of the journal with all their fields, oldest first."""
+        await self._synced()
         lines = await self.does("journalctl", "-o", "json", "--no-pager", f"_SYSTEMD_UNIT={UNIT}", *matches)
         return [json.loads(line) for line in lines.splitlines()]
+
+    async def _synced(self) -> None:
+        # Until then the journal may not have read what was sent to it.
+        await self.run("journalctl", "--sync")
 
     def adjust(self, *lines: str) -> None:
         """Override settings of the shipped unit until the next boot; systemd reads them at its next reload."""

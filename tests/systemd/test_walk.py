@@ -6,6 +6,7 @@ The feed is the oracle's: at the end every snapshot that the service has promise
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import re
 from collections.abc import AsyncIterator
 
@@ -25,7 +26,8 @@ CANARY = "canary-9f86d081884c7d65"
 CONFIG = "/etc/bikeflow/config.toml"
 STATE = "/var/lib/bikeflow"
 QUIET_PIP = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"}
-DROP_IN = ("WatchdogSec=3", "TimeoutAbortSec=3", "RestartSec=200ms")
+DROP_IN = ("WatchdogSec=15", "RestartSec=200ms")
+"""Shorter waits than the shipped unit's; a busy machine may well keep a process waiting for some seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +46,8 @@ def configure(box: Box, oracle: Oracle, *more: str) -> None:
     box.path(CONFIG).write_text("\n".join(lines))
 
 
-async def works(box: Box) -> str:
-    return await box.until_shows("StatusText", lambda text: text.startswith("All works: "))
+async def works(box: Box) -> None:
+    await box.until_shows("StatusText", lambda text: text.startswith("All works: "))
 
 
 async def stored_after(box: Box, count: int) -> int:
@@ -56,6 +58,12 @@ async def stored_after(box: Box, count: int) -> int:
             return found
         await asyncio.sleep(0.2)
     raise AssertionError(f"no new snapshot\n{await box.journal()}")
+
+
+async def restarted(box: Box, times: str) -> None:
+    """Wait until systemd has restarted the service once more than `times`, and it works."""
+    await box.until_shows("NRestarts", lambda now: int(now) > int(times))
+    await works(box)
 
 
 async def process(box: Box) -> int:
@@ -92,20 +100,23 @@ async def test_it_is_active_only_when_it_is_ready(box: Box, oracle: Oracle) -> N
     starting = asyncio.create_task(box.does("systemctl", "start", UNIT))
     states = []
     while not starting.done():
-        states.append((await box.shows("ActiveState"), bool(await box.entries("EVENT=started"))))
+        states.append(await box.shows("ActiveState"))
     await starting
-    assert "activating" in [state for state, _ in states]
-    assert ("active", False) not in states
-    started = (await box.entries("EVENT=started"))[-1]["__MONOTONIC_TIMESTAMP"]
-    assert int(await box.shows("ActiveEnterTimestampMonotonic")) > int(started)
+    assert "activating" in states
+    # When it was sent: the journal may read it later.
+    started = int((await box.entries("EVENT=started"))[-1]["_SOURCE_REALTIME_TIMESTAMP"])
+    shown = await box.does("systemctl", "show", UNIT, "--value", "-p", "ActiveEnterTimestamp", "--timestamp=us+utc")
+    active = dt.datetime.strptime(shown.strip(), "%a %Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=dt.UTC)
+    assert active > dt.datetime.fromtimestamp(started / 1e6, dt.UTC)
 
 
 async def test_the_status_is_one_sentence(box: Box) -> None:
-    await stored_after(box, 2)
-    line = await works(box)
-    assert "the last fetch was " in line
-    assert "rows are published, nothing waits, " in line
-    assert line in await box.does("systemctl", "status", UNIT)
+    sentence = re.compile(
+        r"All works: the last fetch was \d+ s ago \(stored\), the newest snapshot is \d+ s old, "
+        r"\d+ rows are published, nothing waits, \d+ lines? rejected since the start, the storage works\."
+    )
+    await box.until_shows("StatusText", lambda text: sentence.fullmatch(text) is not None)
+    assert re.search(r'^ *Status: "All works: ', await box.does("systemctl", "status", UNIT), re.MULTILINE)
     assert "All works: " in await box.does("bikeflow", "status")
 
 
@@ -120,15 +131,24 @@ async def test_the_journal_has_priorities_and_finds_a_snapshot_all_the_way(box: 
 
 
 async def test_credentials_arrive_and_show_nowhere(box: Box) -> None:
-    secret = box.path("/etc/credstore/bikeflow.s3_access_key_id")
-    secret.touch(mode=0o600)
-    secret.write_text(CANARY)
+    for name, content in (("s3_access_key_id", CANARY), ("alert_urls", f"json://127.0.0.1:9/{CANARY}")):
+        secret = box.path(f"/etc/credstore/bikeflow.{name}")
+        secret.touch(mode=0o600)
+        secret.write_text(content)
     await box.does("systemctl", "restart", UNIT)
     note = (await box.entries("EVENT=setting_without_effect"))[-1]["NOTE"]
     assert note.startswith("credential s3_access_key_id: not used")
     shown = await box.does("bikeflow", "check-config")
     assert re.search(r"^access_key_id = \(set\) +# credential s3_access_key_id$", shown, re.MULTILINE)
-    shown += await box.does("systemctl", "show", UNIT) + await box.does("systemctl", "status", UNIT)
+    assert re.search(r"^urls = \(set\) +# credential alert_urls$", shown, re.MULTILINE)
+    tested = await box.run("bikeflow", "alerts", "test")
+    assert (tested.code, "1 (json): " in tested.stdout) == (1, True)
+    shown += (
+        tested.stdout
+        + tested.stderr
+        + await box.does("systemctl", "show", UNIT)
+        + await box.does("systemctl", "status", UNIT)
+    )
     arguments = await box.does("ps", "axeww")
     assert CANARY not in shown + arguments + await box.does("journalctl", "--no-pager", "-o", "json", "--all")
 
@@ -136,18 +156,18 @@ async def test_credentials_arrive_and_show_nowhere(box: Box) -> None:
 async def test_after_a_kill_it_is_there_again(box: Box) -> None:
     await works(box)
     before, stored = await process(box), len(await box.entries("EVENT=fetched", "OUTCOME=stored"))
+    times = await box.shows("NRestarts")
     await box.does("systemctl", "kill", "--signal=SIGKILL", UNIT)
-    await box.until_shows("NRestarts", lambda count: count == "1")
-    await works(box)
+    await restarted(box, times)
     assert await process(box) != before
     await stored_after(box, stored)
 
 
 async def test_a_stuck_process_is_restarted_by_the_watchdog(box: Box) -> None:
     before, stored = await process(box), len(await box.entries("EVENT=fetched", "OUTCOME=stored"))
+    times = await box.shows("NRestarts")
     await box.does("kill", "-STOP", str(before))
-    await box.until_shows("NRestarts", lambda count: count == "2")
-    await works(box)
+    await restarted(box, times)
     assert await process(box) != before
     assert "Watchdog timeout" in await box.journal()
     await stored_after(box, stored)
