@@ -75,7 +75,8 @@ class Watcher:
 
     def note_answer(self, event: StoreAnswered) -> None:
         """A request of somebody has ended: where its kind works again, partitions that failed of it need not wait."""
-        if event.outcome == "transient":
+        # That there is no such object is an answer, but not to a PUT.
+        if event.outcome not in ("ok", "not_found") or (event.outcome, event.operation) == ("not_found", "put"):
             self._failing_operations.add(event.operation)
         elif event.outcome == "ok" and event.operation in self._failing_operations:
             self._failing_operations.remove(event.operation)

@@ -14,6 +14,10 @@ from pathlib import Path
 TEMPORARY_SUFFIX = ".part"
 
 
+class Occupied(Exception):
+    """There is a file already where only a new one was to be written."""
+
+
 class FileWriter:
     """Writes and removes files below `root`, durably; safe to use from several threads.
 
@@ -34,7 +38,7 @@ class FileWriter:
     def write(self, path: Path, data: bytes, *, only_new: bool = False) -> os.stat_result:
         """Create or replace a file, making directories as needed; what `stat` says of it then. Raises OSError.
 
-        With `only_new` it raises FileExistsError rather than replace one.
+        With `only_new` it raises `Occupied` rather than replace one.
         """
         with self._tree:
             self._make_directory(path.parent)
@@ -90,15 +94,13 @@ class FileWriter:
 
 
 def _become_new(temporary: Path, path: Path) -> None:
-    """Rename, but raise FileExistsError rather than replace a file."""
+    """Rename, but raise `Occupied` rather than replace a file."""
     try:
         path.hardlink_to(temporary)
         temporary.unlink()
-    except FileExistsError:
-        raise
-    except OSError:  # no hard links here: the next best is to look first
+    except OSError:  # there is one; or no hard links here: then the next best is to look first
         if path.exists():
-            raise FileExistsError(path) from None
+            raise Occupied(path) from None
         temporary.replace(path)
 
 

@@ -17,7 +17,7 @@ from bikeflow.errors import NotFound, Permanent, Transient
 from bikeflow.model import UTC, ObjectInfo, StoredObject
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.store.base import PAGE_SIZE, Store
-from bikeflow.store.files import FileWriter
+from bikeflow.store.files import FileWriter, Occupied
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ class LocalStore:
         def write(path: Path) -> ObjectInfo | None:
             try:
                 return _info(key, self._writer.write(path, data, only_new=True))
-            except FileExistsError:
+            except Occupied:
                 return None
 
         return await self._in_thread("write", key, write)
