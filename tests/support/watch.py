@@ -45,7 +45,8 @@ class Watch:
 
     async def breaks(self, *parts: str) -> None:
         """Wait until these parts are said not to work, and since a time that is that of the fault."""
-        began = dt.datetime.now(UTC) - dt.timedelta(seconds=2)
+        # A run that was under way when the fault began, and fails of it, has failed since it was begun.
+        began = dt.datetime.now(UTC) - dt.timedelta(seconds=15)
         for _ in range(int(PATIENCE_SECONDS / _LOOK_SECONDS)):
             broken = await self.faults()
             if broken.keys() >= set(parts):
