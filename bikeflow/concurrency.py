@@ -21,9 +21,19 @@ async def bounded_map(function: Callable[[Item], Awaitable[Result]], items: Iter
         async with slots:
             return await function(item)
 
+    # No TaskGroup: where one of its tasks fails, Python 3.11 leaves the caller marked as being cancelled, and then the
+    # caller's next asyncio.timeout to expire ends it for good.
+    tasks = [asyncio.create_task(one(item)) for item in items]
+    if not tasks:
+        return []
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(item)) for item in items]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        errors = [task.exception() for task in tasks if task.done() and not task.cancelled()]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for error in errors:
+        if error is not None:
+            raise error
     return [task.result() for task in tasks]
