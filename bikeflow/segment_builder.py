@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -18,10 +18,11 @@ import pyarrow as pa
 
 from bikeflow.concurrency import bounded_map
 from bikeflow.errors import NotFound, Permanent, Transient
-from bikeflow.feeds.text import decode as decode_text
+from bikeflow.feeds.text import as_utf8
 from bikeflow.layout import LAYERS, Layer, Layout
 from bikeflow.ledger.files import FileResult, SegmentWork
 from bikeflow.log import get_logger
+from bikeflow.memory import give_back
 from bikeflow.model import UTC, ObjectInfo, RawFile, SegmentObject
 from bikeflow.provenance import NotOurs, read_provenance
 from bikeflow.retry import retrying
@@ -34,7 +35,8 @@ from bikeflow.transform.segment import SegmentTable, collect, read, write
 from bikeflow.transform.tally import Tally, tally
 
 CONCURRENT_REQUESTS = 8
-PARSED_AT_ONCE = 40
+PARSED_BYTES = 8 * 1024 * 1024
+"""So much is parsed at once: enough that a call of Pandera or numpy does not count, and memory stays bounded."""
 
 Answer = TypeVar("Answer")
 log = get_logger()
@@ -95,9 +97,12 @@ class SegmentBuilder:
         covered = {record.key for base in old for record in base.files} - work.changed
         wanted = [raw for raw in work.files if raw.key not in covered]
         batches = await self._parse(work, wanted, parsed)
-        fresh = [batch.table for batch in batches]
-        present = covered & {raw.key for raw in work.files} | {record.key for table in fresh for record in table.files}
-        written = await asyncio.to_thread(write, work.segment, present, [*fresh, *old])
+        tables = [*(batch.table for batch in batches), *old]
+        listed = {raw.key for raw in work.files}
+        present = covered & listed | {record.key for batch in batches for record in batch.table.files}
+        if len(batches) > 1:
+            await asyncio.to_thread(give_back)  # what parsing leaves free is in pieces too small for what comes now
+        written = await asyncio.to_thread(write, work.segment, present, tables)
         objects = await self._write_layers(work, written.data)
         if "enhanced" in objects and written.content is not None:
             self._memory.put(objects["enhanced"].key, objects["enhanced"].etag, written.content)
@@ -132,9 +137,8 @@ class SegmentBuilder:
             tell(len(batch.parsed))
             return batch.without_rows()
 
-        batches = [files[start : start + PARSED_AT_ONCE] for start in range(0, len(files), PARSED_AT_ONCE)]
-        # One batch is parsed while the next is read: Arrow lets go of the interpreter.
-        return await bounded_map(parse, batches, 2)
+        # Two at a time: Arrow and numpy let go of the interpreter.
+        return await bounded_map(parse, list(_batches(files)), 2)
 
     async def _read(self, raw: RawFile) -> tuple[RawFile, bytes] | None:
         """A raw file's content; None where it has vanished in the meantime."""
@@ -204,10 +208,24 @@ class _Batch:
         return replace(self, parsed=())
 
 
+def _batches(files: Sequence[RawFile]) -> Iterator[list[RawFile]]:
+    """The same files, parted so that each part but a single file has at most `PARSED_BYTES`."""
+    batch: list[RawFile] = []
+    size = 0
+    for raw in files:
+        if batch and size + raw.size > PARSED_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(raw)
+        size += raw.size
+    if batch:
+        yield batch
+
+
 def _parsed(contents: Sequence[tuple[RawFile, bytes]], rules: RulesSettings) -> _Batch:
     """All that takes time in a batch of raw files."""
     texts = [
-        RawText(raw, hashlib.md5(data, usedforsecurity=False).hexdigest(), decode_text(data)) for raw, data in contents
+        RawText(raw, hashlib.md5(data, usedforsecurity=False).hexdigest(), as_utf8(data)) for raw, data in contents
     ]
     parsed = parse_files(texts, rules)
     drifted = tuple((item.raw.key, tuple(sorted(item.unknown_columns))) for item in parsed if item.unknown_columns)

@@ -56,12 +56,13 @@ def _bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
 def _lines(title: str, unit: str) -> Callable[[int, int], None]:
     started = told = time.monotonic()
+    complete = False
 
     def tell(done: int, total: int) -> None:
-        nonlocal told
+        nonlocal told, complete
         now = time.monotonic()
-        if now - told >= LINE_EVERY_SECONDS or (done == total and told != started):
-            told = now
+        if now - told >= LINE_EVERY_SECONDS or (done == total and told != started and not complete):
+            told, complete = now, done == total
             rate = done / (now - started)
             left = f", {(total - done) / rate:.0f} s left" if done else ""
             typer.echo(f"{title}: {done} of {total} {unit}, {rate:.0f}/s{left}", err=True)

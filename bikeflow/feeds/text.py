@@ -10,6 +10,7 @@ import csv
 import re
 
 import ftfy
+import pyarrow as pa
 from ftfy.badness import is_bad
 
 from bikeflow.errors import NotAFeed
@@ -22,6 +23,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_MARKED = (codecs.BOM_UTF8, *(mark for mark, _ in _MARKS))
 # What a server may declare; Python's other codecs (punycode, unicode_escape, ...) are none of a feed's business.
 _SINGLE_BYTE = re.compile(r"iso8859-\d+|cp\d+|koi8-\w|mac-\w+")
 _WIDE = re.compile(r"utf-(16|32)(-[lb]e)?")
@@ -71,6 +73,22 @@ def decode(body: bytes, charset: str | None = None) -> str:
         else:
             text = "\n".join(_decode_line(line, declared) for line in body.split(b"\n"))
     return text.lstrip(_BOM)
+
+
+def as_utf8(body: bytes) -> bytes:
+    """The document as UTF-8, without byte order mark: the text of `decode`, in bytes, and mostly `body` itself.
+
+    Arrow looks at the bytes in a quarter of the time in which Python makes a text of them.
+    """
+    if not body.startswith(_MARKED):
+        ends = pa.array([0, len(body)], pa.int64()).buffers()[1]
+        try:
+            pa.LargeStringArray.from_buffers(1, ends, pa.py_buffer(body)).validate(full=True)
+        except pa.ArrowInvalid:
+            pass
+        else:
+            return body
+    return decode(body).encode()
 
 
 def repair(text: str) -> str:

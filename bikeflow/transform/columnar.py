@@ -1,14 +1,12 @@
 """Many raw files at once: lines to typed columns with pyarrow.csv, ten times faster than line by line.
 
-The fast path takes only lines of which it is sure: quotes around whole fields only, no blanks at their edges, no odd
-line ends, numbers that Arrow and the contract read alike. Lines with other quotes go through `exact` one by one, and so
-does a whole file as soon as Arrow refuses anything in it: a refusal says neither which line nor why, and the dead
+The fast path takes only lines of which it is sure (`lines` sorts them out), and the others go through `exact` one by
+one. So do a hundred lines around whatever Arrow refuses: a refusal says neither which line nor why, and the dead
 letters need both.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -18,13 +16,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 from bikeflow.schema import BATTERY, BOOLEAN, REAL, WHOLE
-from bikeflow.transform.document import Document, Header, Record, read_fields, records
+from bikeflow.transform.document import Document, Header, Record, records
 from bikeflow.transform.exact import MICRO, Rejected, TypedRow, typed
+from bikeflow.transform.lines import Lines, sort_out
 
+_TEXT = pa.dictionary(pa.int32(), pa.string())
 TYPED = pa.schema(
     [
-        ("station_id", pa.string()),
-        ("name", pa.string()),
+        ("station_id", _TEXT),
+        ("name", _TEXT),
         ("timestamp", pa.int64()),
         ("gmt_local_diff_sec", pa.int64()),
         ("gmt_servertime_diff_sec", pa.int64()),
@@ -37,24 +37,28 @@ TYPED = pa.schema(
         ("temporary", pa.bool_()),
         ("total_docks", pa.int64()),
         ("pedelecs", pa.int64()),
-        ("battery", pa.string()),
+        ("battery", _TEXT),
         ("line", pa.int64()),
         ("document", pa.int64()),
     ]
 )
-"""Typed rows: `line` is the physical line number, `document` the index of the file in its batch."""
+"""Typed rows: `line` is the physical line number, `document` the index of the file in its batch.
+
+Texts repeat from file to file, so they are dictionaries as soon as they are read.
+"""
 
 _TYPES = {
-    "name": pa.string(),
+    "name": _TEXT,
     **{column: pa.float64() for column in REAL},
     **{column: pa.int64() for column in WHOLE},
     **{column: pa.bool_() for column in BOOLEAN},
-    BATTERY: pa.string(),
+    BATTERY: _TEXT,
 }
 # Floats beyond this many seconds lose whole microseconds, or overflow them: left to the exact path.
 _MAX_SECONDS = 2**53 / MICRO
-# A field in quotes, whole and with no quote inside, that ends where a field may end.
-_QUOTED = re.compile(r'"[^"\n]*"(?=[,\n])')
+_FEW_LINES = 100
+_BLOCK_BYTES = 16 << 20
+"""More than a usual batch has: then each column is one chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def parse(documents: Sequence[Document]) -> tuple[pa.Table, list[Broken]]:
         by_header.setdefault(document.header, []).append(index)
     for header, indices in by_header.items():
         _parse_alike(documents, header, indices, tables, broken)
-    table = pa.concat_tables([TYPED.empty_table(), *tables]).combine_chunks()
+    table = pa.concat_tables([TYPED.empty_table(), *tables]).unify_dictionaries().combine_chunks()
     position = (table["document"].to_numpy() << 40) + table["line"].to_numpy()
     if (np.diff(position) < 0).any():
         table = table.take(pa.array(np.argsort(position)))
@@ -94,19 +98,13 @@ def _parse_alike(
     tables: list[pa.Table],
     broken: list[Broken],
 ) -> None:
-    """Documents of one header: all at once, or by halves until the ones that Arrow refuses stand alone."""
-    plain: list[_Plain] = []
-    quoted: list[tuple[int, Record]] = []
-    for index in indices:
-        split = _split_quoted(documents[index], index)
-        if split is None:
-            quoted.extend((index, record) for record in records(documents[index]))
-        else:
-            plain.append(split[0])
-            quoted.extend((index, record) for record in split[1])
-    _parse_plain(documents, header, plain, tables, quoted)
+    """Documents of one header: most lines all at once, the others one by one."""
+    found = sort_out(documents, indices)
+    careful = found.odd
+    careful.extend((index, record) for index in found.tangled for record in records(documents[index]))
+    _parse_plain(header, found.plain, tables, careful)
     rows: list[tuple[int, TypedRow]] = []
-    for index, record in quoted:
+    for index, record in careful:
         try:
             rows.append((index, typed(record, header)))
         except Rejected as reason:
@@ -115,104 +113,42 @@ def _parse_alike(
         tables.append(_rows_table(rows))
 
 
-def _parse_plain(
-    documents: Sequence[Document],
-    header: Header,
-    plain: Sequence[_Plain],
-    tables: list[pa.Table],
-    careful: list[tuple[int, Record]],
-) -> None:
-    if not plain:
+def _parse_plain(header: Header, lines: Lines, tables: list[pa.Table], careful: list[tuple[int, Record]]) -> None:
+    """All lines at once, or by halves until the ones that Arrow refuses are among few."""
+    if not len(lines):
         return
     try:
-        tables.append(_read(header, plain))
+        tables.append(_read(header, lines))
     except (_Refused, pa.ArrowInvalid):
-        if len(plain) > 1:
-            middle = len(plain) // 2
-            _parse_plain(documents, header, plain[:middle], tables, careful)
-            _parse_plain(documents, header, plain[middle:], tables, careful)
+        if len(lines) <= _FEW_LINES:
+            careful.extend(lines.record(line) for line in range(len(lines)))
             return
-        index, lines = plain[0].document, set(plain[0].lines().tolist())
-        careful.extend((index, record) for record in records(documents[index]) if record.line_number in lines)
+        for half in lines.halves():
+            _parse_plain(header, half, tables, careful)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plain:
-    """The lines of one document that hold no odd quote: `removed` are the numbers of those taken out between them."""
-
-    document: int
-    text: bytes
-    count: int
-    first_line: int
-    removed: tuple[int, ...]
-
-    def lines(self) -> np.ndarray:
-        """Physical line numbers, one for each line of `text`."""
-        numbers = np.arange(self.first_line, self.first_line + self.count + len(self.removed), dtype=np.int64)
-        return np.delete(numbers, np.array(self.removed, dtype=np.int64) - self.first_line) if self.removed else numbers
-
-
-def _split_quoted(document: Document, index: int) -> tuple[_Plain, list[Record]] | None:
-    """Part the lines with odd quotes from the rest; None where that takes the exact reader."""
-    body = document.body
-    if body and not body.endswith("\n"):
-        body += "\n"
-    if "\r" in body or "\n\n" in body or body.startswith("\n"):
-        return None
-    pieces: list[str] = []
-    quoted: list[Record] = []
-    start, line = 0, document.first_line
-    position = body.find('"')
-    while position >= 0:
-        field = _QUOTED.match(body, position)
-        if field is not None and (position == 0 or body[position - 1] in ",\n"):
-            position = body.find('"', field.end())
-            continue
-        first, last = body.rfind("\n", 0, position) + 1, body.find("\n", position)
-        text = body[first:last]
-        fields_of_line, is_open = read_fields(text)
-        if is_open:
-            return None
-        pieces.append(body[start:first])
-        line += body.count("\n", start, first)
-        quoted.append(Record(line, text, fields_of_line))
-        start, line = last + 1, line + 1
-        position = body.find('"', start)
-    pieces.append(body[start:])
-    plain = "".join(pieces).encode()
-    numbers = tuple(record.line_number for record in quoted)
-    return _Plain(index, plain, plain.count(b"\n"), document.first_line, numbers), quoted
-
-
-def _read(header: Header, plain: Sequence[_Plain]) -> pa.Table:
-    text = b"".join(piece.text for piece in plain)
-    if _is_suspect(text):
-        raise _Refused
-    wanted = {"0": pa.string(), "1": pa.string()}
+def _read(header: Header, lines: Lines) -> pa.Table:
+    wanted = {"0": _TEXT, "1": pa.string()}
     wanted.update({str(position): _TYPES[name] for name, position in header.positions})
-    raw = (
-        pcsv.read_csv(
-            pa.py_buffer(text),
-            read_options=pcsv.ReadOptions(
-                column_names=[str(n) for n in range(header.width)], use_threads=False, block_size=4 << 20
-            ),
-            # Looking out for quotes takes time. A doubled one can't be in here.
-            parse_options=pcsv.ParseOptions(quote_char='"' if b'"' in text else False, double_quote=False),
-            convert_options=pcsv.ConvertOptions(
-                column_types=wanted,
-                include_columns=list(wanted),
-                null_values=[],
-                strings_can_be_null=False,
-                true_values=["true"],
-                false_values=["false"],
-            ),
-        )
-        if text
-        else pa.schema(list(wanted.items())).empty_table()
+    raw = pcsv.read_csv(
+        pa.py_buffer(lines.text),
+        read_options=pcsv.ReadOptions(
+            column_names=[str(n) for n in range(header.width)], use_threads=False, block_size=_BLOCK_BYTES
+        ),
+        # Looking out for quotes takes time.
+        parse_options=pcsv.ParseOptions(quote_char='"' if b'"' in lines.text else False),
+        convert_options=pcsv.ConvertOptions(
+            column_types=wanted,
+            include_columns=list(wanted),
+            null_values=[],
+            strings_can_be_null=False,
+            true_values=["true"],
+            false_values=["false"],
+        ),
     )
-    counts = [piece.count for piece in plain]
-    if raw.num_rows != sum(counts):
+    if raw.num_rows != len(lines):
         raise _Refused
+    raw = raw.unify_dictionaries()
     columns = {name: raw[str(position)] for name, position in header.positions}
     columns["station_id"] = raw["0"]
     columns.update(_unpack(raw["1"].combine_chunks()))
@@ -221,53 +157,33 @@ def _read(header: Header, plain: Sequence[_Plain]) -> pa.Table:
     if BATTERY in columns:
         columns["battery"] = columns.pop(BATTERY)
     else:
-        columns["battery"] = pa.nulls(raw.num_rows, pa.string())
-    columns["line"] = pa.array(np.concatenate([piece.lines() for piece in plain]))
-    columns["document"] = pa.array(np.repeat([piece.document for piece in plain], counts))
+        columns["battery"] = pa.nulls(raw.num_rows, _TEXT)
+    columns["line"] = pa.array(lines.number)
+    columns["document"] = pa.array(lines.document)
     return pa.table([columns[name] for name in TYPED.names], schema=TYPED)
-
-
-def _is_suspect(text: bytes) -> bool:
-    """Whether a field may begin or end with a blank, or hold a tab or a hexadecimal number.
-
-    Arrow trims blanks and tabs around numbers and reads hexadecimal ones; the contract does neither. Looking at the
-    neighbours of each blank and x takes a tenth of the time of searching the text for their combinations.
-    """
-    octets = np.frombuffer(text, np.uint8)
-    blank, letter_x = np.flatnonzero(octets == ord(" ")), np.flatnonzero((octets | 0x20) == ord("x"))
-    before, after = octets[blank - 1], octets[blank + 1]
-    at_quote = (before == ord('"')) | (after == ord('"'))
-    at_edge = (before == ord(",")) | (after == ord(",")) | (after == ord("\n"))
-    # Beside a comma that is between quotes, a blank is within a field: before it there is an odd number of quotes.
-    quotes_before = np.searchsorted(np.flatnonzero(octets == ord('"')), blank[at_edge])
-    return bool(
-        b"\t" in text or at_quote.any() or (quotes_before % 2 == 0).any() or (octets[letter_x - 1] == ord("0")).any()
-    )
 
 
 def _unpack(packed: pa.Array) -> dict[str, pa.Array]:
     """Split `seconds|diff|diff` in three; refuses what does not split or does not fit."""
-    parts = pc.split_pattern(packed, "|")
-    if len(packed) and not pc.all(pc.equal(pc.list_value_length(parts), 3)).as_py():
+    parts = pc.split_pattern(packed, "|", max_splits=1)
+    if not pc.all(pc.equal(pc.list_value_length(parts), 2)).as_py():
         raise _Refused
     texts = parts.flatten()
-    at = np.arange(0, len(texts), 3)
-    seconds = pc.cast(texts.take(pa.array(at)), pa.float64()).to_numpy()
+    first = np.arange(0, len(texts), 2)
+    seconds = pc.cast(texts.take(pa.array(first)), pa.float64()).to_numpy()
     if not (np.abs(seconds) < _MAX_SECONDS).all():
         raise _Refused
-    differences = [texts.take(pa.array(at + offset)) for offset in (1, 2)]
-    local, server = (_whole_numbers(column) for column in differences)
+    # A feed has one or two time zones: a few distinct texts are split and cast instead of all.
+    both = texts.take(pa.array(first + 1)).dictionary_encode()
+    pairs = [text.split("|") for text in both.dictionary.to_pylist()]
+    if any(len(pair) != 2 for pair in pairs):
+        raise _Refused
+    local, server = (pc.cast(pa.array(column, pa.string()), pa.int64()) for column in zip(*pairs, strict=True))
     return {
         "timestamp": pa.array(np.round(seconds * MICRO).astype(np.int64)),
-        "gmt_local_diff_sec": local,
-        "gmt_servertime_diff_sec": server,
+        "gmt_local_diff_sec": local.take(both.indices),
+        "gmt_servertime_diff_sec": server.take(both.indices),
     }
-
-
-def _whole_numbers(texts: pa.Array) -> pa.Array:
-    # A feed has one or two time zones: a few distinct texts are cast instead of all.
-    encoded = texts.dictionary_encode()
-    return pc.cast(encoded.dictionary, pa.int64()).take(encoded.indices)
 
 
 def _rows_table(rows: Sequence[tuple[int, TypedRow]]) -> pa.Table:

@@ -1,4 +1,4 @@
-"""A raw file as text: its header, and its data lines one by one.
+"""A raw file as UTF-8 text: its header, and its data lines one by one.
 
 A *record* is one physical line, or several where a quoted field holds line breaks. An unbalanced quote costs only its
 own line: lines are joined only where the joined text closes the quote and gives the header's number of fields.
@@ -11,10 +11,12 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bikeflow.schema import BATTERY, REQUIRED
 
 _LINE_END = re.compile("\r\n|\n|\r")
+_LINE_END_BYTES = re.compile(b"\r\n|\n|\r")
 MAX_JOINED_LINES = 16
 _AFTER_QUOTE = "\x1e"
 
@@ -49,13 +51,13 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One raw file ready to be parsed: `body` is what follows the header, whose first line is number `first_line`."""
+    """One raw file ready to be parsed: `body` is the UTF-8 after the header, `first_line` its line number."""
 
     source_key: str
     time: dt.datetime
     partition: dt.date
     header: Header
-    body: str
+    body: bytes
     first_line: int
 
 
@@ -68,21 +70,20 @@ class Record:
     fields: list[str]
 
 
-def read_document(source_key: str, time: dt.datetime, partition: dt.date, text: str) -> Document:
+def read_document(source_key: str, time: dt.datetime, partition: dt.date, text: bytes) -> Document:
     """Take the header off a raw file; raises `Unreadable` where there is none or it lacks a required column."""
     line_number, start = 1, 0
-    while (match := _LINE_END.match(text, start)) is not None:
+    while (match := _LINE_END_BYTES.match(text, start)) is not None:
         line_number, start = line_number + 1, match.end()
-    end = _LINE_END.search(text, start)
-    line = text[start : end.start()] if end else text[start:]
-    body = text[end.end() :] if end else ""
-    return Document(source_key, time, partition, _header(line), body, line_number + 1)
+    end = _LINE_END_BYTES.search(text, start)
+    line, body = (text[start : end.start()], text[end.end() :]) if end else (text[start:], b"")
+    return Document(source_key, time, partition, _header(line.decode()), body, line_number + 1)
 
 
 def records(document: Document) -> Iterator[Record]:
     """All data lines in order; blank lines are none."""
-    lines = _LINE_END.split(document.body)
-    ends = _LINE_END.findall(document.body)
+    body = document.body.decode()
+    lines, ends = _LINE_END.split(body), _LINE_END.findall(body)
     index = 0
     while index < len(lines):
         if lines[index] == "":
@@ -115,6 +116,7 @@ def read_fields(text: str) -> tuple[list[str], bool]:
     return fields, is_open
 
 
+@lru_cache(maxsize=64)
 def _header(line: str) -> Header:
     names = tuple(name.strip() for name in read_fields(line)[0]) if line else ()
     if len(names) < len(REQUIRED):

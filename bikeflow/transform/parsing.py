@@ -56,11 +56,11 @@ class ParsedFile:
 
 @dataclass(frozen=True, slots=True)
 class RawText:
-    """A raw file's identity and decoded content; `md5` is that of the bytes in the store."""
+    """A raw file's identity and its content as UTF-8; `md5` is that of the bytes in the store."""
 
     raw: RawFile
     md5: str
-    text: str
+    text: bytes
 
 
 def parse_files(files: Sequence[RawText], rules: RulesSettings) -> list[ParsedFile]:
@@ -145,7 +145,8 @@ def _broken(key: str, line: Broken) -> DeadLetter:
 
 def _unreadable(file: RawText, error: Unreadable) -> ParsedFile:
     """A file that gives no rows: one dead letter stands for all of its lines."""
-    header = file.text.lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
+    text = file.text.decode()
+    header = text.lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
     letter = _letter(file.raw.key, None, header, error.column, error.check, None, str(error))
-    lines = count_records(file.text)
+    lines = count_records(text)
     return ParsedFile(file.raw, file.md5, ENCODED.empty_table(), lines, lines, (letter,))

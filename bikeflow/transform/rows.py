@@ -43,7 +43,7 @@ def impossible(table: pa.Table) -> list[Impossible]:
     keep = np.ones(table.num_rows, dtype=bool)
     keep[[item.row for item in found]] = False
     position = np.flatnonzero(keep)
-    station = table["station_id"].combine_chunks().dictionary_encode()
+    station = _one_chunk(table["station_id"])
     identity = table["document"].to_numpy() * (len(station.dictionary) + 1) + station.indices.to_numpy()
     repeated = pd.Series(identity[position]).duplicated().to_numpy()
     for row in position[repeated].tolist():
@@ -57,13 +57,11 @@ def enhanced(table: pa.Table, documents: Sequence[Document], rules: RulesSetting
     """Accepted typed rows as rows of the enhanced layer (columns `ENCODED`), in the same order."""
     document = table["document"].to_numpy()
     file_time = _per_row([_microseconds(item.time) for item in documents], document, pa.int64())
-    battery = table["battery"].combine_chunks().dictionary_encode()
+    battery = _one_chunk(table["battery"])
     is_true = pa.array([text == "true" for text in battery.dictionary.to_pylist()], pa.bool_())
     level = pa.array([battery_level(text) for text in battery.dictionary.to_pylist()], pa.int64())
     time = file_time.cast(pa.timestamp("us"))
     columns = {name: table[name] for name in table.column_names if name not in ("battery", "line", "document")}
-    for name in ("station_id", "name"):
-        columns[name] = table[name].combine_chunks().dictionary_encode()
     columns["timestamp"] = table["timestamp"].cast(pa.timestamp("us"))
     columns[BATTERY] = pc.fill_null(is_true.take(battery.indices), False)
     columns["record_type"] = _record_type(table)
@@ -83,7 +81,7 @@ def _refused_by_schema(table: pa.Table) -> list[Impossible]:
     import pandera.errors  # noqa: PLC0415 - see row_checks
 
     schema = row_checks()
-    frame = table.select(list(schema.columns)).to_pandas(types_mapper=_arrow_text)
+    frame = table.select(list(schema.columns)).to_pandas()
     try:
         schema.validate(frame, lazy=True)
     except pandera.errors.SchemaErrors as error:
@@ -100,18 +98,14 @@ def _refused_by_schema(table: pa.Table) -> list[Impossible]:
     return list(first.values())
 
 
-def _arrow_text(kind: pa.DataType) -> pd.ArrowDtype | None:
-    return pd.ArrowDtype(kind) if pa.types.is_string(kind) else None
-
-
 def _record_type(table: pa.Table) -> pa.Array:
     """Station, bike or unknown, by id and name."""
-    station_id = table["station_id"]
-    named_bike = pc.starts_with(table["name"], "BIKE")
-    digits = pc.match_substring_regex(station_id, "^[0-9]+$")
+    station_id, name = _one_chunk(table["station_id"]), _one_chunk(table["name"])
+    named_bike = pc.starts_with(name.dictionary, "BIKE").take(name.indices)
+    digits = pc.match_substring_regex(station_id.dictionary, "^[0-9]+$").take(station_id.indices)
     is_station = pc.and_not(digits, named_bike)
-    is_bike = pc.and_(pc.starts_with(station_id, "fb"), named_bike)
-    kind = pc.if_else(is_station, 0, pc.if_else(is_bike, 1, 2)).cast(pa.int32()).combine_chunks()
+    is_bike = pc.and_(pc.starts_with(station_id.dictionary, "fb").take(station_id.indices), named_bike)
+    kind = pc.if_else(is_station, 0, pc.if_else(is_bike, 1, 2)).cast(pa.int32())
     return pa.DictionaryArray.from_arrays(kind, pa.array(RECORD_TYPES))
 
 
@@ -124,6 +118,11 @@ def _flags(table: pa.Table, file_time: npt.NDArray[np.int64], rules: RulesSettin
     odd = (~inside, over, ahead > rules.future_seconds, ahead < -rules.stale_seconds)
     mask = sum(flag.astype(np.int64) << bit for bit, flag in enumerate(odd))
     return _FLAG_SETS.take(pa.array(mask))
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    """The column as one array; where it has one chunk, as parsed, nothing is copied."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _per_row(values: Sequence[object], document: npt.NDArray[np.int64], kind: pa.DataType) -> pa.Array:

@@ -1,17 +1,16 @@
 """A segment's rows as Parquet files: sorted, compressed, with a footer that names their raw files.
 
 The bytes are a pure function of the raw files (and of this program's version): no clock, no order of arrival. A segment
-can be made from raw files, from segments written before, or from both: the result is the same. A day of millions of
-rows is merged station by station, so that memory holds its inputs but never a second copy.
+can be made from raw files, from segments written before, or from both: the result is the same. The rows of a day are
+put in order row group by row group, so that memory holds its inputs but never a second copy.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +44,7 @@ _DICTIONARY = {
 
 @dataclass(frozen=True, slots=True)
 class SegmentTable:
-    """A segment's rows, sorted by station_id, timestamp and raw file, and where they come from.
+    """A segment's rows, raw file by raw file or in their order in the segment, and where they come from.
 
     The columns are those of `ENCODED`, but whole numbers may be narrower: days of rows are held at once.
     """
@@ -68,25 +67,32 @@ class SegmentFiles:
 
 def collect(parsed: Sequence[ParsedFile]) -> SegmentTable:
     """The rows of freshly parsed files."""
-    return SegmentTable(_narrowed(_sorted([item.table for item in parsed])), tuple(_record(item) for item in parsed))
+    tables = [ENCODED.empty_table(), *(item.table for item in parsed)]
+    table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    return SegmentTable(_narrowed(table), tuple(_record(item) for item in parsed))
 
 
 def write(segment: Segment, keys: Collection[str], bases: Iterable[SegmentTable]) -> SegmentFiles:
     """The files of a segment that holds the raw files `keys`, each as the first of `bases` knows it."""
     inputs, files = _inputs(keys, bases)
-    spans = _spans(inputs)
-    if not spans:
+    table = _joined(inputs)
+    if not table.num_rows:
         return SegmentFiles({}, files, SegmentTable(ENCODED.empty_table(), files))
     writers = {layer: _LayerWriter(layer) for layer in LAYERS}
-    # Arrow lets go of the interpreter while it encodes and compresses.
+    groups = 0
+    # Arrow lets go of the interpreter while it encodes and compresses; meanwhile the next row group is put in order.
     with ThreadPoolExecutor(len(LAYERS)) as pool:
-        for first, last in spans:
-            table = _sorted([_slice(item, first, last) for item in inputs])
-            for future in [pool.submit(writer.add, table) for writer in writers.values()]:
-                future.result()
+        encoding: list[Future[None]] = []
+        for rows in _row_groups(table):
+            group = _in_order(_canonical(rows.combine_chunks()))
+            _finish(encoding)
+            wide = group.cast(ENCODED)
+            encoding = [pool.submit(writer.add, wide) for writer in writers.values()]
+            groups += 1
+        _finish(encoding)
     metadata = footer_metadata(segment, files)
     data = {layer: writer.finish(metadata) for layer, writer in writers.items()}
-    return SegmentFiles(data, files, SegmentTable(table, files) if len(spans) == 1 else None)
+    return SegmentFiles(data, files, SegmentTable(group, files) if groups == 1 else None)
 
 
 def read(data: bytes) -> SegmentTable | None:
@@ -96,18 +102,19 @@ def read(data: bytes) -> SegmentTable | None:
         return None
     dictionaries = [field.name for field in ENCODED if pa.types.is_dictionary(field.type)]
     table = pq.read_table(pa.BufferReader(data), read_dictionary=dictionaries, partitioning=None)
-    return SegmentTable(_narrowed(_canonical(table.replace_schema_metadata(None).cast(ENCODED))), footer.files)
+    table = table.replace_schema_metadata(None).cast(ENCODED).unify_dictionaries().combine_chunks()
+    return SegmentTable(_narrowed(table), footer.files)
 
 
 class _LayerWriter:
     """One layer's file, row group by row group."""
 
     def __init__(self, layer: Layer) -> None:
-        self._names = _SCHEMAS[layer].names
+        self._schema = pa.schema([ENCODED.field(name) for name in _SCHEMAS[layer].names])
         self._sink = pa.BufferOutputStream()
         self._writer = pq.ParquetWriter(
             self._sink,
-            pa.schema([ENCODED.field(name) for name in self._names]),
+            self._schema,
             compression="zstd",
             use_dictionary=_DICTIONARY[layer],
             column_encoding=_TIMES[layer],
@@ -115,7 +122,7 @@ class _LayerWriter:
         )
 
     def add(self, table: pa.Table) -> None:
-        self._writer.write_table(table.select(self._names), row_group_size=max(table.num_rows, 1))
+        self._writer.write_table(table.select(self._schema.names), row_group_size=max(table.num_rows, 1))
 
     def finish(self, metadata: dict[bytes, bytes]) -> bytes:
         self._writer.add_key_value_metadata(metadata)
@@ -125,16 +132,19 @@ class _LayerWriter:
 
 
 def _inputs(keys: Collection[str], bases: Iterable[SegmentTable]) -> tuple[list[pa.Table], tuple[FileRecord, ...]]:
-    """Tables sorted by station that together hold each wanted raw file once, and the records of those files."""
+    """Tables that together hold each wanted raw file once, the earlier files first, and the records of those files."""
     files: list[FileRecord] = []
-    tables: list[pa.Table] = []
+    tables: list[tuple[str, pa.Table]] = []
     missing = set(keys)
     for base in bases:
         mine = [record for record in base.files if record.key in missing]
         missing -= {record.key for record in mine}
         files += mine
-        tables.append(base.table if len(mine) == len(base.files) else _only(base.table, [item.key for item in mine]))
-    return tables, tuple(sorted(files, key=lambda record: record.key))
+        names = [record.key for record in mine]
+        if mine:
+            tables.append((min(names), base.table if len(mine) == len(base.files) else _only(base.table, names)))
+    in_order = [table for _, table in sorted(tables, key=lambda item: item[0])]
+    return in_order, tuple(sorted(files, key=lambda record: record.key))
 
 
 def _record(parsed: ParsedFile) -> FileRecord:
@@ -145,31 +155,46 @@ def _only(table: pa.Table, keys: Sequence[str]) -> pa.Table:
     return table.filter(pc.is_in(table["s3_source_key"].cast(pa.string()), pa.array(keys, pa.string())))
 
 
-def _spans(tables: Iterable[pa.Table]) -> list[tuple[str, str]]:
-    """First and last station of each row group: a pure function of how many rows each station has."""
-    counts: Counter[str] = Counter()
-    for table in tables:
-        for item in pc.value_counts(table["station_id"].cast(pa.string())).to_pylist():
-            counts[item["values"]] += item["counts"]
-    spans: list[tuple[str, str]] = []
-    first, rows = None, 0
-    for station in sorted(counts):
-        first, rows = first if first is not None else station, rows + counts[station]
-        if rows >= ROW_GROUP_ROWS:
-            spans.append((first, station))
-            first, rows = None, 0
-    return [*spans, (first, station)] if first is not None else spans
+def _row_groups(table: pa.Table) -> Iterator[pa.Table]:
+    """The rows of each row group, in no order.
+
+    A row group ends with the station that fills it: a pure function of how many rows each station has.
+    """
+    batches = table.to_batches()
+    texts = table["station_id"].chunk(0).dictionary.to_pylist()
+    rank = np.empty(len(texts), dtype=np.int32)
+    rank[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))
+    stations = [rank[batch["station_id"].indices.to_numpy()] for batch in batches]
+    counts = [np.bincount(station, minlength=len(texts)) for station in stations]
+    borders = _borders(np.sum(counts, axis=0))
+    if len(borders) == 2:
+        yield table
+        return
+    # Batch by batch, as taking rows from all of them at once would make a copy of all of them first.
+    orders = [np.argsort(station, kind="stable").astype(np.int32) for station in stations]
+    ends = [np.concatenate([[0], np.cumsum(count)]) for count in counts]
+    for first, last in pairwise(borders):
+        yield pa.Table.from_batches(
+            [
+                batch.take(pa.array(order[end[first] : end[last]]))
+                for batch, order, end in zip(batches, orders, ends, strict=True)
+            ]
+        )
 
 
-def _slice(table: pa.Table, first: str, last: str) -> pa.Table:
-    """The rows of a range of stations (columns `ENCODED`), both ends included; both table and dictionary are sorted."""
-    if not table.num_rows:
-        return ENCODED.empty_table()
-    column = table["station_id"].combine_chunks()
-    stations, indices = column.dictionary.to_pylist(), column.indices.to_numpy()
-    start = np.searchsorted(indices, bisect_left(stations, first), side="left")
-    end = np.searchsorted(indices, bisect_right(stations, last), side="left")
-    return table.slice(int(start), int(end - start)).cast(ENCODED)
+def _borders(counts: npt.NDArray[np.intp]) -> list[int]:
+    """The first station of each row group, and the number of stations; `counts` are their rows."""
+    ends = np.cumsum(counts)
+    borders = [0]
+    while borders[-1] < len(ends):
+        start = int(ends[borders[-1] - 1]) if borders[-1] else 0
+        borders.append(min(int(np.searchsorted(ends, start + ROW_GROUP_ROWS)) + 1, len(ends)))
+    return borders
+
+
+def _finish(encoding: Iterable[Future[None]]) -> None:
+    for future in encoding:
+        future.result()
 
 
 def _narrowed(table: pa.Table) -> pa.Table:
@@ -182,29 +207,38 @@ def _narrowed(table: pa.Table) -> pa.Table:
     return table
 
 
-def _sorted(tables: Sequence[pa.Table]) -> pa.Table:
-    """By station_id, timestamp and raw file: a total order, as a file holds each id once."""
-    table = _canonical(pa.concat_tables([ENCODED.empty_table(), *tables]).unify_dictionaries())
-    return table.take(pa.array(_order(table))) if table.num_rows else table
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """The rows of all tables, a chunk for each, nothing copied; texts are in common dictionaries."""
+    if not tables:
+        return ENCODED.empty_table()
+    schema = pa.schema([_common_field([table.schema.field(name) for table in tables]) for name in ENCODED.names])
+    return pa.concat_tables([table.cast(schema) for table in tables]).unify_dictionaries()
 
 
-def _order(table: pa.Table) -> npt.NDArray[np.intp]:
-    """Positions of the rows in their order; dictionaries are sorted, so that indices sort as their texts."""
-    station = table["station_id"].chunk(0).indices.to_numpy().astype(np.int64)
-    time = table["timestamp"].cast(pa.int64()).to_numpy()
-    first, last = int(time.min()), int(time.max())
-    if int(station.max() + 1) * (last - first + 1) < 1 << 63:
-        # One key that is nearly in order already, where a snapshot comes to an hour: a merge, and no sorting anew.
-        key = station * (last - first + 1) + (time - first)
-        order = np.argsort(key, kind="stable")
-        if (np.diff(key[order]) > 0).all():
-            return order
-    return np.lexsort((table["s3_source_key"].chunk(0).indices.to_numpy(), time, station))
+def _common_field(fields: Sequence[pa.Field]) -> pa.Field:
+    """The first where all are alike, else the one with the full width."""
+    return fields[0] if all(field.equals(fields[0]) for field in fields) else ENCODED.field(fields[0].name)
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    """The same rows by station_id, timestamp and raw file: a total order, as a raw file holds each id once.
+
+    The dictionaries are sorted, so that indices sort as their texts.
+    """
+    station, file = (table[name].chunk(0).indices.to_numpy() for name in ("station_id", "s3_source_key"))
+    time = table["timestamp"].chunk(0).cast(pa.int64()).to_numpy()
+    # Raw files come in the order of time, and so do the rows of a station, nearly always: numpy counts 16-bit numbers
+    # into their places, which is quicker than any comparing.
+    order = np.argsort(station.astype(np.uint16) if station.max() < 1 << 16 else station, kind="stable")
+    ranked, at, source = station[order], time[order], file[order]
+    later = (at[1:] > at[:-1]) | ((at[1:] == at[:-1]) & (source[1:] > source[:-1]))
+    if not ((ranked[1:] > ranked[:-1]) | later).all():
+        order = np.lexsort((file, time, station))
+    return table.take(pa.array(order))
 
 
 def _canonical(table: pa.Table) -> pa.Table:
     """The same rows in one chunk, with sorted dictionaries of just the texts in use: they are part of the bytes."""
-    table = table.combine_chunks() if table.num_rows else ENCODED.empty_table()
     for position, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(position, field, _sorted_dictionary(table[position].combine_chunks()))

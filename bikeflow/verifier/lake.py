@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from bikeflow.concurrency import bounded_map
 from bikeflow.errors import NotFound
-from bikeflow.feeds.text import decode
+from bikeflow.feeds.text import as_utf8
 from bikeflow.layout import LAYERS, Layer, Layout
 from bikeflow.model import ObjectInfo, RawFile, Segment, SegmentObject
 from bikeflow.settings.sections import RulesSettings
@@ -192,7 +192,7 @@ class Verifier:
             return 0
 
     def _parse(self, file: RawFile, data: bytes) -> dict[Layer, Fingerprint]:
-        (parsed,) = parse_files([RawText(file, "", decode(data))], self._rules)
+        (parsed,) = parse_files([RawText(file, "", as_utf8(data))], self._rules)
         return {layer: of_table(parsed.table, layer).get(file.key, NOTHING) for layer in LAYERS}
 
     async def _list(self, prefix: str) -> list[ObjectInfo]:
@@ -223,11 +223,11 @@ def _look_at(data: bytes, layer: Layer) -> _LookedAt | None:
 
 
 def _count_lines(file: RawFile, data: bytes) -> int:
-    text = decode(data)
+    text = as_utf8(data)
     try:
         return sum(1 for _ in records(read_document(file.key, file.time, file.partition, text)))
     except Unreadable:
-        return count_records(text)
+        return count_records(text.decode())
 
 
 def _find_orphans(

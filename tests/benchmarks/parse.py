@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bikeflow.feeds.text import decode
+from bikeflow.feeds.text import as_utf8
 from bikeflow.layout import Layout
 from bikeflow.model import ObjectInfo, RawFile
 from bikeflow.settings.sections import RulesSettings
@@ -68,4 +68,4 @@ def _parse(lake: Path, paths: Sequence[Path]) -> int:
 def _raw_text(key: str, data: bytes) -> RawText:
     raw = Layout(PREFIX).raw_file(ObjectInfo(key, len(data), "", DAY))
     assert isinstance(raw, RawFile)
-    return RawText(raw, "", decode(data))
+    return RawText(raw, "", as_utf8(data))

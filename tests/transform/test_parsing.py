@@ -27,7 +27,7 @@ COMBINED = "timestamp|gmt_local_diff_sec|gmt_servertime_diff_sec"
 def raw_text(text: str, key: str = KEY) -> RawText:
     raw = LAYOUT.raw_file(ObjectInfo(key, len(text), "etag", FILE_TIME))
     assert raw is not None
-    return RawText(raw, "md5", text)
+    return RawText(raw, "md5", text.encode())
 
 
 def parse(*lines: str, header: str = HEADER) -> ParsedFile:
