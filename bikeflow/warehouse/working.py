@@ -12,7 +12,8 @@ from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse.facts import create_tables
 from bikeflow.warehouse.files import remove, set_aside
 from bikeflow.warehouse.kept import KeptFiles
-from bikeflow.warehouse.statements import kept, macros, partials, rollups, stamp
+from bikeflow.warehouse.reading import create_macros, reading
+from bikeflow.warehouse.statements import kept, partials, rollups, stamp
 
 
 class DamagedSegment(Exception):
@@ -50,10 +51,10 @@ class WorkingDatabase:
         try:
             with transaction(self.connection) as run:
                 self._delete([segment])
-                for table, query in partials().items():
-                    insert = f"INSERT INTO partials.{table} SELECT $segment, * FROM (\n{query}\n)"  # noqa: S608
-                    run(insert, {"segment": segment, "file": str(file)})
-                self._kept.write(self.connection, segment, file)
+                with reading(self.connection, file):
+                    for table, query in partials().items():
+                        run(f"INSERT INTO partials.{table} SELECT $segment, * FROM (\n{query}\n)", {"segment": segment})  # noqa: S608
+                    self._kept.write(self.connection, segment, file)
                 run("INSERT INTO partials.applied VALUES ($1, $2)", [segment, file.name])
         except duckdb.Error:
             self._probe(file)
@@ -94,14 +95,16 @@ class WorkingDatabase:
     def _probe(self, file: Path) -> None:
         """Find out whether the file is to blame: read it in a database of its own."""
         with duckdb.connect(":memory:", config=configuration(self._settings, self._path.parent)) as probe:
-            _create_macros(probe)
-            for query in (*partials().values(), *kept().values()):
-                try:
-                    probe.execute(query, {"file": str(file)}).fetchall()
-                except (duckdb.OutOfMemoryException, duckdb.InterruptException):
-                    return
-                except duckdb.Error as error:
-                    raise DamagedSegment(first_line(error)) from error
+            probe.execute("ATTACH ':memory:' AS working; USE working")
+            create_macros(probe)
+            try:
+                with reading(probe, file):
+                    for query in (*partials().values(), *kept().values()):
+                        probe.execute(query).fetchall()
+            except (duckdb.OutOfMemoryException, duckdb.InterruptException):
+                return
+            except duckdb.Error as error:
+                raise DamagedSegment(first_line(error)) from error
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,10 +121,10 @@ class WorkingDatabase:
 
     def _create(self, empty: Path) -> None:
         with transaction(self.connection) as run:
-            _create_macros(self.connection)
-            for table, query in partials().items():
-                columns = f"SELECT '' AS segment, * FROM (\n{query}\n) LIMIT 0"  # noqa: S608
-                run(f"CREATE TABLE partials.{table} AS {columns}", {"file": str(empty)})
+            create_macros(self.connection)
+            with reading(self.connection, empty):
+                for table, query in partials().items():
+                    run(f"CREATE TABLE partials.{table} AS SELECT '' AS segment, * FROM (\n{query}\n) LIMIT 0")  # noqa: S608
             for table, query in rollups().items():
                 columns = f"SELECT $month AS segment, * FROM (\n{query}\n) LIMIT 0"  # noqa: S608
                 run(f"CREATE TABLE partials.{table} AS {columns}", {"month": ""})
@@ -129,12 +132,6 @@ class WorkingDatabase:
             run("CREATE TABLE partials.stale (month VARCHAR)")
             run("CREATE TABLE partials.applied (segment VARCHAR, file VARCHAR)")
             run("CREATE TABLE partials.stamp AS SELECT $1 AS value", [stamp()])
-
-
-def _create_macros(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("CREATE SCHEMA partials")
-    for statement in macros():
-        connection.execute(statement)
 
 
 @contextlib.contextmanager

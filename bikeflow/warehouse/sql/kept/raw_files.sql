@@ -1,38 +1,27 @@
 -- What each raw file of a segment gave: the record in the segment's footer, and counts of its rows.
 SELECT
-    file."key" AS s3_source_key,
+    s3_source_key,
     coalesce(
         file_timestamp,
-        try_strptime(regexp_extract(file."key", 'wrm_stations_([^/]*)\.txt$', 1), '%Y-%m-%d_%H-%M-%S')
+        try_strptime(regexp_extract(s3_source_key, 'wrm_stations_([^/]*)\.txt$', 1), '%Y-%m-%d_%H-%M-%S')
     ) AS file_timestamp,
-    file.size AS size_bytes,
-    file.md5,
-    file."lines",
-    file."rows",
-    file.rejected,
+    size_bytes,
+    md5,
+    "lines",
+    "rows",
+    rejected,
     coalesce(stations, 0) AS stations,
     coalesce(bikes, 0) AS bikes,
     coalesce(flagged, 0) AS flagged
-FROM (
-    SELECT
-        unnest(
-            from_json(
-                decode(value),
-                '[{"key": "VARCHAR", "size": "BIGINT", "md5": "VARCHAR", "lines": "BIGINT", "rows": "BIGINT",
-                   "rejected": "BIGINT"}]'
-            )
-        ) AS file
-    FROM parquet_kv_metadata($file)
-    WHERE key = 'bikeflow.files'
-)
+FROM temp.footer
 LEFT JOIN (
     SELECT
         s3_source_key,
         any_value(file_timestamp) AS file_timestamp,
-        count(*) FILTER (WHERE record_type = 'station') AS stations,
-        count(*) FILTER (WHERE record_type = 'bike') AS bikes,
-        count(*) FILTER (WHERE len(quality_flags) > 0) AS flagged
-    FROM read_parquet($file, hive_partitioning = false)
+        CAST(sum(station_rows) AS BIGINT) AS stations,
+        CAST(sum(bike_rows) AS BIGINT) AS bikes,
+        CAST(sum(flagged) AS BIGINT) AS flagged
+    FROM temp.snapshots
     GROUP BY s3_source_key
-) AS counts ON file."key" = counts.s3_source_key
-ORDER BY file."key"
+) AS counts USING (s3_source_key)
+ORDER BY s3_source_key

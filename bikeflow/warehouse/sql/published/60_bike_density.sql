@@ -4,13 +4,8 @@
 -- their row.
 CREATE OR REPLACE TABLE wrm_analytics.bike_density AS
 WITH placed AS (
-    SELECT
-        *,
-        working.partials.grid_row_degrees() AS row_degrees,
-        CAST(floor(lat / row_degrees) AS BIGINT) AS grid_row,
-        working.partials.grid_column_degrees((grid_row + 0.5) * row_degrees) AS column_degrees,
-        CAST(floor(lon / column_degrees) AS BIGINT) AS grid_column
-    FROM working.partials.segment_newest
+    SELECT *
+    FROM working.partials.gridded('working.partials.segment_newest')
     WHERE segment = getvariable('newest_segment')
         AND record_type IN ('station', 'bike')
         AND NOT list_contains(quality_flags, 'outside_service_area')
