@@ -4,7 +4,8 @@
 follows is made of it. `sql/partials/<table>.sql` is a query over these; its rows are kept for each segment, so that a
 refresh reads only the segments that changed. `sql/kept/<name>.sql` is one too, but its rows are too many to be copied
 at each publication: they are kept in a Parquet file beside the mirror's. `sql/rollups/<table>.sql` joins the partial
-results of a month (`$month`), so that a refresh does not join those of all history; `sql/macros/` has what these share.
+results of a month's segments (from `$first_segment` to before `$next_segment`), so that a refresh does not join those
+of all history; `month_x` has the columns of `segment_x`. `sql/macros/` has what these share.
 `sql/published/<order>_<object>.sql` creates an object of the published database; in it, `{files}` stands for the rows
 of all segments' files, `{<name>}` for those of their kept ones, both with the partition as `dt`. A view or table is
 added by adding its file.
@@ -90,7 +91,7 @@ def kept() -> dict[str, str]:
 
 @cache
 def rollups() -> dict[str, str]:
-    """The query of each table that joins the partial results of a month, by the table's name."""
+    """The query of each table that joins the partial results of a month, by the table's name: `month_` and theirs."""
     return _queries("rollups")
 
 

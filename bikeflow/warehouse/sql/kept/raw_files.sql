@@ -10,18 +10,9 @@ SELECT
     "lines",
     "rows",
     rejected,
-    coalesce(stations, 0) AS stations,
-    coalesce(bikes, 0) AS bikes,
+    coalesce(station_rows, 0) AS stations,
+    coalesce(bike_rows, 0) AS bikes,
     coalesce(flagged, 0) AS flagged
 FROM temp.footer
-LEFT JOIN (
-    SELECT
-        s3_source_key,
-        any_value(file_timestamp) AS file_timestamp,
-        CAST(sum(station_rows) AS BIGINT) AS stations,
-        CAST(sum(bike_rows) AS BIGINT) AS bikes,
-        CAST(sum(flagged) AS BIGINT) AS flagged
-    FROM temp.snapshots
-    GROUP BY s3_source_key
-) AS counts USING (s3_source_key)
+LEFT JOIN (SELECT * EXCLUDE ("rows") FROM temp.snapshots) AS counts USING (s3_source_key)
 ORDER BY s3_source_key

@@ -5,8 +5,8 @@ SELECT
     *
 FROM (
     SELECT
-        file_timestamp,
         s3_source_key,
+        any_value(file_timestamp) AS file_timestamp,
         any_value("date") AS "date",
         count(*) AS "rows",
         count(*) FILTER (WHERE record_type = 'station') AS station_rows,
@@ -17,5 +17,5 @@ FROM (
         count(*) FILTER (WHERE list_contains(quality_flags, 'future_timestamp')) AS future_timestamp,
         count(*) FILTER (WHERE list_contains(quality_flags, 'stale_timestamp')) AS stale_timestamp
     FROM read_parquet($file, hive_partitioning = false)
-    GROUP BY file_timestamp, s3_source_key
+    GROUP BY s3_source_key
 )

@@ -10,5 +10,4 @@ SELECT
     file_row_number
 FROM read_parquet($file, hive_partitioning = false, file_row_number = true) AS observed
 JOIN temp.snapshots ON observed.s3_source_key = snapshots.s3_source_key
-    AND observed.file_timestamp = snapshots.file_timestamp
 WHERE record_type = 'station'
