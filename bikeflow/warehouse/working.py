@@ -183,5 +183,6 @@ def quarantined(path: Path) -> Path:
 
 
 def first_line(error: BaseException) -> str:
-    """What DuckDB says, without the statement that it quotes below."""
-    return str(error).strip().partition("\n")[0]
+    """What DuckDB says, without the statement that it quotes below; of a failed checkpoint, why it failed."""
+    text, _, cause = str(error).strip().partition("Original error: ")
+    return (cause or text).partition("\n")[0]
