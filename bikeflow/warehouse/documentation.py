@@ -23,10 +23,11 @@ from bikeflow.warehouse.statements import (
     partials,
     published,
     quoted,
+    readings,
     rollups,
 )
 
-_SOURCES = re.compile(r"\bpartials\.(\w+)(?!\w|\()|\bwrm_analytics\.(\w+)|\{(\w+)\}")
+_SOURCES = re.compile(r"\b(?:partials|temp)\.(\w+)(?!\w|\()|\bwrm_analytics\.(\w+)|\{(\w+)\}")
 _LAKE = (
     ("raw files", "lake", "feed", "feed", "Each snapshot as it was fetched, its encoding repaired."),
     ("processed layer", "lake", "raw files", "lake", "The lines that pass all checks, as Parquet by day."),
@@ -72,9 +73,10 @@ def lineage() -> tuple[Edge, ...]:
     """All edges, from the feed to the published objects."""
     kinds = {edge[0]: edge[1] for edge in _LAKE}
     kinds |= dict.fromkeys(partials(), "partial result") | dict.fromkeys(rollups(), "partial result")
-    kinds |= dict.fromkeys(kept(), "kept files") | {item.name: item.kind.lower() for item in published()}
+    kinds |= dict.fromkeys(readings(), "temporary table") | dict.fromkeys(kept(), "kept files")
+    kinds |= {item.name: item.kind.lower() for item in published()}
     made: list[tuple[str, str, str]] = []
-    for name, query in (partials() | kept() | rollups()).items():
+    for name, query in (readings() | partials() | kept() | rollups()).items():
         text, comment = described(query)
         made.append((name, text, comment))
     made += [(item.name, item.query, item.comment) for item in published()]

@@ -15,6 +15,7 @@ import duckdb
 from bikeflow.log import get_logger
 from bikeflow.warehouse.files import hidden, remove
 from bikeflow.warehouse.parquet import is_whole
+from bikeflow.warehouse.reading import reading
 from bikeflow.warehouse.statements import kept, pattern, quoted, stamp
 
 log = get_logger()
@@ -53,7 +54,9 @@ class KeptFiles:
                     log.info("mirror_cleaned", path=str(path))
                     remove(path)
             present.discard(str(self.empty[name].relative_to(root)))
-            self._write(connection, name, empty, self.empty[name])
+        with reading(connection, empty):
+            for name, path in self.empty.items():
+                self._write(connection, name, path)
 
     def has(self, segment: str, file: Path) -> bool:
         """Whether everything that derives from this version of the segment's file is there."""
@@ -61,10 +64,10 @@ class KeptFiles:
         return all(relative in present for present in self._present.values())
 
     def write(self, connection: duckdb.DuckDBPyConnection, segment: str, file: Path) -> None:
-        """Write what derives from this version of the segment's file; raises duckdb.Error, OSError."""
+        """Write what derives from this version of the segment's file, now being read; raises duckdb.Error, OSError."""
         relative = _relative(segment, file)
         for name, present in self._present.items():
-            self._write(connection, name, file, self._root / name / relative)
+            self._write(connection, name, self._root / name / relative)
             present.add(relative)
 
     def path(self, name: str, segment: str, file: Path) -> Path:
@@ -88,11 +91,10 @@ class KeptFiles:
                         path.parent.rmdir()
 
     @staticmethod
-    def _write(connection: duckdb.DuckDBPyConnection, name: str, file: Path, target: Path) -> None:
+    def _write(connection: duckdb.DuckDBPyConnection, name: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = hidden(target)
-        query = kept()[name].replace("$file", quoted(pattern(file)))
-        connection.execute(f"COPY (\n{query}\n) TO {quoted(str(part))} (FORMAT parquet, COMPRESSION zstd)")
+        connection.execute(f"COPY (\n{kept()[name]}\n) TO {quoted(str(part))} (FORMAT parquet, COMPRESSION zstd)")
         part.replace(target)
 
 

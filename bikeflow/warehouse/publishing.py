@@ -30,6 +30,9 @@ from bikeflow.warehouse.working import discard, first_line, quarantined, transac
 BLOCK_BYTES = 16_384
 """The smallest that DuckDB knows: its usual ones would make each small table take a quarter of a megabyte."""
 
+STORAGE_VERSION = "v1.2.0"
+"""The oldest DuckDB that can read it: the format before it takes twice the time to write."""
+
 log = get_logger()
 
 
@@ -65,7 +68,7 @@ class Publisher:
         self._cursor = working.cursor()
         self._cursor.execute(f"SET VARIABLE bikeflow_version = {quoted(__version__)}")
         discard(template)
-        with self._attached(template, BLOCK_BYTES):
+        with self._attached(template):
             self._cursor.execute(f"CREATE SCHEMA {SCHEMA}")
             self._cursor.execute(f"CREATE SCHEMA {PARTS}")
             create_inputs(self._cursor)
@@ -105,16 +108,19 @@ class Publisher:
         return Publication(_aware(at), newest and _aware(newest), segments, rows, stations, bikes, size)
 
     @contextlib.contextmanager
-    def _attached(self, path: Path, new_block_bytes: int | None = None) -> Iterator[None]:
+    def _attached(self, path: Path) -> Iterator[None]:
         """Work in the database at `path`; at the end it is complete and closed, with nothing lying beside."""
-        options = "" if new_block_bytes is None else f" (BLOCK_SIZE {new_block_bytes})"
-        self._cursor.execute(f"ATTACH {quoted(str(path))} AS published{options}")
+        options = f"BLOCK_SIZE {BLOCK_BYTES}, STORAGE_VERSION '{STORAGE_VERSION}', RECOVERY_MODE no_wal_writes"
+        self._cursor.execute(f"ATTACH {quoted(str(path))} AS published ({options})")
+        # small tables, read whole: to find out how each column is best compressed takes as long as all else
+        self._cursor.execute("SET force_compression = 'uncompressed'")
         try:
             self._cursor.execute("USE published")
             yield
         finally:
             self._cursor.execute("USE working")
             self._cursor.execute("DETACH published")
+            self._cursor.execute("RESET force_compression")
 
     def _settle(self, lists: Mapping[str, FileList]) -> None:
         """Let the template name the settled files."""

@@ -1,9 +1,11 @@
 """The warehouse's SQL: one file a table or view, which begins with the comment that documents it.
 
-`sql/partials/<table>.sql` is a query over one segment's file (`$file`); its rows are kept for each segment, so that a
+`sql/readings/<order>_<table>.sql` is a query over one segment's file (`$file`): a temporary table, for as long as what
+follows is made of it. `sql/partials/<table>.sql` is a query over these; its rows are kept for each segment, so that a
 refresh reads only the segments that changed. `sql/kept/<name>.sql` is one too, but its rows are too many to be copied
 at each publication: they are kept in a Parquet file beside the mirror's. `sql/rollups/<table>.sql` joins the partial
-results of a month (`$month`), so that a refresh does not join those of all history; `sql/macros/` has what these share.
+results of a month's segments (from `$first_segment` to before `$next_segment`), so that a refresh does not join those
+of all history; `month_x` has the columns of `segment_x`. `sql/macros/` has what these share.
 `sql/published/<order>_<object>.sql` creates an object of the published database; in it, `{files}` stands for the rows
 of all segments' files, `{<name>}` for those of their kept ones, both with the partition as `dt`. A view or table is
 added by adding its file.
@@ -70,6 +72,12 @@ def lists() -> tuple[str, ...]:
 
 
 @cache
+def readings() -> dict[str, str]:
+    """The query of each temporary table over a segment's file, by the table's name, in the order of their making."""
+    return {name.partition("_")[2]: query for name, query in _queries("readings").items()}
+
+
+@cache
 def partials() -> dict[str, str]:
     """The query of each table of partial results, by the table's name."""
     return _queries("partials")
@@ -83,7 +91,7 @@ def kept() -> dict[str, str]:
 
 @cache
 def rollups() -> dict[str, str]:
-    """The query of each table that joins the partial results of a month, by the table's name."""
+    """The query of each table that joins the partial results of a month, by the table's name: `month_` and theirs."""
     return _queries("rollups")
 
 
@@ -102,7 +110,7 @@ def published() -> tuple[PublishedObject, ...]:
 @cache
 def stamp() -> str:
     """Changes whenever the partial results would: a working database with another stamp is built anew."""
-    queries = [item for named in (partials(), kept(), rollups()) for pair in named.items() for item in pair]
+    queries = [item for named in (readings(), partials(), kept(), rollups()) for pair in named.items() for item in pair]
     text = "\n".join([*queries, *macros(), str(ENHANCED), str(RUNS), str(FILES)])
     return hashlib.sha256(text.encode()).hexdigest()
 

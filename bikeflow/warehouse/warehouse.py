@@ -26,7 +26,7 @@ _PASSING = (
     "No space left", "Could not set lock", "Too many open files", "Cannot allocate memory", "Read-only file system",
     "Input/output error", "Disk quota exceeded",
 )  # fmt: skip
-LARGE_BYTES = 4 * 1024 * 1024
+LARGE_BYTES = 1024 * 1024
 """Where less is to be read, more than one thread costs more than it gives."""
 
 log = get_logger()

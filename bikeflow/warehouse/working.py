@@ -12,7 +12,12 @@ from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse.facts import create_tables
 from bikeflow.warehouse.files import remove, set_aside
 from bikeflow.warehouse.kept import KeptFiles
-from bikeflow.warehouse.statements import kept, macros, partials, rollups, stamp
+from bikeflow.warehouse.reading import create_macros, reading
+from bikeflow.warehouse.rollup import create_rollups, roll_up
+from bikeflow.warehouse.statements import kept, partials, quoted, stamp
+
+SAVED_BYTES = 8 * 1024 * 1024
+"""After so much was read, what became of it is saved: a crash costs reading so much again, and an arrival no log."""
 
 
 class DamagedSegment(Exception):
@@ -23,12 +28,14 @@ class WorkingDatabase:
     """An open `working.duckdb` with its tables, in the schema `partials`; raises duckdb.Error.
 
     It is never published and can be thrown away at any time. One of another version of the partial results is emptied.
+    The file is that of the last `CHECKPOINT`: there is no write-ahead log, as what a crash loses is only read again.
     """
 
     def __init__(self, path: Path, settings: WarehouseSettings, empty: Path, files: KeptFiles) -> None:
         self._path = path
         self._settings = settings
         self._kept = files
+        self._unsaved_bytes = 0
         self.connection = self._connect()
         try:
             if self._stamp() != stamp():
@@ -50,14 +57,18 @@ class WorkingDatabase:
         try:
             with transaction(self.connection) as run:
                 self._delete([segment])
-                for table, query in partials().items():
-                    insert = f"INSERT INTO partials.{table} SELECT $segment, * FROM (\n{query}\n)"  # noqa: S608
-                    run(insert, {"segment": segment, "file": str(file)})
-                self._kept.write(self.connection, segment, file)
+                with reading(self.connection, file):
+                    for table, query in partials().items():
+                        run(f"INSERT INTO partials.{table} SELECT $segment, * FROM (\n{query}\n)", {"segment": segment})  # noqa: S608
+                    self._kept.write(self.connection, segment, file)
                 run("INSERT INTO partials.applied VALUES ($1, $2)", [segment, file.name])
         except duckdb.Error:
             self._probe(file)
             raise
+        self._unsaved_bytes += file.stat().st_size
+        if self._unsaved_bytes > SAVED_BYTES:
+            self.connection.execute("CHECKPOINT working")
+            self._unsaved_bytes = 0
 
     def set_threads(self, threads: int) -> None:
         """How many threads work from now on."""
@@ -71,20 +82,15 @@ class WorkingDatabase:
 
     def roll_up(self) -> None:
         """Join the partial results of the months in which some have changed."""
-        for (month,) in self.connection.execute("SELECT DISTINCT month FROM partials.stale").fetchall():
-            with transaction(self.connection) as run:
-                for table, query in rollups().items():
-                    run(f"DELETE FROM partials.{table} WHERE segment = $1", [month])  # noqa: S608
-                    run(f"INSERT INTO partials.{table} SELECT $month, * FROM (\n{query}\n)", {"month": month})  # noqa: S608
-                run("DELETE FROM partials.stale WHERE month = $1", [month])
+        with transaction(self.connection):
+            roll_up(self.connection)
 
     def close(self) -> None:
-        """Close the file; its write-ahead log is merged into it."""
+        """Close the file; all is saved in it."""
         self.connection.close()
 
     def _delete(self, segments: Collection[str]) -> None:
-        months = "SELECT DISTINCT name[:10] FROM (SELECT unnest($1) AS name)"  # dt=YYYY-MM
-        self.connection.execute(f"INSERT INTO partials.stale {months}", [list(segments)])
+        self.connection.execute("INSERT INTO partials.stale SELECT unnest($1)", [list(segments)])
         for table in (*partials(), "applied"):
             self.connection.execute(
                 f"DELETE FROM partials.{table} WHERE list_contains($1, segment)",  # noqa: S608
@@ -94,23 +100,32 @@ class WorkingDatabase:
     def _probe(self, file: Path) -> None:
         """Find out whether the file is to blame: read it in a database of its own."""
         with duckdb.connect(":memory:", config=configuration(self._settings, self._path.parent)) as probe:
-            _create_macros(probe)
-            for query in (*partials().values(), *kept().values()):
-                try:
-                    probe.execute(query, {"file": str(file)}).fetchall()
-                except (duckdb.OutOfMemoryException, duckdb.InterruptException):
-                    return
-                except duckdb.Error as error:
-                    raise DamagedSegment(first_line(error)) from error
+            probe.execute("ATTACH ':memory:' AS working; USE working")
+            create_macros(probe)
+            try:
+                with reading(probe, file):
+                    for query in (*partials().values(), *kept().values()):
+                        probe.execute(query).fetchall()
+            except (duckdb.OutOfMemoryException, duckdb.InterruptException):
+                return
+            except duckdb.Error as error:
+                raise DamagedSegment(first_line(error)) from error
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = duckdb.connect(str(self._path), config=configuration(self._settings, self._path.parent))
-        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection = duckdb.connect(":memory:", config=configuration(self._settings, self._path.parent))
+        try:
+            connection.execute("SET GLOBAL TimeZone = 'UTC'")
+            options = "STORAGE_VERSION 'latest', RECOVERY_MODE no_wal_writes"
+            connection.execute(f"ATTACH {quoted(str(self._path))} AS working ({options})")
+            connection.execute("USE working")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _stamp(self) -> str | None:
-        known = "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'partials' AND table_name = 'stamp'"
+        known = "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'working' AND table_name = 'stamp'"
         if self.connection.execute(known).fetchone() == (0,):
             return None
         row = self.connection.execute("SELECT value FROM partials.stamp").fetchone()
@@ -118,23 +133,14 @@ class WorkingDatabase:
 
     def _create(self, empty: Path) -> None:
         with transaction(self.connection) as run:
-            _create_macros(self.connection)
-            for table, query in partials().items():
-                columns = f"SELECT '' AS segment, * FROM (\n{query}\n) LIMIT 0"  # noqa: S608
-                run(f"CREATE TABLE partials.{table} AS {columns}", {"file": str(empty)})
-            for table, query in rollups().items():
-                columns = f"SELECT $month AS segment, * FROM (\n{query}\n) LIMIT 0"  # noqa: S608
-                run(f"CREATE TABLE partials.{table} AS {columns}", {"month": ""})
+            create_macros(self.connection)
+            with reading(self.connection, empty):
+                for table, query in partials().items():
+                    run(f"CREATE TABLE partials.{table} AS SELECT '' AS segment, * FROM (\n{query}\n) LIMIT 0")  # noqa: S608
+            create_rollups(run)
             create_tables(self.connection)
-            run("CREATE TABLE partials.stale (month VARCHAR)")
             run("CREATE TABLE partials.applied (segment VARCHAR, file VARCHAR)")
             run("CREATE TABLE partials.stamp AS SELECT $1 AS value", [stamp()])
-
-
-def _create_macros(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("CREATE SCHEMA partials")
-    for statement in macros():
-        connection.execute(statement)
 
 
 @contextlib.contextmanager
@@ -177,5 +183,6 @@ def quarantined(path: Path) -> Path:
 
 
 def first_line(error: BaseException) -> str:
-    """What DuckDB says, without the statement that it quotes below."""
-    return str(error).strip().partition("\n")[0]
+    """What DuckDB says, without the statement that it quotes below; of a failed checkpoint, why it failed."""
+    text, _, cause = str(error).strip().partition("Original error: ")
+    return (cause or text).partition("\n")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +20,7 @@ from bikeflow.layout import segment_of
 from bikeflow.schema import ENHANCED
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse import Warehouse
-from bikeflow.warehouse.statements import kept, macros, partials, published, rollups
+from bikeflow.warehouse.statements import kept, macros, partials, published, readings, rollups
 from tests.support.parquet import DAY, Row, at, parquet, row, snapshot
 from tests.warehouse.conftest import Analytics, open_analytics
 from tests.warehouse.tables import assert_tables
@@ -157,6 +158,20 @@ async def test_a_refresh_reads_only_the_segments_that_changed(analytics: Analyti
     again.warehouse.close()
 
 
+async def test_late_and_lost_segments_count_as_those_that_came_in_time(analytics: Analytics) -> None:
+    """The newest segments are joined apart from their month: whichever changes, is new, or goes, all is joined."""
+    for hour in (3, 4, 5, 6, 1, 5, 2):
+        minutes = range(0, 60, 20) if hour != 5 else range(len(analytics.layer.rows))
+        rows = [row for n in minutes for row in snapshot(at(hour, n), "1", "2", bikes=n % 2)]
+        await analytics.layer.put_hour(hour, *rows)
+        await analytics.refresh()
+        assert_published(analytics)
+    for hour in (6, 2):
+        await analytics.layer.remove(segment_of(DAY, at(hour), 60))
+        await analytics.refresh()
+        assert_published(analytics)
+
+
 HOURS = st.integers(0, 5)
 IDS = st.sampled_from(["1", "2", "3", "fb1", "fb2", "x"])
 ROWS = st.lists(st.tuples(IDS, st.integers(0, 59), st.integers(0, 2)), min_size=1, max_size=6)
@@ -210,7 +225,7 @@ async def test_every_object_carries_its_documentation(analytics: Analytics) -> N
     )
     assert comments == {item.name: item.comment for item in objects}
     assert all(len(comment) > 40 and comment.endswith(".") for comment in comments.values())
-    queries = (*partials().values(), *kept().values(), *rollups().values(), *macros())
+    queries = (*readings().values(), *partials().values(), *kept().values(), *rollups().values(), *macros())
     assert all(query.startswith("-- ") for query in queries)
 
 
@@ -328,6 +343,38 @@ async def test_damage_found_while_it_is_open_is_healed_too(analytics: Analytics)
     await analytics.layer.put_hour(9, *snapshot(at(9), "2"))
     assert (await analytics.refresh()).changed == 2
     assert_published(analytics)
+
+
+async def test_what_a_crash_loses_of_the_partial_results_is_read_again(analytics: Analytics) -> None:
+    await analytics.layer.put_hour(8, *snapshot(at(8), "1", "fb1"))
+    await analytics.refresh()
+    again = analytics.reopened()
+    await again.layer.put_hour(9, *snapshot(at(9), "2"))
+    await again.refresh()
+    working = again.data_dir / "warehouse" / "working.duckdb"
+    shutil.copyfile(working, working.with_name("crashed"))
+    again.warehouse.close()
+    working.with_name("crashed").replace(working)
+    after = again.reopened()
+    assert (await after.refresh()).changed == 1
+    assert_published(after)
+    after.warehouse.close()
+
+
+async def test_partial_results_are_saved_after_so_much_was_read(
+    analytics: Analytics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bikeflow.warehouse.working.SAVED_BYTES", 0)
+    await analytics.layer.put_hour(8, *snapshot(at(8), "1", "fb1"))
+    await analytics.refresh()
+    working = analytics.data_dir / "warehouse" / "working.duckdb"
+    shutil.copyfile(working, working.with_name("crashed"))
+    analytics.warehouse.close()
+    working.with_name("crashed").replace(working)
+    again = analytics.reopened()
+    assert (await again.refresh()).changed == 0
+    assert_published(again)
+    again.warehouse.close()
 
 
 async def test_partial_results_of_another_version_are_built_anew(analytics: Analytics) -> None:

@@ -10,7 +10,6 @@ SELECT
     sum(CAST(spaces AS DOUBLE)) AS spaces_sum,
     min(spaces) AS spaces_min,
     max(spaces) AS spaces_max
-FROM read_parquet($file, hive_partitioning = false)
-WHERE record_type = 'station'
+FROM temp.observations
 GROUP BY ALL
 ORDER BY station_id, hour

@@ -1,6 +1,7 @@
--- One row a station: its spans from the rows of a table whose segment begins so, put together in the order of time. The
--- last observation of a span lasts until the first one of the next, whatever lies between.
-CREATE OR REPLACE MACRO partials.joined_spans(source, beginning) AS TABLE
+-- One row a station: its spans from the rows of a table from one segment to before another, put together in the order of time. The
+-- last observation of a span lasts until the first one of the next, whatever lies between. One window over all stations
+-- takes a third of the time that one for each station takes.
+CREATE OR REPLACE MACRO partials.joined_spans(source, first_segment, next_segment) AS TABLE
 SELECT
     station_id,
     arg_min(first_date, number) AS first_date,
@@ -21,9 +22,14 @@ FROM (
     SELECT
         *,
         row_number() OVER in_time AS number,
-        working.partials.lasting_us(last_seen, lead(first_seen) OVER in_time) AS border_us
+        if(
+            lead(station_id) OVER in_time = station_id,
+            working.partials.lasting_us(last_seen, lead(first_seen) OVER in_time),
+            0
+        ) AS border_us
     FROM query_table(source)
-    WHERE starts_with(segment, beginning)
-    WINDOW in_time AS (PARTITION BY station_id ORDER BY first_date, first_seen)
+    WHERE segment >= first_segment
+        AND segment < next_segment
+    WINDOW in_time AS (ORDER BY station_id, first_date, first_seen)
 )
 GROUP BY station_id;

@@ -4,30 +4,25 @@
 -- their row.
 CREATE OR REPLACE TABLE wrm_analytics.bike_density AS
 WITH placed AS (
-    SELECT
-        *,
-        working.partials.grid_row_degrees() AS row_degrees,
-        CAST(floor(lat / row_degrees) AS BIGINT) AS grid_row,
-        working.partials.grid_column_degrees((grid_row + 0.5) * row_degrees) AS column_degrees,
-        CAST(floor(lon / column_degrees) AS BIGINT) AS grid_column
-    FROM working.partials.segment_newest
+    SELECT *
+    FROM working.partials.gridded('working.partials.segment_newest')
     WHERE segment = getvariable('newest_segment')
         AND record_type IN ('station', 'bike')
         AND NOT list_contains(quality_flags, 'outside_service_area')
 )
 SELECT
     grid_row || ':' || grid_column AS cell_id,
-    (grid_row + 0.5) * any_value(row_degrees) AS grid_lat,
-    (grid_column + 0.5) * any_value(column_degrees) AS grid_lon,
-    grid_row * any_value(row_degrees) AS min_lat,
-    (grid_row + 1) * any_value(row_degrees) AS max_lat,
-    grid_column * any_value(column_degrees) AS min_lon,
-    (grid_column + 1) * any_value(column_degrees) AS max_lon,
+    (grid_row + 0.5) * row_degrees AS grid_lat,
+    (grid_column + 0.5) * column_degrees AS grid_lon,
+    grid_row * row_degrees AS min_lat,
+    (grid_row + 1) * row_degrees AS max_lat,
+    grid_column * column_degrees AS min_lon,
+    (grid_column + 1) * column_degrees AS max_lon,
     CAST(least(sum(bikes), 9223372036854775807) AS BIGINT) AS bike_count,
     count(*) FILTER (WHERE record_type = 'station') AS station_count,
     count(*) FILTER (WHERE record_type = 'bike') AS mobile_bike_count,
     CAST(sum(bikes) AS DOUBLE) AS density_per_1000m2,
     coalesce(list(station_id ORDER BY station_id) FILTER (WHERE record_type = 'station'), []) AS stations
 FROM placed
-GROUP BY grid_row, grid_column
+GROUP BY grid_row, grid_column, row_degrees, column_degrees
 ORDER BY bike_count DESC, cell_id;

@@ -1,0 +1,16 @@
+-- Where in the file the newest row of each station lies, and where the rows of the newest snapshot do. A station is in
+-- one raw file once at most, so that timestamp and number leave no tie.
+SELECT
+    file_row_number,
+    bool_or(is_latest) AS is_latest,
+    bool_or(is_newest) AS is_newest
+FROM (
+    SELECT arg_max(file_row_number, ("timestamp", number)) AS file_row_number, true AS is_latest, false AS is_newest
+    FROM temp.observations
+    GROUP BY station_id
+    UNION ALL
+    SELECT file_row_number, false, true
+    FROM read_parquet($file, hive_partitioning = false, file_row_number = true)
+    WHERE s3_source_key = (SELECT arg_max(s3_source_key, number) FROM temp.snapshots)
+)
+GROUP BY file_row_number
