@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -106,7 +106,12 @@ class Reconciler:
 
     async def observe(self, infos: list[ObjectInfo]) -> list[RawFile]:
         """Enter listed objects in the ledger; returns the raw files that are new or changed."""
-        files = [file for info in infos if (file := self._layout.raw_file(info)) is not None]
+        return await self._enter(self._raw_files(infos))
+
+    def _raw_files(self, infos: list[ObjectInfo]) -> list[RawFile]:
+        return [file for info in infos if (file := self._layout.raw_file(info)) is not None]
+
+    async def _enter(self, files: list[RawFile]) -> list[RawFile]:
         traced = [(file, self._trace_id(file.key) or new_trace_id()) for file in files]
         return await asyncio.to_thread(self._ledger.files.observe, traced)
 
@@ -114,9 +119,10 @@ class Reconciler:
         files: dict[str, RawFile] = {}
         listed = changed = 0
         async for page in self._store.pages(self._layout.raw):
+            found = self._raw_files(page)
             listed += len(page)
-            files.update((file.key, file) for info in page if (file := self._layout.raw_file(info)) is not None)
-            changed += len(await self.observe(page))
+            files.update((file.key, file) for file in found)
+            changed += len(await self._enter(found))
         return files, changed, listed - len(files)
 
     async def _vanished(self, missing: Collection[str]) -> int:
@@ -158,4 +164,4 @@ class Reconciler:
 
 def new_trace_id() -> str:
     """What follows a snapshot through all logs: 16 hexadecimal digits."""
-    return uuid.uuid4().hex[:16]
+    return secrets.token_hex(8)
