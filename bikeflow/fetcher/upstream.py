@@ -11,7 +11,7 @@ from tenacity.stop import stop_before_delay
 
 from bikeflow.fetcher.breaker import Breaker
 from bikeflow.model import FetchState
-from bikeflow.retry import OnRetry, retrying
+from bikeflow.retry import OnRetry, policy
 from bikeflow.settings.sections import FeedSettings, RetrySettings
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ class Upstream:
                 self.attempts += 1
                 return await downloader.get(known)
 
-        policy = retrying(self._retry, stop, on_retry=on_retry)
+        usual = policy(self._retry, stop, on_retry=on_retry)
         too_late = stop_before_delay(self._settings.interval_seconds)
 
         def give_up(state: RetryCallState) -> bool:
-            return self._breaker.is_open or too_late(state) or policy.stop(state)
+            return self._breaker.is_open or too_late(state) or usual.stop(state)
 
-        return await policy.copy(stop=give_up)(request)
+        return await usual.copy(stop=give_up)(request)
 
     async def _opened(self) -> Downloader:
         if self._downloader is None:

@@ -168,7 +168,14 @@ class FileIndex:
 
     def known_keys(self) -> dict[str, str]:
         """The ETag of every known raw file by key."""
-        return {row["key"]: row["etag"] for row in self._database.rows("SELECT key, etag FROM raw_files")}
+        return self._database.pairs("SELECT key, etag FROM raw_files")
+
+    def raw_files(self, keys: Collection[str]) -> dict[str, RawFile]:
+        """Those of these raw files that are known, by key."""
+        rows = self._database.rows(
+            "SELECT * FROM raw_files WHERE key IN (SELECT value FROM json_each(?))", json.dumps(list(keys))
+        )
+        return {row["key"]: _raw_file(dt.date.fromisoformat(row["partition"]), row) for row in rows}
 
     def key_before_newest(self, count: int) -> str:
         """The key that has `count` known keys behind it, or an empty one where there are not so many."""
@@ -182,11 +189,11 @@ class FileIndex:
 
     def rejecting(self) -> set[str]:
         """Keys of the raw files that gave dead letters."""
-        return {row["key"] for row in self._database.rows("SELECT key FROM raw_files WHERE rejected > 0")}
+        return self._database.values("SELECT key FROM raw_files WHERE rejected > 0")
 
     def processed_keys(self) -> set[str]:
         """Keys of the raw files whose rows lie in their segment."""
-        return {row["key"] for row in self._database.rows("SELECT key FROM raw_files WHERE done_etag = etag")}
+        return self._database.values("SELECT key FROM raw_files WHERE done_etag = etag")
 
     def process_again(self, keys: Collection[str]) -> None:
         """Raw files whose dead letters got lost: they count as changed."""
