@@ -70,4 +70,5 @@ $(READY): pyproject.toml .ci/constraints.txt
 		"$$python" -m venv --clear $(VENV); }
 	@echo "Installing bikeflow and what it needs into $(VENV), a minute or two"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[postgres,test,dev]'
+	@$(BIN)/python -m compileall -q bikeflow
 	@touch $@

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from bikeflow import __version__
 from bikeflow.alerts.role import open_alerts
 from bikeflow.events import Events
-from bikeflow.fetcher.download import public_url
+from bikeflow.fetcher.place import public_url
 from bikeflow.lock import exclusive
 from bikeflow.log import get_logger
 from bikeflow.reload import Reload

@@ -33,7 +33,7 @@ class LayerComparison:
         self._foreign: dict[str, str] = {}
         self._rebuilding = False
 
-    async def run(self, files: Mapping[str, RawFile]) -> tuple[int, int, int]:
+    async def run(self) -> tuple[int, int, int]:
         """Returns the numbers of segments found anew, segments lost, and Parquet files that are not ours."""
         self._rebuilding = await asyncio.to_thread(self._ledger.files.reconciled_at) is None
         foreign_before = await asyncio.to_thread(self._ledger.objects.foreign)
@@ -48,7 +48,7 @@ class LayerComparison:
         for segment, layers in self._found.items():
             # What a processor has written and recorded while this pass was listing is newer than the listing.
             if all(recorded[layer].get(i.key) == self._known[layer].get(i.key) for layer, (i, _) in layers.items()):
-                await self._adopt(segment, layers, files)
+                await self._adopt(segment, layers)
         await asyncio.to_thread(self._ledger.objects.set_foreign, self._foreign)
         return len(self._found), len({segment for segment, _ in self._lost}), len(self._foreign)
 
@@ -91,14 +91,13 @@ class LayerComparison:
             return None
         return footer
 
-    async def _adopt(
-        self, segment: Segment, layers: Mapping[Layer, tuple[ObjectInfo, Footer]], files: Mapping[str, RawFile]
-    ) -> None:
+    async def _adopt(self, segment: Segment, layers: Mapping[Layer, tuple[ObjectInfo, Footer]]) -> None:
         objects = {layer: info for layer, (info, _) in layers.items()}
         footers = [footer for _, footer in layers.values()]
         results = [FileResult(r.key, "", r.md5, r.lines, r.rows, r.rejected) for r in footers[0].files]
         # Else there was a crash between the two layers, or a write that landed late: both are written again.
         if set(layers) == set(LAYERS) and len({footer.files for footer in footers}) == 1:
+            files = await asyncio.to_thread(self._ledger.files.raw_files, [record.key for record in footers[0].files])
             written = min(info.last_modified for info in objects.values())
             results = await bounded_map(
                 lambda record: self._result(record, files.get(record.key), written),

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -65,13 +65,13 @@ class Reconciler:
         """One full pass; raises what the store raises, and is then to be repeated."""
         started = time.monotonic()
         before = await asyncio.to_thread(self._ledger.files.known_keys)
-        files, changed, foreign = await self._list_raw()
-        vanished = await self._vanished(before.keys() - files.keys())
-        adopted, lost, foreign_parquet = await LayerComparison(self._store, self._layout, self._ledger).run(files)
+        keys, changed, foreign = await self._list_raw()
+        vanished = await self._vanished(before.keys() - keys)
+        adopted, lost, foreign_parquet = await LayerComparison(self._store, self._layout, self._ledger).run()
         await self._compare_dead_letters()
         await asyncio.to_thread(self._ledger.files.set_reconciled, dt.datetime.now(UTC))
         result = Reconciliation(
-            len(files),
+            len(keys),
             changed,
             vanished,
             foreign + foreign_parquet,
@@ -106,18 +106,23 @@ class Reconciler:
 
     async def observe(self, infos: list[ObjectInfo]) -> list[RawFile]:
         """Enter listed objects in the ledger; returns the raw files that are new or changed."""
+        _, changed = await asyncio.to_thread(self._enter, infos)
+        return changed
+
+    def _enter(self, infos: list[ObjectInfo]) -> tuple[list[str], list[RawFile]]:
+        """The keys of all that are raw files, and those that are new or changed."""
         files = [file for info in infos if (file := self._layout.raw_file(info)) is not None]
         traced = [(file, self._trace_id(file.key) or new_trace_id()) for file in files]
-        return await asyncio.to_thread(self._ledger.files.observe, traced)
+        return [file.key for file in files], self._ledger.files.observe(traced)
 
-    async def _list_raw(self) -> tuple[dict[str, RawFile], int, int]:
-        files: dict[str, RawFile] = {}
+    async def _list_raw(self) -> tuple[set[str], int, int]:
+        keys: set[str] = set()
         listed = changed = 0
         async for page in self._store.pages(self._layout.raw):
-            listed += len(page)
-            files.update((file.key, file) for info in page if (file := self._layout.raw_file(info)) is not None)
-            changed += len(await self.observe(page))
-        return files, changed, listed - len(files)
+            found, news = await asyncio.to_thread(self._enter, page)
+            keys.update(found)
+            listed, changed = listed + len(page), changed + len(news)
+        return keys, changed, listed - len(keys)
 
     async def _vanished(self, missing: Collection[str]) -> int:
         """A listing alone never makes data disappear: each missing raw file is asked for by name."""
@@ -158,4 +163,4 @@ class Reconciler:
 
 def new_trace_id() -> str:
     """What follows a snapshot through all logs: 16 hexadecimal digits."""
-    return uuid.uuid4().hex[:16]
+    return secrets.token_hex(8)

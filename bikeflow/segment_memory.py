@@ -16,6 +16,7 @@ class SegmentMemory:
     def __init__(self, max_bytes: int = MEMORY_BYTES) -> None:
         self._max_bytes = max_bytes
         self._tables: OrderedDict[tuple[str, str], SegmentTable] = OrderedDict()
+        self._sizes: dict[tuple[str, str], int] = {}
 
     def get(self, key: str, etag: str) -> SegmentTable | None:
         """What this very version of the file holds, if it is still here."""
@@ -26,7 +27,9 @@ class SegmentMemory:
     def put(self, key: str, etag: str, content: SegmentTable) -> None:
         """Keep it instead of earlier versions, as long as there is room."""
         for old in [known for known in self._tables if known[0] == key]:
-            del self._tables[old]
+            del self._tables[old], self._sizes[old]
         self._tables[key, etag] = content
-        while sum(item.table.nbytes for item in self._tables.values()) > self._max_bytes:
-            self._tables.popitem(last=False)
+        self._sizes[key, etag] = content.table.nbytes  # Arrow adds it up, column by column: asked for once
+        while sum(self._sizes.values()) > self._max_bytes:
+            oldest, _ = self._tables.popitem(last=False)
+            del self._sizes[oldest]

@@ -124,8 +124,10 @@ class Watcher:
 
     async def _reconcile_forever(self, stop: asyncio.Event) -> None:
         if await asyncio.to_thread(self._ledger.files.reconciled_at) is not None:
-            # The ledger knows what our segments hold: nothing needs to wait for the listing.
+            # The ledger knows what our segments hold: nothing needs to wait for the listing. It would take seconds from
+            # the first snapshot and the first refresh, and can wait itself.
             self._ready.set()
+            await tick(stop, self._settings.poll_seconds)
         while not stop.is_set():
             agreed = await self._attempt(self._reconcile)
             await tick(stop, self._settings.reconcile_seconds if agreed else self._settings.poll_seconds)

@@ -71,7 +71,10 @@ async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) ->
 
 async def _live(settings: Settings, interval: float, speed: float) -> None:
     from bikeflow import log
-    from bikeflow.daemon import serve
+    from bikeflow.memory import lasting
+
+    with lasting():
+        from bikeflow.daemon import serve
 
     typer.echo(
         f"Now live: a snapshot each {interval:g} s of a city that moves {speed:g} times faster. Ctrl-C ends it.\n"

@@ -56,13 +56,14 @@ def _bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
 def _lines(title: str, unit: str) -> Callable[[int, int], None]:
     started = told = time.monotonic()
-    complete = False
+    told_done = 0
 
     def tell(done: int, total: int) -> None:
-        nonlocal told, complete
+        nonlocal told, told_done
         now = time.monotonic()
-        if now - told >= LINE_EVERY_SECONDS or (done == total and told != started and not complete):
-            told, complete = now, done == total
+        ended = done == total != told_done and told != started
+        if now - told >= LINE_EVERY_SECONDS or ended:
+            told, told_done = now, done
             rate = done / (now - started)
             left = f", {(total - done) / rate:.0f} s left" if done else ""
             typer.echo(f"{title}: {done} of {total} {unit}, {rate:.0f}/s{left}", err=True)

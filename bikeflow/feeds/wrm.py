@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bikeflow.feeds.text import check_document, decode, repair
+from bikeflow.feeds.text import check_document, decode
 
 
 class WrmFeed:
@@ -10,6 +10,8 @@ class WrmFeed:
 
     def document(self, body: bytes, charset: str | None) -> str:
         """The document's text with its encoding repaired; raises `NotAFeed` for anything else."""
+        from bikeflow.feeds.mojibake import repair  # noqa: PLC0415 - only a fetch needs ftfy, which takes 50 ms
+
         text = decode(body, charset)
         check_document(text)
         return repair(text)

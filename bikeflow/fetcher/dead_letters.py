@@ -6,13 +6,16 @@ import asyncio
 import datetime as dt
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 from bikeflow.errors import Permanent, Transient
 from bikeflow.feeds.text import decode
-from bikeflow.fetcher.download import Answer
 from bikeflow.layout import Layout
 from bikeflow.log import get_logger
 from bikeflow.store.base import Store
+
+if TYPE_CHECKING:
+    from bikeflow.fetcher.download import Answer
 
 MAX_PER_DAY = 100
 MAX_BODY_BYTES = 64 * 1024

@@ -161,6 +161,8 @@ class Delivery:
 
     def trace_id(self, key: str) -> str | None:
         """The trace id of a snapshot that is being delivered under this key, or None."""
+        if self.spool.depth == 0:  # asked of every key of a listing
+            return None
         time = snapshot_time(key)
         return None if time is None else self.spool.trace_id(time)
 

@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import aiohttp
 from aiohttp import hdrs
-from yarl import URL
 
 from bikeflow import __version__
 from bikeflow.errors import Permanent, Transient
+from bikeflow.fetcher.place import public_url
 from bikeflow.fetcher.unpack import CHUNK_BYTES, BadEncoding, Unpacker
 from bikeflow.model import UTC, FetchState
 from bikeflow.retry import LONGEST_REQUESTED_WAIT_SECONDS, retry_after_seconds
@@ -141,11 +141,6 @@ async def open_downloader(settings: FeedSettings) -> AsyncIterator[Downloader]:
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
         yield Downloader(session, settings)
-
-
-def public_url(url: str) -> str:
-    """The URL fit for logs: without user name, password and query, which may hold secrets."""
-    return str(URL(url).with_user(None).with_query(None))
 
 
 def _plain(header: str | None) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from bikeflow.errors import NotAFeed, Permanent, Transient
 from bikeflow.feeds import FEEDS, Feed
@@ -17,9 +18,9 @@ from bikeflow.fetcher.archive import newest_snapshot
 from bikeflow.fetcher.breaker import CircuitOpen
 from bikeflow.fetcher.dead_letters import FeedDeadLetters
 from bikeflow.fetcher.delivery import Delivery
-from bikeflow.fetcher.download import Answer, open_downloader, public_url
 from bikeflow.fetcher.journal import Journal
 from bikeflow.fetcher.outcome import FetcherStatus, FetchMemory
+from bikeflow.fetcher.place import public_url
 from bikeflow.fetcher.upstream import Upstream
 from bikeflow.layout import snapshot_time
 from bikeflow.log import bound, get_logger
@@ -27,6 +28,9 @@ from bikeflow.model import UTC, FetchFinished, FetchOutcome, FetchState
 from bikeflow.retry import tick
 from bikeflow.settings.sections import FeedSettings, RetrySettings
 from bikeflow.spool import NotSpooled
+
+if TYPE_CHECKING:
+    from bikeflow.fetcher.download import Answer
 
 GRACE_SECONDS = 5.0
 """How long a fetch that is under way at the stop may still take."""
@@ -232,5 +236,5 @@ async def open_fetcher(
     on_fetched: Callable[[FetchFinished], None] = lambda event: None,
 ) -> AsyncIterator[Fetcher]:
     """A fetcher whose connections close with the context."""
-    async with open_downloader(settings) as downloader:
-        yield Fetcher(settings, Upstream(settings, retry, downloader), delivery, memory, feed, clock, on_fetched)
+    async with Upstream(settings, retry) as upstream:
+        yield Fetcher(settings, upstream, delivery, memory, feed, clock, on_fetched)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from bikeflow.errors import Transient
 from bikeflow.log import get_logger
@@ -61,6 +62,23 @@ class Database:
         """The rows of one query. Raises `Transient` where the disk fails."""
         with self._lock, self._translated():
             return self._connection.execute(sql, parameters).fetchall()
+
+    def values(self, sql: str, *parameters: object) -> set[Any]:
+        """The values of a query's one column. Raises `Transient` where the disk fails."""
+        # Row by row: a hundred thousand rows at once are as many objects for the garbage collector to go through.
+        with self._plain(sql, parameters) as rows:
+            return {value for (value,) in rows}
+
+    def pairs(self, sql: str, *parameters: object) -> dict[Any, Any]:
+        """A query's second column by its first. Raises `Transient` where the disk fails."""
+        with self._plain(sql, parameters) as rows:
+            return dict(rows)
+
+    @contextlib.contextmanager
+    def _plain(self, sql: str, parameters: tuple[object, ...]) -> Iterator[Iterator[Any]]:
+        with self._lock, self._translated(), contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.row_factory = None
+            yield cursor.execute(sql, parameters)
 
     def close(self) -> None:
         """Close the file; the write-ahead log is merged into it."""

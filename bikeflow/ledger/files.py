@@ -7,9 +7,12 @@ arrives while a run works raises `wanted` once more, so nothing is missed and no
 from __future__ import annotations
 
 import datetime as dt
+import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 from bikeflow.layout import DAY_END, LAYERS, Layer, Layout, sealed_segment, segment_of
 from bikeflow.ledger.database import Database, text
@@ -26,6 +29,7 @@ _WANT = """
 INSERT INTO segments (partition, segment_end, segment_start, wanted) VALUES (?, ?, ?, 1)
 ON CONFLICT (partition, segment_end) DO UPDATE SET segment_start = excluded.segment_start, wanted = wanted + 1
 """
+_WANT_AGAIN = "UPDATE segments SET wanted = wanted + 1 WHERE partition = ? AND segment_end = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,16 @@ class SegmentWork:
     traces: tuple[str, ...]
 
 
+class _Seen(NamedTuple):
+    """What is known of a raw file as the store has shown it."""
+
+    etag: str
+    size: int
+    time: str
+    segment_start: str
+    segment_end: str
+
+
 class FileIndex:
     """The tables `raw_files`, `segments` and `foreign_objects`."""
 
@@ -71,25 +85,29 @@ class FileIndex:
 
     def observe(self, files: Iterable[tuple[RawFile, str]]) -> list[RawFile]:
         """Take note of raw files (each with its trace id) as the store now shows them; returns the new and changed."""
+        listed, now = list(files), text(dt.datetime.now(UTC))
         changed: list[RawFile] = []
-        now = text(dt.datetime.now(UTC))
+        rows, wanted, left = [], set(), set()
         with self._database.transaction() as transaction:
+            known = _known(transaction, [file.key for file, _ in listed])
             sealed = {row["partition"] for row in transaction.execute("SELECT partition FROM sealed")}
-            for file, trace_id in files:
-                segment = self._segment_of(file, transaction, sealed)
-                known = transaction.execute(
-                    "SELECT etag, size, time, segment_start, segment_end FROM raw_files WHERE key = ?", (file.key,)
-                ).fetchone()
+            for file, trace_id in listed:
+                before, day = known.get(file.key), file.partition.isoformat()
+                segment = self._segment_of(file, before and before.segment_end, sealed=day in sealed)
                 span = (_clock(segment.start), _clock(segment.end))
-                if known is not None and tuple(known) == (file.etag, file.size, text(file.time), *span):
+                seen = _Seen(file.etag, file.size, text(file.time), *span)
+                if seen == before:
                     continue
-                day = file.partition.isoformat()
-                times = (text(file.time), file.size, file.etag, text(file.last_modified))
-                transaction.execute(_UPSERT, (file.key, day, *span, *times, trace_id, now))
-                transaction.execute(_WANT, (day, *reversed(span)))
-                if known is not None and known["segment_end"] != span[1]:
-                    self._want_again(transaction, day, known["segment_end"])
+                known[file.key] = seen
+                times = (seen.time, file.size, file.etag, text(file.last_modified))
+                rows.append((file.key, day, *span, *times, trace_id, now))
+                wanted.add((day, *reversed(span)))
+                if before is not None and before.segment_end != seen.segment_end:
+                    left.add((day, before.segment_end))
                 changed.append(file)
+            transaction.executemany(_UPSERT, rows)
+            transaction.executemany(_WANT, wanted)
+            transaction.executemany(_WANT_AGAIN, left)
         return changed
 
     def unsealed(self, before: dt.date, quiet_since: dt.datetime) -> list[dt.date]:
@@ -150,7 +168,14 @@ class FileIndex:
 
     def known_keys(self) -> dict[str, str]:
         """The ETag of every known raw file by key."""
-        return {row["key"]: row["etag"] for row in self._database.rows("SELECT key, etag FROM raw_files")}
+        return self._database.pairs("SELECT key, etag FROM raw_files")
+
+    def raw_files(self, keys: Collection[str]) -> dict[str, RawFile]:
+        """Those of these raw files that are known, by key."""
+        rows = self._database.rows(
+            "SELECT * FROM raw_files WHERE key IN (SELECT value FROM json_each(?))", json.dumps(list(keys))
+        )
+        return {row["key"]: _raw_file(dt.date.fromisoformat(row["partition"]), row) for row in rows}
 
     def key_before_newest(self, count: int) -> str:
         """The key that has `count` known keys behind it, or an empty one where there are not so many."""
@@ -164,11 +189,11 @@ class FileIndex:
 
     def rejecting(self) -> set[str]:
         """Keys of the raw files that gave dead letters."""
-        return {row["key"] for row in self._database.rows("SELECT key FROM raw_files WHERE rejected > 0")}
+        return self._database.values("SELECT key FROM raw_files WHERE rejected > 0")
 
     def processed_keys(self) -> set[str]:
         """Keys of the raw files whose rows lie in their segment."""
-        return {row["key"] for row in self._database.rows("SELECT key FROM raw_files WHERE done_etag = etag")}
+        return self._database.values("SELECT key FROM raw_files WHERE done_etag = etag")
 
     def process_again(self, keys: Collection[str]) -> None:
         """Raw files whose dead letters got lost: they count as changed."""
@@ -300,17 +325,16 @@ class FileIndex:
             traces=tuple(sorted({item["trace_id"] for item in changed})),
         )
 
-    def _segment_of(self, file: RawFile, transaction: sqlite3.Connection, sealed: Collection[str]) -> Segment:
+    def _segment_of(self, file: RawFile, known_end: str | None, *, sealed: bool) -> Segment:
         """Where a raw file belongs. A file that is late for a sealed day does not cost the rewriting of that day.
 
         It goes to the segment of its hour, beside the sealed one, until the day is sealed again; only in the last hour,
-        whose file has the sealed one's name, it goes there directly.
+        whose file has the sealed one's name, it goes there directly. `known_end` is the end of the segment that it is
+        known to belong to.
         """
         segment = segment_of(file.partition, file.time, self._segment_minutes)
-        if file.partition.isoformat() in sealed:
-            known = transaction.execute("SELECT segment_end FROM raw_files WHERE key = ?", (file.key,)).fetchone()
-            if segment.end == DAY_END or (known is not None and known["segment_end"] == _clock(DAY_END)):
-                return sealed_segment(file.partition)
+        if sealed and (segment.end == DAY_END or known_end == _clock(DAY_END)):
+            return sealed_segment(file.partition)
         return segment
 
     def _written(self, day: str, ends: Collection[str]) -> list[sqlite3.Row]:
@@ -324,9 +348,7 @@ class FileIndex:
 
     @staticmethod
     def _want_again(transaction: sqlite3.Connection, day: str, end: str) -> None:
-        transaction.execute(
-            "UPDATE segments SET wanted = wanted + 1 WHERE partition = ? AND segment_end = ?", (day, end)
-        )
+        transaction.execute(_WANT_AGAIN, (day, end))
 
     @staticmethod
     def _set_objects(transaction: sqlite3.Connection, day: str, end: str, objects: Mapping[Layer, ObjectInfo]) -> None:
@@ -336,6 +358,16 @@ class FileIndex:
                 f"UPDATE segments SET {layer}_etag = ?, {layer}_size = ? WHERE partition = ? AND segment_end = ?",
                 (info and info.etag, info and info.size, day, end),
             )
+
+
+def _known(transaction: sqlite3.Connection, keys: list[str]) -> dict[str, _Seen]:
+    """What is known of those of these raw files that are."""
+    rows = transaction.execute(
+        "SELECT key, etag, size, time, segment_start, segment_end FROM raw_files"
+        " WHERE key IN (SELECT value FROM json_each(?))",
+        (json.dumps(keys),),
+    )
+    return {key: _Seen(*seen) for key, *seen in rows}
 
 
 def _raw_file(partition: dt.date, row: sqlite3.Row) -> RawFile:
@@ -348,5 +380,6 @@ def _segment(row: sqlite3.Row) -> Segment:
     return Segment(dt.date.fromisoformat(row["partition"]), start, end)
 
 
+@cache
 def _clock(at: dt.time) -> str:
     return f"{at:%H%M%S}"

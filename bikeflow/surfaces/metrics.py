@@ -60,7 +60,7 @@ class Metrics:
         self._groups = tuple(group(self.registry) for group in groups)
         self.loop_lag_seconds = Histogram(
             "bikeflow_event_loop_lag_seconds",
-            "How much later than asked the event loop came back, sampled every second.",
+            "How much later than asked the event loop came back, sampled ten times a second.",
             buckets=_LAG,
             registry=self.registry,
         )

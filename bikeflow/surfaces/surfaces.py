@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,9 +10,9 @@ from urllib.parse import urlsplit
 from bikeflow.errors import Permanent
 from bikeflow.events import Events
 from bikeflow.model import UTC, Event, Fault, Vitals
-from bikeflow.retry import tick
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import HttpSettings
+from bikeflow.surfaces.lag import sampled
 from bikeflow.surfaces.metrics import Metrics
 from bikeflow.surfaces.observations import Observations
 from bikeflow.surfaces.published import PublishedDatabase
@@ -24,8 +23,6 @@ from bikeflow.surfaces.server import announce, serving
 from bikeflow.surfaces.states import States
 from bikeflow.surfaces.status import Document, live_document
 from bikeflow.warehouse import published_path
-
-LAG_SAMPLE_SECONDS = 1.0
 
 
 class Surfaces:
@@ -88,16 +85,11 @@ class Surfaces:
     @asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
         """Serve HTTP where it is configured, and sample the loop's lag, as long as the context lasts."""
-        closing = asyncio.Event()
         try:
             await self._open(self._http, anywhere=True)
             announce(self.url, self._settings.data_dir)
-            sampling = asyncio.create_task(self._sample_lag(closing), name="loop-lag")
-            try:
+            with sampled(self.metrics.loop_lag_seconds.observe):
                 yield
-            finally:
-                closing.set()
-                await sampling
         finally:
             announce(None, self._settings.data_dir)
             await self._server.aclose()
@@ -148,13 +140,6 @@ class Surfaces:
 
     def _live(self) -> Document:
         return live_document(self._settings, self._seen, self._ask(), self.verdict(), dt.datetime.now(UTC))
-
-    async def _sample_lag(self, closing: asyncio.Event) -> None:
-        clock = asyncio.get_running_loop().time
-        asked = clock() + LAG_SAMPLE_SECONDS
-        while not await tick(closing, LAG_SAMPLE_SECONDS):
-            self.metrics.loop_lag_seconds.observe(max(clock() - asked, 0.0))
-            asked = clock() + LAG_SAMPLE_SECONDS
 
 
 @asynccontextmanager

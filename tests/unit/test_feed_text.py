@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from bikeflow.errors import NotAFeed
 from bikeflow.feeds import FEEDS
-from bikeflow.feeds.text import check_document, decode, repair
+from bikeflow.feeds.mojibake import repair
+from bikeflow.feeds.text import check_document, decode
 from tests.support.lines import HEADER, raw_file, station
 
 NAMES = (
