@@ -35,7 +35,7 @@ from bikeflow.transform.segment import SegmentTable, collect, read, write
 from bikeflow.transform.tally import Tally, tally
 
 CONCURRENT_REQUESTS = 8
-PARSED_BYTES = 8 * 1024 * 1024
+PARSED_BYTES = 16 * 1024 * 1024
 """So much is parsed at once: enough that a call of Pandera or numpy does not count, and memory stays bounded."""
 
 Answer = TypeVar("Answer")
@@ -131,8 +131,7 @@ class SegmentBuilder:
         """Read and parse raw files, so many at once that memory stays bounded, and store their dead letters."""
 
         async def parse(some: Sequence[RawFile]) -> _Batch:
-            contents = [item for item in await bounded_map(self._read, some, CONCURRENT_REQUESTS) if item is not None]
-            batch = await asyncio.to_thread(_parsed, contents, self._rules)
+            batch = await asyncio.to_thread(_parsed, await self._contents(some), self._rules)
             await self._write_dead_letters(work, batch.parsed)
             tell(len(batch.parsed))
             return batch.without_rows()
@@ -140,11 +139,18 @@ class SegmentBuilder:
         # Two at a time: Arrow and numpy let go of the interpreter.
         return await bounded_map(parse, list(_batches(files)), 2)
 
-    async def _read(self, raw: RawFile) -> tuple[RawFile, bytes] | None:
+    async def _contents(self, files: Sequence[RawFile]) -> list[tuple[RawFile, bytes]]:
+        """What these raw files hold, but those that have vanished in the meantime."""
+        found = await self._cache.at_hand([_info(raw) for raw in files])
+        missing = [raw for raw in files if raw.key not in found]
+        read = await bounded_map(self._read, missing, CONCURRENT_REQUESTS)
+        found.update((raw.key, data) for raw, data in zip(missing, read, strict=True) if data is not None)
+        return [(raw, found[raw.key]) for raw in files if raw.key in found]
+
+    async def _read(self, raw: RawFile) -> bytes | None:
         """A raw file's content; None where it has vanished in the meantime."""
-        info = ObjectInfo(raw.key, raw.size, raw.etag, raw.last_modified)
         try:
-            return raw, await self._try(self._cache.get, info)
+            return await self._try(self._cache.get, _info(raw))
         except NotFound:
             return None
         except Transient as error:
@@ -206,6 +212,10 @@ class _Batch:
     def without_rows(self) -> _Batch:
         """The same, but for the files one by one: their rows are in the table once more."""
         return replace(self, parsed=())
+
+
+def _info(raw: RawFile) -> ObjectInfo:
+    return ObjectInfo(raw.key, raw.size, raw.etag, raw.last_modified)
 
 
 def _batches(files: Sequence[RawFile]) -> Iterator[list[RawFile]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,13 @@ class Store(Protocol):
         """One object's content, complete and undamaged, or only its last bytes (all of it where it is smaller).
 
         `info.size` is the size of the whole object in either case. Raises `NotFound`.
+        """
+        ...
+
+    async def at_hand(self, keys: Sequence[str]) -> dict[str, StoredObject]:
+        """Those of the objects that lie on this machine, read in one go; what can't be read is left out, to be got.
+
+        None in a store elsewhere. A thousand small files, each by `get`, take longer to ask for than to read.
         """
         ...
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -41,6 +42,19 @@ class ObjectCache:
             raise Transient(f"{info.key!r} has changed since it was listed")
         await self.remember(info, stored.data)
         return stored.data
+
+    async def at_hand(self, infos: Sequence[ObjectInfo]) -> dict[str, bytes]:
+        """By key, the contents of those of the objects that lie on this machine as they were listed."""
+        copied = [info for info in infos if self._is_copied(info)]
+        if copied:
+            copies = await asyncio.to_thread(lambda: {info.key: self._shelf.take(info) for info in copied})
+            return {key: data for key, data in copies.items() if data is not None}
+        found = await self._store.at_hand([info.key for info in infos])
+        return {
+            info.key: found[info.key].data
+            for info in infos
+            if info.key in found and found[info.key].info.etag == info.etag
+        }
 
     async def remember(self, info: ObjectInfo, data: bytes) -> None:
         """Keep a copy of what was just written or read."""

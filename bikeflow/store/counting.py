@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,13 @@ class CountingStore:
         """See `Store.get`."""
         with self._told("get"):
             return await self._store.get(key, last_bytes=last_bytes)
+
+    async def at_hand(self, keys: Sequence[str]) -> dict[str, StoredObject]:
+        """See `Store.at_hand`: a request for each object that is."""
+        found = await self._store.at_hand(keys)
+        for _ in found:
+            self._tell(StoreAnswered("get", "ok"))
+        return found
 
     async def put(self, key: str, data: bytes) -> ObjectInfo:
         """See `Store.put`."""

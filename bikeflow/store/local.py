@@ -7,13 +7,13 @@ import datetime as dt
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from bikeflow.errors import NotFound, Permanent, Transient
+from bikeflow.errors import BikeflowError, NotFound, Permanent, Transient
 from bikeflow.model import UTC, ObjectInfo, StoredObject
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.store.base import PAGE_SIZE, Store
@@ -64,6 +64,18 @@ class LocalStore:
     async def get(self, key: str, *, last_bytes: int | None = None) -> StoredObject:
         """See `Store.get`."""
         return await self._in_thread("read", key, lambda path: _read(path, key, last_bytes))
+
+    async def at_hand(self, keys: Sequence[str]) -> dict[str, StoredObject]:
+        """See `Store.at_hand`."""
+
+        def read_all() -> dict[str, StoredObject]:
+            found = {}
+            for key in keys:
+                with suppress(BikeflowError), _translated(f"read {key}"):
+                    found[key] = _read(self._root / _checked(key), key, None)
+            return found
+
+        return await asyncio.to_thread(read_all)
 
     async def put(self, key: str, data: bytes) -> ObjectInfo:
         """See `Store.put`; on return the content is on the disk."""

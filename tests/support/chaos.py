@@ -51,6 +51,10 @@ class ChaosStore:
         """See `Store.get`."""
         return await self._call(f"get {key}", lambda: self.inner.get(key, last_bytes=last_bytes), changes=False)
 
+    async def at_hand(self, _keys: Sequence[str]) -> dict[str, StoredObject]:
+        """Nothing: each object is got by a call of its own, which can fail."""
+        return {}
+
     async def put(self, key: str, data: bytes) -> ObjectInfo:
         """See `Store.put`."""
         return await self._call(f"put {key}", lambda: self.inner.put(key, data), changes=True)
