@@ -23,6 +23,9 @@ from bikeflow.retry import tick
 from bikeflow.settings.sections import WatcherSettings
 from bikeflow.store.base import Store
 
+LONGEST_DELAY_SECONDS = 5.0
+"""So much later, at most, does the first listing of an archive begin that the ledger of an earlier run knows."""
+
 LOOKBACK_KEYS = 900
 """How many known keys a poll lists again: late, overwritten and out-of-order files among them are found at once.
 
@@ -52,7 +55,7 @@ class Watcher:
         self._reconciler = reconciler
         self._announced: asyncio.Queue[SnapshotStored | None] = asyncio.Queue()
         self._ready = asyncio.Event()
-        self._seen: set[ObjectInfo] = set()
+        self._seen: dict[str, str] = {}
         self._forgettings = 0
         self._failing_operations: set[StoreOperation] = set()
         self._forgiving = False
@@ -100,13 +103,15 @@ class Watcher:
         after = await asyncio.to_thread(self._ledger.files.key_before_newest, LOOKBACK_KEYS)
         if self._forgettings != self._ledger.files.forgettings:
             # One that could not be found when it was read may be there all the same, if it is still listed.
-            self._seen = set()
+            self._seen = {}
         self._forgettings = self._ledger.files.forgettings
-        listed: set[ObjectInfo] = set()
+        listed: dict[str, str] = {}
+        unseen: list[ObjectInfo] = []
         async for page in self._store.pages(self._layout.raw, after=after):
-            listed.update(page)
-        # What the last poll has seen already need not be looked up in the ledger again.
-        found = await self._reconciler.observe(sorted(listed - self._seen, key=lambda info: info.key))
+            # What the last poll has seen already need not be looked up in the ledger again.
+            unseen.extend(info for info in page if self._seen.get(info.key) != info.etag)
+            listed.update((info.key, info.etag) for info in page)
+        found = await self._reconciler.observe(unseen)
         self._seen = listed
         if found:
             log.info("raw_files_found", count=len(found), first=found[0].key, last=found[-1].key)
@@ -127,7 +132,7 @@ class Watcher:
             # The ledger knows what our segments hold: nothing needs to wait for the listing. It would take seconds from
             # the first snapshot and the first refresh, and can wait itself.
             self._ready.set()
-            await tick(stop, self._settings.poll_seconds)
+            await tick(stop, min(self._settings.poll_seconds, LONGEST_DELAY_SECONDS))
         while not stop.is_set():
             agreed = await self._attempt(self._reconcile)
             await tick(stop, self._settings.reconcile_seconds if agreed else self._settings.poll_seconds)

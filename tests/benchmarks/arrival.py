@@ -19,6 +19,7 @@ from tests.support.service import Service, running
 
 POSITIONS = (1, 288, 1000, FILES)
 ARRIVALS = 5
+AT_REST_SECONDS = 2
 VISIBLE = "SELECT count(*) FROM wrm_analytics.wrm_stations_latest WHERE file_timestamp = ?"
 
 
@@ -37,7 +38,8 @@ async def _position(folder: Path, position: int, arrivals: int) -> Row:
     data_dir = folder / f"at-{position}"
     for name in names[:before]:
         _link(folder / "day" / name, data_dir / "lake" / name)
-    seconds, cpu = [], []
+    seconds: list[float] = []
+    cpu: list[float] = []
     async with feedserver.serve() as feed:
         feed.answers(feedserver.Reply(status=404))
         options = {"watcher.poll_seconds": 0.1, "feed.interval_seconds": 3600}
@@ -45,14 +47,14 @@ async def _position(folder: Path, position: int, arrivals: int) -> Row:
             await service.logged("event=reconciled")
             await service.until(lambda: _is_up_to_date(service, before), "the files that were there")
             for name in names[before : before + arrivals]:
-                await asyncio.sleep(1)
+                at_rest = await _cpu_a_second(service)
                 used, started = cpu_seconds(service.process.pid), time.perf_counter()
                 _link(folder / "day" / name, data_dir / "lake" / name)
                 await _visible(service, name)
                 seconds.append(time.perf_counter() - started)
                 await asyncio.sleep(0.5)
-                idle = await _idle_cpu(service, 0.5)
-                cpu.append(cpu_seconds(service.process.pid) - used - idle)
+                used = cpu_seconds(service.process.pid) - used
+                cpu.append(used - at_rest * (time.perf_counter() - started))
             memory = memory_mb(service.process.pid)
     return {
         "file": position,
@@ -81,8 +83,8 @@ async def _visible(service: Service, name: Path) -> None:
         await asyncio.sleep(0.01)
 
 
-async def _idle_cpu(service: Service, seconds: float) -> float:
-    """What the service uses in about a second of doing nothing, to be taken off."""
-    used = cpu_seconds(service.process.pid)
-    await asyncio.sleep(seconds)
-    return 2 * (cpu_seconds(service.process.pid) - used)
+async def _cpu_a_second(service: Service) -> float:
+    """What the service uses while nothing arrives, ten polls a second among it, to be taken off."""
+    used, started = cpu_seconds(service.process.pid), time.perf_counter()
+    await asyncio.sleep(AT_REST_SECONDS)
+    return (cpu_seconds(service.process.pid) - used) / (time.perf_counter() - started)
