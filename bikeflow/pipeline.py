@@ -178,7 +178,7 @@ async def open_pipeline(
         await asyncio.to_thread(ledger.runs.forgive)
         cache = ObjectCache(store, data_dir / "cache", settings.storage.cache_max_bytes)
         warehouse = Warehouse(settings.warehouse, data_dir, ledger.reports)
-        # Its write-ahead log is merged, for a tenth of a second; after a reload the loop goes on.
+        # All is saved, for a tenth of a second; after a reload the loop goes on meanwhile.
         stack.push_async_callback(asyncio.to_thread, warehouse.close)
         mirror = Mirror(store, data_dir)
         await predecessor_left()
