@@ -188,12 +188,13 @@ def _row_groups(table: pa.Table) -> Iterator[pa.Table]:
 
 
 def _borders(counts: npt.NDArray[np.intp]) -> list[int]:
-    """The first station of each row group, and the number of stations; `counts` are their rows."""
+    """The first station of each row group, and the one after the last with rows; `counts` are their rows."""
     ends = np.cumsum(counts)
-    borders = [0]
-    while borders[-1] < len(ends):
-        start = int(ends[borders[-1] - 1]) if borders[-1] else 0
-        borders.append(min(int(np.searchsorted(ends, start + ROW_GROUP_ROWS)) + 1, len(ends)))
+    borders, start, total = [0], 0, int(ends[-1])
+    while start < total:
+        last = int(np.searchsorted(ends, min(start + ROW_GROUP_ROWS, total)))
+        borders.append(last + 1)
+        start = int(ends[last])
     return borders
 
 

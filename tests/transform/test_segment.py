@@ -61,7 +61,11 @@ def test_the_bytes_do_not_depend_on_the_pieces_that_a_segment_is_made_of(
     order = data.draw(st.permutations(files))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(files)), max_size=3)))
     pieces = [order[start:end] for start, end in pairwise([0, *cuts, len(order)])]
-    bases = [written_before(piece) if data.draw(st.booleans()) else collect(piece) for piece in pieces if piece]
+    gone = parsed(99, [station(9)])  # a raw file that a base still knows, with a station of its own
+    bases = []
+    for piece in filter(None, pieces):
+        known = [*piece, gone] if data.draw(st.booleans()) else piece
+        bases.append(written_before(known) if data.draw(st.booleans()) else collect(known))
     again = write(HOUR, keys(files), bases)
     assert again.data == whole.data
     assert again.files == whole.files
@@ -99,11 +103,14 @@ def test_raw_files_without_rows_give_no_parquet_file() -> None:
     assert [(item.lines, item.rows, item.rejected) for item in written.files] == [(1, 0, 1), (0, 0, 0)]
 
 
-def test_rows_of_raw_files_that_are_no_longer_wanted_go() -> None:
-    files = [parsed(number, [station(1), station(2)]) for number in range(3)]
-    base = written_before(files)
-    written = write(HOUR, keys(files[1:]), [base])
-    assert written.data == write(HOUR, keys(files[1:]), [collect(files[1:])]).data
+@pytest.mark.parametrize("rows", [1, 2, 1000])
+def test_rows_of_raw_files_that_are_no_longer_wanted_go_and_so_do_their_stations(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "ROW_GROUP_ROWS", rows)
+    gone, *files = [parsed(0, [station(0), station(5), station(9)]), parsed(1, [station(1), station(6)])]
+    written = write(HOUR, keys(files), [written_before([gone, *files])])
+    assert written.data == write(HOUR, keys(files), [collect(files)]).data
 
 
 def test_of_two_bases_that_know_a_raw_file_the_first_counts() -> None:
