@@ -17,12 +17,12 @@ from tests.warehouse.conftest import open_analytics
 STATIONS = [str(number) for number in range(40)]
 
 # Each round opens the database anew, as any tool would, and looks at tables and views. Every station has as many bikes
-# as the snapshot's number, so that a mixture of two snapshots shows.
+# as the snapshot's number, so that a mixture of two snapshots shows. A reader does not outlive tests that were killed.
 OPENING = """
-import duckdb, json, pathlib, sys
-path, stop = sys.argv[1], pathlib.Path(sys.argv[2])
+import duckdb, json, os, pathlib, sys
+path, stop, parent = sys.argv[1], pathlib.Path(sys.argv[2]), os.getppid()
 rounds, newest, torn = 0, None, 0
-while not stop.exists() or rounds < 5:
+while os.getppid() == parent and (not stop.exists() or rounds < 5):
     with duckdb.connect(path, read_only=True) as connection:
         ask = lambda sql: connection.execute(sql).fetchall()
         seen, low, high, stations = ask("SELECT max(file_timestamp), min(bikes), max(bikes), count(*)"
@@ -41,14 +41,14 @@ print(json.dumps({"rounds": rounds, "torn": int(torn)}))
 
 # A tool that keeps its connection: to it, tables and views stay as they were.
 HOLDING = """
-import duckdb, json, pathlib, sys
-path, stop = sys.argv[1], pathlib.Path(sys.argv[2])
+import duckdb, json, os, pathlib, sys
+path, stop, parent = sys.argv[1], pathlib.Path(sys.argv[2]), os.getppid()
 rounds, torn = 0, 0
 with duckdb.connect(path, read_only=True) as connection:
     ask = lambda: [connection.execute(f"FROM wrm_analytics.{name} ORDER BY ALL").fetchall()
                    for name in ("wrm_stations_latest", "wrm_history")]
     first = ask()
-    while not stop.exists() or rounds < 5:
+    while os.getppid() == parent and (not stop.exists() or rounds < 5):
         torn, rounds = torn + (ask() != first), rounds + 1
 print(json.dumps({"rounds": rounds, "torn": int(torn)}))
 """
