@@ -21,6 +21,7 @@ import pytest
 from bikeflow.cli.days import Days
 from bikeflow.cli.verify import repaired_lake, verified_lake
 from bikeflow.verifier import lake
+from bikeflow.verifier.report import Finding
 from tests.faults.scenario import World, at
 from tests.support.oracle import serving
 from tests.support.service import running
@@ -170,6 +171,27 @@ async def test_damage_is_found_and_repaired(tmp_path: Path, damage: Damage, monk
     assert damage.kind in {item.kind for item in repaired}
     if damage.work is not deleted_raw_file:
         world.audit().assert_exactly_once()
+
+
+async def test_only_what_is_found_twice_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await published(tmp_path)
+    raw = first(tmp_path, "lake/bike-data/gen_info/raw/*/*.txt")
+    content, audit, audits = raw.read_bytes(), lake.Verifier.again, 0
+    raw.unlink()
+
+    async def meanwhile(verifier: lake.Verifier, findings: list[Finding]) -> list[Finding]:
+        nonlocal audits
+        audits += 1
+        raw.write_bytes(content)
+        (tmp_path / "analytics.duckdb").unlink(missing_ok=True)
+        return await audit(verifier, findings)
+
+    monkeypatch.setattr(lake, "SETTLE_SECONDS", 0)
+    monkeypatch.setattr(lake.Verifier, "again", meanwhile)
+    report, _ = await verified_lake(world.settings, EVER, None, silent)
+    assert (report.findings, audits) == ([], 1)
+    report, _ = await verified_lake(world.settings, EVER, None, silent)
+    assert {item.kind for item in report.findings} == {"database_missing"}
 
 
 def written_at(data_dir: Path) -> dict[Path, int]:
