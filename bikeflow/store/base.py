@@ -35,7 +35,7 @@ class Store(Protocol):
     async def at_hand(self, keys: Sequence[str]) -> dict[str, StoredObject]:
         """Those of the objects that lie on this machine, read in one go; what can't be read is left out, to be got.
 
-        None in a store elsewhere. A thousand small files, each by `get`, take longer to ask for than to read.
+        A store elsewhere gives none. A thousand small files, each by `get`, take longer to ask for than to read.
         """
         ...
 
