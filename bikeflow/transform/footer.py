@@ -21,7 +21,11 @@ _VERSION, _SEGMENT, _FILES = b"bikeflow.version", b"bikeflow.segment", b"bikeflo
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """What a footer tells of one raw file: identity, and the conservation record (lines = rows + rejected)."""
+    """What a footer tells of one raw file: identity, and the conservation record (lines = rows + rejected).
+
+    `recipe` names what made rows of it, this program's version and its rules; files from before it was told have none.
+    The same content by the same recipe gives the same rows.
+    """
 
     key: str
     size: int
@@ -29,6 +33,7 @@ class FileRecord:
     lines: int
     rows: int
     rejected: int
+    recipe: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pyarrow as pa
 
+from bikeflow import __version__
 from bikeflow.model import RawFile
 from bikeflow.schema import ENCODED
 from bikeflow.settings.sections import RulesSettings
@@ -46,6 +48,7 @@ class ParsedFile:
     lines: int
     rejected: int
     dead_letters: tuple[DeadLetter, ...]
+    recipe: str
     unknown_columns: tuple[str, ...] = ()
 
     @property
@@ -68,16 +71,22 @@ def parse_files(files: Sequence[RawText], rules: RulesSettings) -> list[ParsedFi
     parsed: dict[int, ParsedFile] = {}
     documents: list[Document] = []
     sources: list[int] = []
+    recipe = _recipe(rules)
     for index, file in enumerate(files):
         try:
             documents.append(read_document(file.raw.key, file.raw.time, file.raw.partition, file.text))
             sources.append(index)
         except Unreadable as error:
-            parsed[index] = _unreadable(file, error)
+            parsed[index] = _unreadable(file, error, recipe)
     if documents:
         readable = [files[index] for index in sources]
-        parsed.update(zip(sources, _parse_readable(readable, documents, rules), strict=True))
+        parsed.update(zip(sources, _parse_readable(readable, documents, rules, recipe), strict=True))
     return [parsed[index] for index in range(len(files))]
+
+
+def _recipe(rules: RulesSettings) -> str:
+    """What decides, together with a file's content, which rows it gives: in a few characters."""
+    return hashlib.sha256(f"{__version__} {rules.model_dump_json()}".encode()).hexdigest()[:12]
 
 
 def dead_letter_lines(letters: Iterable[DeadLetter], rejected_at: dt.datetime) -> bytes:
@@ -88,7 +97,9 @@ def dead_letter_lines(letters: Iterable[DeadLetter], rejected_at: dt.datetime) -
     )
 
 
-def _parse_readable(files: Sequence[RawText], documents: Sequence[Document], rules: RulesSettings) -> list[ParsedFile]:
+def _parse_readable(
+    files: Sequence[RawText], documents: Sequence[Document], rules: RulesSettings, recipe: str
+) -> list[ParsedFile]:
     table, broken = parse(documents)
     letters: list[list[DeadLetter]] = [[] for _ in documents]
     for line in broken:
@@ -113,6 +124,7 @@ def _parse_readable(files: Sequence[RawText], documents: Sequence[Document], rul
             lines=int(counts[index]) + len(letters[index]),
             rejected=len(letters[index]),
             dead_letters=tuple(sorted(letters[index], key=lambda letter: letter.line_number or 0)),
+            recipe=recipe,
             unknown_columns=documents[index].header.extra,
         )
         for index, file in enumerate(files)
@@ -143,10 +155,10 @@ def _broken(key: str, line: Broken) -> DeadLetter:
     return _letter(key, record.line_number, record.text, reason.column, reason.check, reason.value, str(reason))
 
 
-def _unreadable(file: RawText, error: Unreadable) -> ParsedFile:
+def _unreadable(file: RawText, error: Unreadable, recipe: str) -> ParsedFile:
     """A file that gives no rows: one dead letter stands for all of its lines."""
     text = file.text.decode()
     header = text.lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
     letter = _letter(file.raw.key, None, header, error.column, error.check, None, str(error))
     lines = count_records(text)
-    return ParsedFile(file.raw, file.md5, ENCODED.empty_table(), lines, lines, (letter,))
+    return ParsedFile(file.raw, file.md5, ENCODED.empty_table(), lines, lines, (letter,), recipe)

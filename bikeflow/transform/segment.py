@@ -153,7 +153,9 @@ def _inputs(keys: Collection[str], bases: Iterable[SegmentTable]) -> tuple[list[
 
 
 def _record(parsed: ParsedFile) -> FileRecord:
-    return FileRecord(parsed.raw.key, parsed.raw.size, parsed.md5, parsed.lines, parsed.rows, parsed.rejected)
+    return FileRecord(
+        parsed.raw.key, parsed.raw.size, parsed.md5, parsed.lines, parsed.rows, parsed.rejected, parsed.recipe
+    )
 
 
 def _only(table: pa.Table, keys: Sequence[str]) -> pa.Table:

@@ -18,6 +18,7 @@ import duckdb
 from bikeflow.warehouse.statements import (
     MIRRORED,
     SCHEMA,
+    SEGMENT_ROWS,
     described,
     kept,
     partials,
@@ -35,6 +36,7 @@ _LAKE = (
     ("dead letters", "lake", "raw files", "lake", "The lines that do not pass, with the reason."),
     ("ledger", "index", "raw files", "lake", "What was seen in the lake, what ran, and what each file gave."),
     ("mirror", "local files", "enhanced layer", "lake", "Each version of a segment's file under a name of its own."),
+    (SEGMENT_ROWS, "temporary table", "mirror", "local files", "The rows of a segment that are being read."),
     ("runs", "partial result", "ledger", "index", "The newest runs."),
     ("files_without_rows", "partial result", "ledger", "index", "Raw files that lie in no Parquet file."),
 )

@@ -1,13 +1,14 @@
 """Results too large for the published database: for each segment's file of the mirror, Parquet files derived from it.
 
-They are written once, when the segment changes, never changed, and live as long as the file that they were made of: so
-a reader who still has an earlier publication open finds what that one names.
+They are written once, when the segment changes, never changed, and live at least as long as the file that they were
+made of: so a reader who still has an earlier publication open finds what that one names. A segment that lies in pieces
+has one of each for every piece.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import duckdb
@@ -58,29 +59,29 @@ class KeptFiles:
             for name, path in self.empty.items():
                 self._write(connection, name, path)
 
-    def has(self, segment: str, file: Path) -> bool:
+    def has(self, segment: str, file: str) -> bool:
         """Whether everything that derives from this version of the segment's file is there."""
         relative = _relative(segment, file)
         return all(relative in present for present in self._present.values())
 
     def write(self, connection: duckdb.DuckDBPyConnection, segment: str, file: Path) -> None:
         """Write what derives from this version of the segment's file, now being read; raises duckdb.Error, OSError."""
-        relative = _relative(segment, file)
+        relative = _relative(segment, file.name)
         for name, present in self._present.items():
             self._write(connection, name, self._root / name / relative)
             present.add(relative)
 
-    def path(self, name: str, segment: str, file: Path) -> Path:
+    def path(self, name: str, segment: str, file: str) -> Path:
         """The file with the rows of this name that derive from this version of the segment's file."""
         return self._root / name / _relative(segment, file)
 
-    def pattern(self, name: str, segment: str, file: Path) -> str:
+    def pattern(self, name: str, segment: str, file: str) -> str:
         """What matches just that file."""
         return f"{self._escaped_root}/{name}/{_relative(segment, file)}"
 
-    def prune(self, files: Mapping[str, Path]) -> None:
-        """Remove what derives from files that the mirror no longer has; `files` are the current ones."""
-        current = {_relative(*item) for item in files.items()}
+    def prune(self, files: Mapping[str, Iterable[str]]) -> None:
+        """Remove what derives from files that the mirror no longer has; `files` are those in use, by segment."""
+        current = {_relative(segment, file) for segment, some in files.items() for file in some}
         for name, present in self._present.items():
             for relative in present - current:
                 if not (self._mirror / relative).exists():
@@ -98,5 +99,5 @@ class KeptFiles:
         part.replace(target)
 
 
-def _relative(segment: str, file: Path) -> str:
-    return f"{segment.partition('/')[0]}/{file.name}"
+def _relative(segment: str, file: str) -> str:
+    return f"{segment.partition('/')[0]}/{file}"

@@ -1,7 +1,9 @@
-"""The two things that the mirror knows about Parquet: what a whole file looks like, and how to write an empty one."""
+"""What the warehouse knows about Parquet: a whole file's looks, what a footer tells, how to write an empty one."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ from bikeflow.schema import ENHANCED
 from bikeflow.warehouse.files import hidden
 
 _MAGIC = b"PAR1"
+_RAW_FILES = b"bikeflow.files"
 
 
 def is_whole(path: Path) -> bool:
@@ -20,6 +23,15 @@ def is_whole(path: Path) -> bool:
         end = file.seek(0, 2)
         file.seek(max(end - len(_MAGIC), 0))
         return end > 2 * len(_MAGIC) and head == _MAGIC == file.read()
+
+
+def raw_file_records(path: Path) -> dict[str, Mapping[str, object]]:
+    """What a segment's footer tells of each of its raw files, by key; nothing where it is not to be read."""
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+        return {record["key"]: record for record in json.loads(metadata.get(_RAW_FILES, b"[]"))}
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError):
+        return {}
 
 
 def write_empty(path: Path) -> None:

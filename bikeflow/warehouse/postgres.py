@@ -10,7 +10,7 @@ import asyncio
 import datetime as dt
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -190,11 +190,11 @@ class _Export:
         return self._target.execute(sql.SQL(statement).format(self._named(table)), values)
 
 
-def _days(segments: Mapping[str, Path]) -> dict[object, str]:
+def _days(segments: Mapping[str, Iterable[Path]]) -> dict[object, str]:
     """Which files each day is made of, as a digest: their names tell their versions."""
     names: defaultdict[object, list[str]] = defaultdict(list)
-    for segment, file in segments.items():
-        names[dt.date.fromisoformat(segment.partition("/")[0].removeprefix("dt="))].append(file.name)
+    for segment, files in segments.items():
+        names[dt.date.fromisoformat(segment.partition("/")[0].removeprefix("dt="))] += [file.name for file in files]
     return {day: hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest() for day, found in names.items()}
 
 

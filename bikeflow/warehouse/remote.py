@@ -137,18 +137,20 @@ class RemoteDatabase:
         files = frozen.files[name]
         segments = Counter(segment.partition("/")[0] for segment in files)
 
-        def url(segment: str, *, settled: bool) -> str:
+        def urls(segment: str, *, settled: bool) -> Iterator[str]:
             sealed = segment.endswith(_SEALED) and segments[segment.partition("/")[0]] == 1
             if name == MIRRORED and settled and sealed:
-                return self._url(f"{self._layout.layer('enhanced')}{segment}.parquet")
-            key = self._file_key(name, files[segment])
-            objects[key] = files[segment]
-            return self._url(key)
+                yield self._url(f"{self._layout.layer('enhanced')}{segment}.parquet")
+                return
+            for path in files[segment]:
+                key = self._file_key(name, path)
+                objects[key] = path
+                yield self._url(key)
 
         recent, settled = halved(files)
         return FileList(
-            tuple(url(segment, settled=False) for segment in recent),
-            tuple(url(segment, settled=True) for segment in settled),
+            tuple(url for segment in recent for url in urls(segment, settled=False)),
+            tuple(url for segment in settled for url in urls(segment, settled=True)),
         )
 
     def _tables(self, database: Path) -> Iterator[tuple[str, Path]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from bikeflow.warehouse.mirror import empty_file, mirror_root
 from bikeflow.warehouse.parts import FileList, halved
 from bikeflow.warehouse.publishing import Publication, Publisher
 from bikeflow.warehouse.statements import MIRRORED, SCHEMA, kept, lists, pattern
-from bikeflow.warehouse.working import DamagedSegment, WorkingDatabase, first_line, quarantined, transaction
+from bikeflow.warehouse.working import DamagedSegment, Pieces, WorkingDatabase, first_line, quarantined, transaction
 
 _PASSING = (
     "No space left", "Could not set lock", "Too many open files", "Cannot allocate memory", "Read-only file system",
@@ -60,7 +60,7 @@ class Frozen:
     """A copy of the published database, and what it names: files by list and segment, and those without rows."""
 
     database: Path
-    files: Mapping[str, Mapping[str, Path]]
+    files: Mapping[str, Mapping[str, tuple[Path, ...]]]
     empty: Mapping[str, Path]
 
 
@@ -81,7 +81,7 @@ class Warehouse:
         self._directory = data_dir.absolute() / "warehouse"
         self._empty = empty_file(mirror_root(data_dir))
         self._kept = KeptFiles(mirror_root(data_dir))
-        self._named: dict[str, Path] | None = None
+        self._named: tuple[Mapping[str, Path], Pieces] | None = None
         self._open: tuple[WorkingDatabase, Publisher] | None = None
         self._interrupted = threading.Event()
         self._busy = threading.Lock()
@@ -118,10 +118,12 @@ class Warehouse:
             if self._named is None:
                 return None
             shutil.copyfile(self.path, copy)
+            files, pieces = self._named
             derived = {
-                name: {item: self._kept.path(name, item, file) for item, file in self._named.items()} for name in kept()
+                name: {item: tuple(self._kept.path(name, item, piece) for piece in pieces[item]) for item in files}
+                for name in kept()
             }
-            return Frozen(copy, {MIRRORED: self._named, **derived}, self._empties)
+            return Frozen(copy, {MIRRORED: {item: (file,) for item, file in files.items()}, **derived}, self._empties)
 
     def forget(self, segment: str) -> None:
         """Let the next refresh read a segment anew, though its file has the name that it had: it was damaged."""
@@ -147,11 +149,8 @@ class Warehouse:
         if not self._empty.is_file():
             raise Transient(f"the mirror has vanished: {self._empty} is missing")
         working, publisher = self._open = self._open or self._opened()
-        applied = working.applied()
-        removed = applied.keys() - files.keys()
-        changed = sorted(
-            name for name, file in files.items() if applied.get(name) != file.name or not self._kept.has(name, file)
-        )
+        removed = working.pieces.keys() - files.keys()
+        changed = sorted(self._changed(files, working.pieces))
         damaged: list[str] = []
         working.set_threads(self._settings.threads if _bytes(files[name] for name in changed) > LARGE_BYTES else 1)
         working.forget(removed)
@@ -169,28 +168,38 @@ class Warehouse:
         with transaction(working.connection):
             take_over(working.connection, self._facts)
         named = {name: files[name] for name in files.keys() - set(damaged)}
-        publication = publisher.publish(self._lists(named))
-        self._named = named
-        self._kept.prune(files)
+        publication = publisher.publish(self._lists(named, working.pieces))
+        self._named = named, dict(working.pieces)
+        self._kept.prune(working.pieces)
         return Refresh(len(changed) - len(damaged), len(removed), tuple(damaged), publication)
 
     @property
     def _empties(self) -> dict[str, Path]:
         return {MIRRORED: self._empty, **self._kept.empty}
 
-    def _lists(self, files: Mapping[str, Path]) -> dict[str, FileList]:
+    def _changed(self, files: Mapping[str, Path], pieces: Pieces) -> Iterator[str]:
+        """The segments that are to be read: also one that lies in pieces though it is no longer the newest."""
+        newest = max(files, default=None)
+        for name, file in files.items():
+            known = pieces.get(name, ("",))
+            settles = len(known) > 1 and name != newest
+            if file.name != known[-1] or settles or not all(self._kept.has(name, piece) for piece in known):
+                yield name
+
+    def _lists(self, files: Mapping[str, Path], pieces: Pieces) -> dict[str, FileList]:
         """The lists of files that the published views read."""
         # names sort by time: a query for the newest rows finds them in the first files
         recent, settled = halved(files)
 
-        def where(name: str, segment: str) -> str:
-            file = files[segment]
-            return pattern(file) if name == MIRRORED else self._kept.pattern(name, segment, file)
+        def where(name: str, segment: str) -> list[str]:
+            if name == MIRRORED:
+                return [pattern(files[segment])]
+            return [self._kept.pattern(name, segment, piece) for piece in pieces[segment]]
 
-        return {
-            name: FileList(tuple(where(name, item) for item in recent), tuple(where(name, item) for item in settled))
-            for name in lists()
-        }
+        def listed(name: str, segments: Iterable[str]) -> tuple[str, ...]:
+            return tuple(file for segment in segments for file in where(name, segment))
+
+        return {name: FileList(listed(name, recent), listed(name, settled)) for name in lists()}
 
     def _opened(self) -> tuple[WorkingDatabase, Publisher]:
         path = self._directory / "working.duckdb"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import duckdb
@@ -12,12 +12,28 @@ from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse.facts import create_tables
 from bikeflow.warehouse.files import remove, set_aside
 from bikeflow.warehouse.kept import KeptFiles
+from bikeflow.warehouse.parquet import raw_file_records
 from bikeflow.warehouse.reading import create_macros, reading
 from bikeflow.warehouse.rollup import create_rollups, roll_up
 from bikeflow.warehouse.statements import kept, partials, quoted, stamp
 
 SAVED_BYTES = 8 * 1024 * 1024
 """After so much was read, what became of it is saved: a crash costs reading so much again, and an arrival no log."""
+
+MOST_PIECES = 16
+"""What is made of a segment's pieces is joined again and again: after so many, the segment is read whole."""
+
+_FOLLOWS = """
+SELECT (SELECT min(file_timestamp) FROM temp.snapshots)
+    > (SELECT max(newest_snapshot) FROM partials.segments WHERE segment = $1)
+"""
+
+Records = Mapping[str, Mapping[str, object]]
+Pieces = Mapping[str, tuple[str, ...]]
+"""The names of the files that went into the partial results, by segment: of one that lies in pieces, several versions.
+
+The first was read whole, of each other the rows of its new raw files.
+"""
 
 
 class DamagedSegment(Exception):
@@ -26,6 +42,10 @@ class DamagedSegment(Exception):
 
 class WorkingDatabase:
     """An open `working.duckdb` with its tables, in the schema `partials`; raises duckdb.Error.
+
+    The open segment is written again with each snapshot, and the rows that were in it before stay as they were. So that
+    an arrival costs the same at the end of an hour as at its beginning, only the rows of new raw files are read: they
+    are a *piece* of the segment, with partial results and kept files of its own.
 
     It is never published and can be thrown away at any time. One of another version of the partial results is emptied.
     The file is that of the last `CHECKPOINT`: there is no write-ahead log, as what a crash loses is only read again.
@@ -36,6 +56,7 @@ class WorkingDatabase:
         self._settings = settings
         self._kept = files
         self._unsaved_bytes = 0
+        self._last: tuple[str, Records] = ("", {})
         self.connection = self._connect()
         try:
             if self._stamp() != stamp():
@@ -44,27 +65,25 @@ class WorkingDatabase:
                 self.connection = self._connect()
                 self._create(empty)
             files.open(self.connection, empty)
+            self._pieces = self._applied()
         except BaseException:
             self.connection.close()
             raise
 
-    def applied(self) -> dict[str, str]:
-        """The names of the files that went into the partial results, by segment."""
-        return dict(self.connection.execute("SELECT segment, file FROM partials.applied").fetchall())
+    @property
+    def pieces(self) -> Pieces:
+        """What went into the partial results."""
+        return self._pieces
 
     def apply(self, segment: str, file: Path) -> None:
-        """Put this file's partial results in the place of the segment's former ones; raises DamagedSegment."""
+        """Let the segment's partial results be those of this file; raises DamagedSegment."""
+        records = raw_file_records(file)
         try:
-            with transaction(self.connection) as run:
-                self._delete([segment])
-                with reading(self.connection, file):
-                    for table, query in partials().items():
-                        run(f"INSERT INTO partials.{table} SELECT $segment, * FROM (\n{query}\n)", {"segment": segment})  # noqa: S608
-                    self._kept.write(self.connection, segment, file)
-                run("INSERT INTO partials.applied VALUES ($1, $2)", [segment, file.name])
+            pieces = self._extended(segment, file, records) or self._replaced(segment, file)
         except duckdb.Error:
             self._probe(file)
             raise
+        self._pieces[segment], self._last = pieces, (segment, records)
         self._unsaved_bytes += file.stat().st_size
         if self._unsaved_bytes > SAVED_BYTES:
             self.connection.execute("CHECKPOINT working")
@@ -79,6 +98,8 @@ class WorkingDatabase:
         if segments:
             with transaction(self.connection):
                 self._delete(segments)
+            for segment in segments:
+                self._pieces.pop(segment, None)
 
     def roll_up(self) -> None:
         """Join the partial results of the months in which some have changed."""
@@ -88,6 +109,41 @@ class WorkingDatabase:
     def close(self) -> None:
         """Close the file; all is saved in it."""
         self.connection.close()
+
+    def _applied(self) -> dict[str, tuple[str, ...]]:
+        pieces = "SELECT segment, list(file ORDER BY piece) FROM partials.applied GROUP BY segment"
+        return {segment: tuple(files) for segment, files in self.connection.execute(pieces).fetchall()}
+
+    def _replaced(self, segment: str, file: Path) -> tuple[str, ...]:
+        """Read the whole file."""
+        with transaction(self.connection):
+            self._delete([segment])
+            with reading(self.connection, file):
+                self._insert(segment, file, 0)
+        return (file.name,)
+
+    def _extended(self, segment: str, file: Path, records: Records) -> tuple[str, ...] | None:
+        """Read what is new in the file; None where that can't be told, or is not later than all that was there."""
+        known, former = self._last
+        pieces = self._pieces.get(segment, ())
+        new = records.keys() - former.keys()
+        if segment != known or not new or not 0 < len(pieces) < MOST_PIECES or not _same(records, former):
+            return None
+        with transaction(self.connection) as run, reading(self.connection, file, sorted(new)):
+            if self.connection.execute(_FOLLOWS, [segment]).fetchone() != (True,):
+                return None
+            run("INSERT INTO partials.stale VALUES ($1)", [segment])
+            run("DELETE FROM partials.segment_newest WHERE segment = $1", [segment])
+            self._insert(segment, file, len(pieces))
+        return (*pieces, file.name)
+
+    def _insert(self, segment: str, file: Path, piece: int) -> None:
+        """Add the partial results of what is being read."""
+        for table, query in partials().items():
+            insert = f"INSERT INTO partials.{table} SELECT $segment, * FROM (\n{query}\n)"  # noqa: S608
+            self.connection.execute(insert, {"segment": segment})
+        self._kept.write(self.connection, segment, file)
+        self.connection.execute("INSERT INTO partials.applied VALUES ($1, $2, $3)", [segment, piece, file.name])
 
     def _delete(self, segments: Collection[str]) -> None:
         self.connection.execute("INSERT INTO partials.stale SELECT unnest($1)", [list(segments)])
@@ -139,7 +195,7 @@ class WorkingDatabase:
                     run(f"CREATE TABLE partials.{table} AS SELECT '' AS segment, * FROM (\n{query}\n) LIMIT 0")  # noqa: S608
             create_rollups(run)
             create_tables(self.connection)
-            run("CREATE TABLE partials.applied (segment VARCHAR, file VARCHAR)")
+            run("CREATE TABLE partials.applied (segment VARCHAR, piece INTEGER, file VARCHAR)")
             run("CREATE TABLE partials.stamp AS SELECT $1 AS value", [stamp()])
 
 
@@ -155,6 +211,11 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[Callable[...,
         with contextlib.suppress(duckdb.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+def _same(records: Records, former: Records) -> bool:
+    """Whether a footer says of all raw files what a former one said; without a recipe it says nothing of their rows."""
+    return all(record.get("recipe") and records.get(key) == record for key, record in former.items())
 
 
 def configuration(settings: WarehouseSettings, directory: Path) -> dict[str, str | bool | int | float | list[str]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +16,7 @@ from bikeflow.layout import Layout, sealed_segment, segment_of
 from bikeflow.model import UTC, Segment, SegmentObject
 from bikeflow.schema import ENHANCED
 from bikeflow.store import Store
+from bikeflow.transform.footer import FileRecord, footer_metadata
 
 Row = dict[str, Any]
 DAY = dt.date(2025, 6, 1)
@@ -60,12 +63,28 @@ def snapshot(time: dt.datetime, *ids: str, **changes: object) -> list[Row]:
     return [row(station_id, time, **changes) for station_id in ids]
 
 
-def parquet(rows: Sequence[Row]) -> bytes:
-    """A Parquet file of the enhanced layer, sorted as the contract says."""
+def parquet(segment: Segment, rows: Sequence[Row], *, recipe: str = "these tests") -> bytes:
+    """A Parquet file of the enhanced layer, sorted as the contract says, and with its footer."""
     ordered = sorted(rows, key=lambda item: (item["station_id"], item["timestamp"]))
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(ordered, ENHANCED), sink, compression="zstd", store_schema=False)
+    with pq.ParquetWriter(sink, ENHANCED, compression="zstd", store_schema=False) as writer:
+        writer.write_table(pa.Table.from_pylist(ordered, ENHANCED))
+        writer.add_key_value_metadata(footer_metadata(segment, _records(ordered, recipe)))
     return sink.getvalue()
+
+
+def _records(rows: Sequence[Row], recipe: str) -> Iterator[FileRecord]:
+    """What a footer tells of the raw files that may have given these rows: none was rejected.
+
+    As flags are not in a raw file, they do not show in its digest.
+    """
+    texts: defaultdict[str, list[str]] = defaultdict(list)
+    for item in rows:
+        texts[item["s3_source_key"]].append(repr({**item, "quality_flags": None}))
+    for key, lines in sorted(texts.items()):
+        content = "\n".join(lines).encode()
+        digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        yield FileRecord(key, len(content), digest, len(lines), len(lines), 0, recipe)
 
 
 class EnhancedLayer:
@@ -89,7 +108,7 @@ class EnhancedLayer:
     async def put(self, segment: Segment, rows: Iterable[Row], *, data: bytes | None = None) -> SegmentObject:
         """Write a segment (as `data`, where its file is to be something else), or write it again."""
         rows = list(rows)
-        info = await self.store.put(self.layout.segment_key("enhanced", segment), data or parquet(rows))
+        info = await self.store.put(self.layout.segment_key("enhanced", segment), data or parquet(segment, rows))
         self._segments[segment] = SegmentObject(info.key, segment.partition, info.etag, info.size), rows
         return self._segments[segment][0]
 

@@ -418,10 +418,10 @@ async def test_a_log_left_by_a_writing_reader_does_not_spoil_the_next_publicatio
 
 
 async def test_a_damaged_segment_costs_only_itself(analytics: Analytics) -> None:
-    whole = parquet(snapshot(at(9), *map(str, range(50))))
+    segment = segment_of(DAY, at(9), 60)
+    whole = parquet(segment, snapshot(at(9), *map(str, range(50))))
     broken = whole[:100] + bytes(len(whole) // 2) + whole[100 + len(whole) // 2 :]
     await analytics.layer.put_hour(8, *snapshot(at(8), "1", "fb1"))
-    segment = segment_of(DAY, at(9), 60)
     await analytics.layer.put(segment, [], data=broken)
     refresh = await analytics.refresh()
     assert refresh.damaged == (f"dt={DAY}/all_enhanced_20250601_095959",)

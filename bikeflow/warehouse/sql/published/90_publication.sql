@@ -5,7 +5,7 @@ SELECT
     CAST(now() AT TIME ZONE 'UTC' AS TIMESTAMP) AS published_at,
     getvariable('bikeflow_version') AS bikeflow_version,
     max(newest_snapshot) AS newest_snapshot,
-    count(*) AS segments,
+    count(DISTINCT segment) AS segments,
     CAST(coalesce(sum("rows"), 0) AS BIGINT) AS "rows",
     (SELECT count(*) FROM wrm_analytics.wrm_stations_latest) AS stations,
     (SELECT count(*) FROM wrm_analytics.wrm_bikes_latest) AS bikes

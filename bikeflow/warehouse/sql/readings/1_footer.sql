@@ -1,4 +1,4 @@
--- What the segment's footer tells of each raw file.
+-- What the segment's footer tells of each raw file, or of those in $only.
 SELECT
     file."key" AS s3_source_key,
     file.size AS size_bytes,
@@ -18,3 +18,5 @@ FROM (
     FROM parquet_kv_metadata($file)
     WHERE key = 'bikeflow.files'
 )
+WHERE $only IS NULL
+    OR list_contains(CAST($only AS VARCHAR[]), file."key")

@@ -16,6 +16,6 @@ FROM (
         count(*) FILTER (WHERE list_contains(quality_flags, 'over_capacity')) AS over_capacity,
         count(*) FILTER (WHERE list_contains(quality_flags, 'future_timestamp')) AS future_timestamp,
         count(*) FILTER (WHERE list_contains(quality_flags, 'stale_timestamp')) AS stale_timestamp
-    FROM read_parquet($file, hive_partitioning = false)
+    FROM temp.segment_rows
     GROUP BY s3_source_key
 )

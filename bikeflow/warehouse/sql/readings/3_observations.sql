@@ -8,6 +8,6 @@ SELECT
     bikes,
     spaces,
     file_row_number
-FROM read_parquet($file, hive_partitioning = false, file_row_number = true) AS observed
+FROM temp.segment_rows AS observed
 JOIN temp.snapshots ON observed.s3_source_key = snapshots.s3_source_key
 WHERE record_type = 'station'

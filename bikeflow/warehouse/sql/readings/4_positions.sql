@@ -5,7 +5,7 @@ SELECT
     lon,
     sum(CAST(bikes AS DOUBLE)) AS bikes_sum,
     count(*) FILTER (WHERE record_type = 'bike') AS mobile_bikes_sum
-FROM read_parquet($file, hive_partitioning = false)
+FROM temp.segment_rows
 WHERE record_type <> 'unknown'
     AND NOT list_contains(quality_flags, 'outside_service_area')
 GROUP BY hour, lat, lon

@@ -10,7 +10,7 @@ FROM (
     GROUP BY station_id
     UNION ALL
     SELECT file_row_number, false, true
-    FROM read_parquet($file, hive_partitioning = false, file_row_number = true)
+    FROM temp.segment_rows
     WHERE s3_source_key = (SELECT arg_max(s3_source_key, number) FROM temp.snapshots)
 )
 GROUP BY file_row_number
