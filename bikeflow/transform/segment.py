@@ -36,9 +36,11 @@ _TIMES = {
     layer: {field.name: "DELTA_BINARY_PACKED" for field in schema if pa.types.is_timestamp(field.type)}
     for layer, schema in _SCHEMAS.items()
 }
+# These are the same in all rows of a station, or in all there are: plain ones shrink to nothing, and are quicker to write.
+_PLAIN = {"gmt_local_diff_sec", "gmt_servertime_diff_sec", "lat", "lon", "date", "quality_flags"}
 # All others have few distinct values: as dictionaries they are smaller, and quicker to write and read.
 _DICTIONARY = {
-    layer: [name for name in schema.names if name != "quality_flags" and name not in _TIMES[layer]]
+    layer: [name for name in schema.names if name not in _PLAIN and name not in _TIMES[layer]]
     for layer, schema in _SCHEMAS.items()
 }
 

@@ -164,7 +164,7 @@ async def test_a_rotten_copy_that_was_read_at_the_start_is_replaced_and_so_is_wh
         await scene.put(8, "1", "2")
         await scene.refresher.refresh_once()
         (path,) = first.mirror.files.values()
-        rotten = parquet(snapshot(at(8), "1", "3"))
+        rotten = parquet(segment_of(DAY, at(8), 60), snapshot(at(8), "1", "3"))
         assert len(rotten) == path.stat().st_size
         path.write_bytes(rotten)
         again = first.reopened()
@@ -241,7 +241,7 @@ async def test_a_copy_that_is_damaged_is_fetched_again(analytics: Analytics) -> 
 async def test_a_segment_that_is_damaged_in_the_lake_costs_only_itself(analytics: Analytics) -> None:
     scene = scene_of(analytics)
     await scene.put(8, "1")
-    whole = parquet(snapshot(at(9), *map(str, range(50))))
+    whole = parquet(segment_of(DAY, at(9), 60), snapshot(at(9), *map(str, range(50))))
     broken = whole[:100] + bytes(len(whole) - 200) + whole[-100:]
     await analytics.layer.put(segment_of(DAY, at(9), 60), [], data=broken)
     with structlog.testing.capture_logs() as lines:
