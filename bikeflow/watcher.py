@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -31,6 +32,9 @@ LOOKBACK_KEYS = 900
 
 One LIST gives 1,000 keys (999 on some servers), so these come with the new ones at no further request.
 """
+
+LOOKBACK_SECONDS = 0.5
+"""Polls that follow each other sooner do so for the newest key alone: to compare 900 keys costs more than all else."""
 
 log = get_logger()
 
@@ -56,6 +60,7 @@ class Watcher:
         self._announced: asyncio.Queue[SnapshotStored | None] = asyncio.Queue()
         self._ready = asyncio.Event()
         self._seen: dict[str, str] = {}
+        self._looked_back_at = -math.inf
         self._forgettings = 0
         self._failing_operations: set[StoreOperation] = set()
         self._forgiving = False
@@ -100,7 +105,8 @@ class Watcher:
 
     async def poll(self) -> list[RawFile]:
         """The fast path, once: returns the raw files that are new or changed, whose partitions now wait."""
-        after = await asyncio.to_thread(self._ledger.files.key_before_newest, LOOKBACK_KEYS)
+        looks_back = time.monotonic() - self._looked_back_at >= LOOKBACK_SECONDS
+        after = await asyncio.to_thread(self._ledger.files.key_before_newest, LOOKBACK_KEYS if looks_back else 0)
         if self._forgettings != self._ledger.files.forgettings:
             # One that could not be found when it was read may be there all the same, if it is still listed.
             self._seen = {}
@@ -112,7 +118,10 @@ class Watcher:
             unseen.extend(info for info in page if self._seen.get(info.key) != info.etag)
             listed.update((info.key, info.etag) for info in page)
         found = await self._reconciler.observe(unseen)
-        self._seen = listed
+        if looks_back:
+            self._seen, self._looked_back_at = listed, time.monotonic()
+        else:
+            self._seen.update(listed)
         if found:
             log.info("raw_files_found", count=len(found), first=found[0].key, last=found[-1].key)
         await self._enqueue(file.partition for file in found)

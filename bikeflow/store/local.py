@@ -20,6 +20,8 @@ from bikeflow.store.base import PAGE_SIZE, Store
 from bikeflow.store.files import FileWriter, Occupied
 
 T = TypeVar("T")
+_Listed = dict[str, tuple[int, ObjectInfo]]
+"""What a listing saw of each object: the number of its file (one that takes its place has another), and all else."""
 
 _PERMANENT = frozenset({
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP,
@@ -49,10 +51,16 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._writer = FileWriter(root)
+        self._listed: _Listed = {}
 
     async def pages(self, prefix: str, *, after: str = "") -> AsyncIterator[list[ObjectInfo]]:
-        """See `Store.pages`; directories that lie wholly before `after` are not read."""
-        objects = _walk(self._root, "", prefix, after)
+        """See `Store.pages`; directories that lie wholly before `after` are not read.
+
+        A listing that goes on after a key, as a poll does again and again, does not look at the files that the last one
+        saw: what somebody overwrites without a new file is seen by a listing from the beginning.
+        """
+        listed: _Listed = {}
+        objects = _walk(self._root, "", prefix, after, self._listed if after else {}, listed)
 
         def next_page() -> list[ObjectInfo]:
             with _translated(f"list {self._root}/{prefix}"):
@@ -60,6 +68,8 @@ class LocalStore:
 
         while page := await asyncio.to_thread(next_page):
             yield page
+        if after:
+            self._listed = listed
 
     async def get(self, key: str, *, last_bytes: int | None = None) -> StoredObject:
         """See `Store.get`."""
@@ -123,36 +133,50 @@ class LocalStore:
         return await asyncio.to_thread(run)
 
 
-def _walk(directory: Path, base: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
-    """All objects of one directory (whose keys begin with `base`) in the order of their keys.
+def _walk(directory: Path, base: str, prefix: str, after: str, known: _Listed, listed: _Listed) -> Iterator[ObjectInfo]:
+    """All objects of one directory (whose keys begin with `base`) in the order of their keys; they are `listed`, too.
 
     A directory sorts as its name with the slash, so that `a-b` < `a.txt` < `a/b`, as their keys do; Python compares
-    strings by code point, which is the order of their UTF-8 bytes.
+    strings by code point, which is the order of their UTF-8 bytes. Most names of a day lie before the key that a poll
+    goes on after, and are looked at no closer.
     """
     found = []
-    for entry in _scan(directory, base):
+    for name, entry in _scan(directory, base):
+        key = base + name
+        if key <= after and not after.startswith(key):
+            continue
         if entry.is_dir():
-            key = f"{base}{entry.name}/"
+            key += "/"
             wanted = (key.startswith(prefix) or prefix.startswith(key)) and (key > after or after.startswith(key))
         else:
-            key = base + entry.name
             wanted = key.startswith(prefix) and key > after
-        if wanted and not entry.name.startswith(".") and _is_text(entry.name):
+        if wanted and not name.startswith(".") and _is_text(name):
             found.append((key, entry))
     for key, entry in sorted(found, key=lambda pair: pair[0]):
         if key.endswith("/"):
-            yield from _walk(Path(entry), key, prefix, after)
-        else:
-            with suppress(FileNotFoundError):  # deleted since the directory was read
-                status = entry.stat()
-                if stat.S_ISREG(status.st_mode):
-                    yield _info(key, status)
+            yield from _walk(Path(entry), key, prefix, after, known, listed)
+            continue
+        same = known.get(key)
+        if same is None or same[0] != entry.inode():
+            same = _look(key, entry)
+        if same is not None:
+            listed[key] = same
+            yield same[1]
 
 
-def _scan(directory: Path, base: str) -> list[os.DirEntry[str]]:
+def _look(key: str, entry: os.DirEntry[str]) -> tuple[int, ObjectInfo] | None:
+    """What an entry is; None for what is no file, or was deleted since the directory was read."""
+    try:
+        status = entry.stat()
+    except FileNotFoundError:
+        return None
+    return (entry.inode(), _info(key, status)) if stat.S_ISREG(status.st_mode) else None
+
+
+def _scan(directory: Path, base: str) -> list[tuple[str, os.DirEntry[str]]]:
     try:
         with os.scandir(directory) as entries:
-            return list(entries)
+            return [(entry.name, entry) for entry in entries]
     except FileNotFoundError:
         if not base:
             # A lake that went away (a lost mount) is not an empty one: a reconciliation would believe it.

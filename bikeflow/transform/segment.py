@@ -36,7 +36,7 @@ _TIMES = {
     layer: {field.name: "DELTA_BINARY_PACKED" for field in schema if pa.types.is_timestamp(field.type)}
     for layer, schema in _SCHEMAS.items()
 }
-# These are the same in all rows of a station, or in all there are: plain ones shrink to nothing, and are quicker to write.
+# These are the same in all rows of a station, or in all there are: plain, they shrink to nothing, and sooner.
 _PLAIN = {"gmt_local_diff_sec", "gmt_servertime_diff_sec", "lat", "lon", "date", "quality_flags"}
 # All others have few distinct values: as dictionaries they are smaller, and quicker to write and read.
 _DICTIONARY = {

@@ -144,6 +144,25 @@ async def test_a_listing_lives_with_files_and_directories_that_vanish_meanwhile(
     assert [len(page) async for page in pages] == [100]
 
 
+async def test_what_took_the_place_of_a_file_is_listed_at_once_and_what_was_written_into_it_by_the_next_full_listing(
+    local_store: Store, tmp_path: Path
+) -> None:
+    async def sizes(after: str = "") -> dict[str, int]:
+        return {info.key: info.size async for page in local_store.pages("", after=after) for info in page}
+
+    for key in ("d/1", "d/2", "d/3"):
+        await local_store.put(key, b"1")
+    assert await sizes("d/1") == {"d/2": 1, "d/3": 1}
+    await local_store.put("d/3", b"22")
+    await local_store.put("d/4", b"1")
+    assert await sizes("d/1") == {"d/2": 1, "d/3": 2, "d/4": 1}
+    (tmp_path / "lake/d/2").write_bytes(b"333")
+    assert await sizes("d/1") == {"d/2": 1, "d/3": 2, "d/4": 1}
+    assert await sizes() == {"d/1": 1, "d/2": 3, "d/3": 2, "d/4": 1}
+    await local_store.delete("d/3")
+    assert await sizes("d/1") == {"d/2": 1, "d/4": 1}
+
+
 async def test_directories_go_with_their_last_object(local_store: Store, tmp_path: Path) -> None:
     await local_store.put("a/b/c/x", b"x")
     await local_store.put("a/y", b"y")
