@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -32,9 +31,6 @@ LOOKBACK_KEYS = 900
 
 One LIST gives 1,000 keys (999 on some servers), so these come with the new ones at no further request.
 """
-
-LOOKBACK_SECONDS = 0.5
-"""Polls that follow each other sooner do so for the newest key alone: to compare 900 keys costs more than all else."""
 
 log = get_logger()
 
@@ -60,7 +56,6 @@ class Watcher:
         self._announced: asyncio.Queue[SnapshotStored | None] = asyncio.Queue()
         self._ready = asyncio.Event()
         self._seen: dict[str, str] = {}
-        self._looked_back_at = -math.inf
         self._forgettings = 0
         self._failing_operations: set[StoreOperation] = set()
         self._forgiving = False
@@ -105,8 +100,7 @@ class Watcher:
 
     async def poll(self) -> list[RawFile]:
         """The fast path, once: returns the raw files that are new or changed, whose partitions now wait."""
-        looks_back = time.monotonic() - self._looked_back_at >= LOOKBACK_SECONDS
-        after = await asyncio.to_thread(self._ledger.files.key_before_newest, LOOKBACK_KEYS if looks_back else 0)
+        after = await asyncio.to_thread(self._ledger.files.key_before_newest, LOOKBACK_KEYS)
         if self._forgettings != self._ledger.files.forgettings:
             # One that could not be found when it was read may be there all the same, if it is still listed.
             self._seen = {}
@@ -118,10 +112,7 @@ class Watcher:
             unseen.extend(info for info in page if self._seen.get(info.key) != info.etag)
             listed.update((info.key, info.etag) for info in page)
         found = await self._reconciler.observe(unseen)
-        if looks_back:
-            self._seen, self._looked_back_at = listed, time.monotonic()
-        else:
-            self._seen.update(listed)
+        self._seen = listed
         if found:
             log.info("raw_files_found", count=len(found), first=found[0].key, last=found[-1].key)
         await self._enqueue(file.partition for file in found)

@@ -14,6 +14,8 @@ from bikeflow.memory import give_back, memory_bytes
 from bikeflow.segment_builder import Built, SegmentBuilder
 from bikeflow.store import ObjectCache, Store
 
+FEW_FILES = 16
+
 
 class InlineEngine:
     """Builds here, as many segments at once as memory allows."""
@@ -29,7 +31,8 @@ class InlineEngine:
         """See `Engine.build`."""
         async with self._budget.room(build_bytes(work)):
             built = await self._builder.build(work, parsed)
-        await asyncio.to_thread(give_back)
+        if built.files > FEW_FILES:  # what a few leave free, the next arrival uses: to fetch it anew takes longer
+            await asyncio.to_thread(give_back)
         return built
 
     def hurry(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import errno
 import os
 import stat
@@ -14,15 +13,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from bikeflow.errors import BikeflowError, NotFound, Permanent, Transient
-from bikeflow.model import UTC, ObjectInfo, StoredObject
+from bikeflow.model import ObjectInfo, StoredObject
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.store.base import PAGE_SIZE, Store
 from bikeflow.store.files import FileWriter, Occupied
+from bikeflow.store.tree import Tree, is_text, object_info
 
 T = TypeVar("T")
-_Listed = dict[str, tuple[int, ObjectInfo]]
-"""What a listing saw of each object: the number of its file (one that takes its place has another), and all else."""
-
 _PERMANENT = frozenset({
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP,
     errno.ENAMETOOLONG, errno.EINVAL, errno.EFBIG,
@@ -51,16 +48,11 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._writer = FileWriter(root)
-        self._listed: _Listed = {}
+        self._tree = Tree(root)
 
     async def pages(self, prefix: str, *, after: str = "") -> AsyncIterator[list[ObjectInfo]]:
-        """See `Store.pages`; directories that lie wholly before `after` are not read.
-
-        A listing that goes on after a key, as a poll does again and again, does not look at the files that the last one
-        saw: what somebody overwrites without a new file is seen by a listing from the beginning.
-        """
-        listed: _Listed = {}
-        objects = _walk(self._root, "", prefix, after, self._listed if after else {}, listed)
+        """See `Store.pages`; what a listing after a key may miss, `Tree.objects` tells."""
+        objects = self._tree.objects(prefix, after)
 
         def next_page() -> list[ObjectInfo]:
             with _translated(f"list {self._root}/{prefix}"):
@@ -68,8 +60,6 @@ class LocalStore:
 
         while page := await asyncio.to_thread(next_page):
             yield page
-        if after:
-            self._listed = listed
 
     async def get(self, key: str, *, last_bytes: int | None = None) -> StoredObject:
         """See `Store.get`."""
@@ -89,14 +79,14 @@ class LocalStore:
 
     async def put(self, key: str, data: bytes) -> ObjectInfo:
         """See `Store.put`; on return the content is on the disk."""
-        return await self._in_thread("write", key, lambda path: _info(key, self._writer.write(path, data)))
+        return await self._in_thread("write", key, lambda path: object_info(key, self._writer.write(path, data)))
 
     async def put_new(self, key: str, data: bytes) -> ObjectInfo | None:
         """See `Store.put_new`; of several at once, one wins."""
 
         def write(path: Path) -> ObjectInfo | None:
             try:
-                return _info(key, self._writer.write(path, data, only_new=True))
+                return object_info(key, self._writer.write(path, data, only_new=True))
             except Occupied:
                 return None
 
@@ -133,60 +123,9 @@ class LocalStore:
         return await asyncio.to_thread(run)
 
 
-def _walk(directory: Path, base: str, prefix: str, after: str, known: _Listed, listed: _Listed) -> Iterator[ObjectInfo]:
-    """All objects of one directory (whose keys begin with `base`) in the order of their keys; they are `listed`, too.
-
-    A directory sorts as its name with the slash, so that `a-b` < `a.txt` < `a/b`, as their keys do; Python compares
-    strings by code point, which is the order of their UTF-8 bytes. Most names of a day lie before the key that a poll
-    goes on after, and are looked at no closer.
-    """
-    found = []
-    for name, entry in _scan(directory, base):
-        key = base + name
-        if key <= after and not after.startswith(key):
-            continue
-        if entry.is_dir():
-            key += "/"
-            wanted = (key.startswith(prefix) or prefix.startswith(key)) and (key > after or after.startswith(key))
-        else:
-            wanted = key.startswith(prefix) and key > after
-        if wanted and not name.startswith(".") and _is_text(name):
-            found.append((key, entry))
-    for key, entry in sorted(found, key=lambda pair: pair[0]):
-        if key.endswith("/"):
-            yield from _walk(Path(entry), key, prefix, after, known, listed)
-            continue
-        same = known.get(key)
-        if same is None or same[0] != entry.inode():
-            same = _look(key, entry)
-        if same is not None:
-            listed[key] = same
-            yield same[1]
-
-
-def _look(key: str, entry: os.DirEntry[str]) -> tuple[int, ObjectInfo] | None:
-    """What an entry is; None for what is no file, or was deleted since the directory was read."""
-    try:
-        status = entry.stat()
-    except FileNotFoundError:
-        return None
-    return (entry.inode(), _info(key, status)) if stat.S_ISREG(status.st_mode) else None
-
-
-def _scan(directory: Path, base: str) -> list[tuple[str, os.DirEntry[str]]]:
-    try:
-        with os.scandir(directory) as entries:
-            return [(entry.name, entry) for entry in entries]
-    except FileNotFoundError:
-        if not base:
-            # A lake that went away (a lost mount) is not an empty one: a reconciliation would believe it.
-            raise
-        return []
-
-
 def _read(path: Path, key: str, last_bytes: int | None) -> StoredObject:
     with _finding(key), path.open("rb") as file:
-        info = _info(key, os.fstat(file.fileno()))
+        info = object_info(key, os.fstat(file.fileno()))
         start = 0 if last_bytes is None else max(info.size - last_bytes, 0)
         file.seek(start)
         data = file.read()
@@ -200,28 +139,14 @@ def _head(path: Path, key: str) -> ObjectInfo:
         status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise NotFound(f"no object {key!r}")
-    return _info(key, status)
-
-
-def _info(key: str, status: os.stat_result) -> ObjectInfo:
-    modified = dt.datetime.fromtimestamp(status.st_mtime_ns // 1_000_000_000, UTC)
-    return ObjectInfo(key, status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}", modified)
+    return object_info(key, status)
 
 
 def _checked(key: str) -> str:
     """The key, if it names a file below the root and nothing else."""
-    if "\0" in key or not _is_text(key) or any(not part or part.startswith(".") for part in key.split("/")):
+    if "\0" in key or not is_text(key) or any(not part or part.startswith(".") for part in key.split("/")):
         raise Permanent(f"the local store can't hold the key {key!r}: no empty or dotted names between slashes")
     return key
-
-
-def _is_text(name: str) -> bool:
-    """False for a file name that isn't UTF-8, which no key can name."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 @contextmanager
