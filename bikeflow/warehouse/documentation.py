@@ -14,6 +14,7 @@ from functools import cache
 from importlib import resources
 
 import duckdb
+import pyarrow as pa
 
 from bikeflow.warehouse.statements import (
     MIRRORED,
@@ -150,6 +151,7 @@ def _sources(name: str, text: str, kinds: dict[str, str]) -> Iterator[str]:
 
 
 def _insert(cursor: duckdb.DuckDBPyConnection, table: str, rows: Iterable[tuple[int, tuple[object, ...]]]) -> None:
-    values = [[number, *row] for number, row in rows]
-    marks = ", ".join("?" * len(values[0]))
-    cursor.executemany(f"INSERT INTO temp.{table} VALUES ({marks})", values)  # noqa: S608
+    columns = zip(*((number, *row) for number, row in rows), strict=True)
+    cursor.register("entries", pa.table({f"column_{n}": list(column) for n, column in enumerate(columns)}))
+    cursor.execute(f"INSERT INTO temp.{table} FROM entries")  # row by row it was half of a start
+    cursor.unregister("entries")
