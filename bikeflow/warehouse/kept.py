@@ -13,13 +13,10 @@ from pathlib import Path
 
 import duckdb
 
-from bikeflow.log import get_logger
 from bikeflow.warehouse.files import hidden, remove
-from bikeflow.warehouse.parquet import is_whole
+from bikeflow.warehouse.parquet import swept
 from bikeflow.warehouse.reading import reading
 from bikeflow.warehouse.statements import kept, pattern, quoted, stamp
-
-log = get_logger()
 
 
 class KeptFiles:
@@ -45,16 +42,11 @@ class KeptFiles:
         for other in self._root.parent.iterdir():
             if other != self._root:
                 remove(other)
-        self._present = {name: set() for name in kept()}
-        for name, present in self._present.items():
+        for name in kept():
             root = self._root / name
-            for path in root.glob("*/*"):
-                if path.suffix == ".parquet" and not path.name.startswith(".") and path.is_file() and is_whole(path):
-                    present.add(str(path.relative_to(root)))
-                else:
-                    log.info("mirror_cleaned", path=str(path))
-                    remove(path)
-            present.discard(str(self.empty[name].relative_to(root)))
+            root.mkdir(exist_ok=True)
+            self._present[name] = set(swept(root))
+            self._present[name].discard(str(self.empty[name].relative_to(root)))
         with reading(connection, empty):
             for name, path in self.empty.items():
                 self._write(connection, name, path)

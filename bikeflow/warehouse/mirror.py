@@ -23,7 +23,7 @@ from bikeflow.concurrency import bounded_map
 from bikeflow.log import get_logger
 from bikeflow.model import SegmentObject
 from bikeflow.warehouse.files import disk_errors, hidden, remove
-from bikeflow.warehouse.parquet import is_whole, write_empty
+from bikeflow.warehouse.parquet import swept, write_empty
 from bikeflow.warehouse.sources import Lake, fetch
 
 RETAINED_SECONDS = 86_400
@@ -146,13 +146,7 @@ class Mirror:
     def _verify(self) -> None:
         """Learn what is there; what is no whole file is removed, be it the trace of a crash or damage."""
         write_empty(empty_file(self.root))
-        self._sizes.clear()
-        for path in self.root.glob("*/*"):
-            if path.suffix == ".parquet" and not path.name.startswith(".") and path.is_file() and is_whole(path):
-                self._sizes[path] = path.stat().st_size
-            else:
-                log.info("mirror_cleaned", path=str(path))
-                remove(path)
+        self._sizes = {self.root / name: size for name, size in swept(self.root).items()}
         del self._sizes[empty_file(self.root)]
         self._unchecked = self._sizes.keys() - self._checked
         self._verified = True

@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bikeflow.log import get_logger
 from bikeflow.schema import ENHANCED
-from bikeflow.warehouse.files import hidden
+from bikeflow.warehouse.files import hidden, remove
 
+log = get_logger()
 _MAGIC = b"PAR1"
 _RAW_FILES = b"bikeflow.files"
 
 
-def is_whole(path: Path) -> bool:
+def is_whole(path: str | Path) -> bool:
     """True where the file begins and ends as Parquet does: a cheap look, for one bad file would fail every query."""
-    with path.open("rb") as file:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a start looks at thousands, as plain strings
         head = file.read(len(_MAGIC))
         end = file.seek(0, 2)
         file.seek(max(end - len(_MAGIC), 0))
         return end > 2 * len(_MAGIC) and head == _MAGIC == file.read()
+
+
+def swept(root: Path) -> dict[str, int]:
+    """The sizes of the Parquet files one level below `root`, by path from there; all else there is removed.
+
+    It is the trace of a crash, or damage.
+    """
+    found = {}
+    for directory in os.scandir(root):
+        for entry in os.scandir(directory.path) if directory.is_dir() else ():
+            name = entry.name
+            if name.endswith(".parquet") and not name.startswith(".") and entry.is_file() and is_whole(entry.path):
+                found[f"{directory.name}/{name}"] = entry.stat().st_size
+            else:
+                log.info("mirror_cleaned", path=entry.path)
+                remove(Path(entry.path))
+    return found
 
 
 def raw_file_records(path: Path) -> dict[str, Mapping[str, object]]:
