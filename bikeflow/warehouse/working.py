@@ -226,6 +226,7 @@ def configuration(settings: WarehouseSettings, directory: Path) -> dict[str, str
         "temp_directory": str(directory / "spill"),
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
+        "allocator_background_threads": True,  # what a refresh leaves free goes back within seconds
         "enable_external_file_cache": False,  # each segment's file is read once
     }
 
