@@ -144,23 +144,59 @@ async def test_a_listing_lives_with_files_and_directories_that_vanish_meanwhile(
     assert [len(page) async for page in pages] == [100]
 
 
-async def test_what_took_the_place_of_a_file_is_listed_at_once_and_what_was_written_into_it_by_the_next_full_listing(
-    local_store: Store, tmp_path: Path
-) -> None:
-    async def sizes(after: str = "") -> dict[str, int]:
-        return {info.key: info.size async for page in local_store.pages("", after=after) for info in page}
+async def sizes(store: Store, after: str = "") -> dict[str, int]:
+    return {info.key: info.size async for page in store.pages("", after=after) for info in page}
 
+
+async def test_a_file_that_takes_the_place_of_another_is_listed_at_once(local_store: Store, tmp_path: Path) -> None:
     for key in ("d/1", "d/2", "d/3"):
         await local_store.put(key, b"1")
-    assert await sizes("d/1") == {"d/2": 1, "d/3": 1}
+        settle(tmp_path / "lake" / key)
+    assert await sizes(local_store, "d/1") == {"d/2": 1, "d/3": 1}
     await local_store.put("d/3", b"22")
     await local_store.put("d/4", b"1")
-    assert await sizes("d/1") == {"d/2": 1, "d/3": 2, "d/4": 1}
-    (tmp_path / "lake/d/2").write_bytes(b"333")
-    assert await sizes("d/1") == {"d/2": 1, "d/3": 2, "d/4": 1}
-    assert await sizes() == {"d/1": 1, "d/2": 3, "d/3": 2, "d/4": 1}
+    assert await sizes(local_store, "d/1") == {"d/2": 1, "d/3": 2, "d/4": 1}
+    assert await sizes(local_store, "d/3") == {"d/4": 1}
+    assert await sizes(local_store, "d/2") == {"d/3": 2, "d/4": 1}
     await local_store.delete("d/3")
-    assert await sizes("d/1") == {"d/2": 1, "d/4": 1}
+    assert await sizes(local_store, "d/2") == {"d/4": 1}
+
+
+async def test_a_file_that_is_still_being_copied_is_looked_at_again(local_store: Store, tmp_path: Path) -> None:
+    (tmp_path / "lake/d").mkdir()
+    with (tmp_path / "lake/d/2").open("wb", buffering=0) as file:
+        for length in range(1, 4):
+            file.write(b"x")
+            settle(tmp_path / "lake/d")
+            assert await sizes(local_store, "d/1") == {"d/2": length}
+
+
+async def test_what_is_written_into_an_old_file_is_seen_by_the_next_full_listing(
+    local_store: Store, tmp_path: Path
+) -> None:
+    await local_store.put("d/2", b"1")
+    settle(tmp_path / "lake/d/2")
+    assert await sizes(local_store, "d/1") == {"d/2": 1}
+    (tmp_path / "lake/d/2").write_bytes(b"22")
+    assert await sizes(local_store, "d/1") == {"d/2": 1}
+    assert await sizes(local_store) == {"d/2": 2}
+
+
+async def test_a_directory_that_has_just_changed_is_read_again(local_store: Store, tmp_path: Path) -> None:
+    """Its time of change is told in ticks: what comes within the same one does not show in it."""
+    directory = tmp_path / "lake/d"
+    await local_store.put("d/2", b"1")
+    within_this_tick = time.time_ns() + 3_600_000_000_000
+    for number in range(3, 6):
+        assert await sizes(local_store, "d/1") == dict.fromkeys([f"d/{n}" for n in range(2, number)], 1)
+        await local_store.put(f"d/{number}", b"1")
+        os.utime(directory, ns=(within_this_tick, within_this_tick))
+
+
+def settle(path: Path) -> None:
+    """As if it had last changed a while ago."""
+    long_ago = time.time_ns() - 3_600_000_000_000
+    os.utime(path, ns=(long_ago, long_ago))
 
 
 async def test_directories_go_with_their_last_object(local_store: Store, tmp_path: Path) -> None:
