@@ -124,11 +124,12 @@ class LocalStore:
 
 
 def _read(path: Path, key: str, last_bytes: int | None) -> StoredObject:
-    with _finding(key), path.open("rb") as file:
+    with _finding(key), path.open("rb", buffering=0) as file:
         info = object_info(key, os.fstat(file.fileno()))
         start = 0 if last_bytes is None else max(info.size - last_bytes, 0)
-        file.seek(start)
-        data = file.read()
+        if start:
+            file.seek(start)
+        data = file.readall()
     if len(data) != info.size - start:
         raise Transient(f"read {path}: it changed while being read")
     return StoredObject(info, data)
