@@ -15,6 +15,7 @@ from bikeflow.segment_builder import Built, SegmentBuilder
 from bikeflow.store import ObjectCache, Store
 
 FEW_FILES = 16
+"""What parsing so many leaves free, the next arrival uses: to give it back and fetch it anew takes longer."""
 
 
 class InlineEngine:
@@ -31,7 +32,7 @@ class InlineEngine:
         """See `Engine.build`."""
         async with self._budget.room(build_bytes(work)):
             built = await self._builder.build(work, parsed)
-        if built.files > FEW_FILES:  # what a few leave free, the next arrival uses: to fetch it anew takes longer
+        if built.files > FEW_FILES:
             await asyncio.to_thread(give_back)
         return built
 

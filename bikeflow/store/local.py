@@ -20,6 +20,7 @@ from bikeflow.store.files import FileWriter, Occupied
 from bikeflow.store.tree import Tree, is_text, object_info
 
 T = TypeVar("T")
+
 _PERMANENT = frozenset({
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP,
     errno.ENAMETOOLONG, errno.EINVAL, errno.EFBIG,
