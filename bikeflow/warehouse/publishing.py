@@ -24,7 +24,7 @@ from bikeflow.model import UTC
 from bikeflow.warehouse.documentation import create_inputs, describe
 from bikeflow.warehouse.files import hidden, remove, replace
 from bikeflow.warehouse.parts import FileList, recent_sql, settled_sql, whole_sql
-from bikeflow.warehouse.statements import PARTS, SCHEMA, published, quoted
+from bikeflow.warehouse.statements import PARTS, SCHEMA, grid, published, quoted
 from bikeflow.warehouse.working import discard, first_line, quarantined, transaction
 
 BLOCK_BYTES = 16_384
@@ -74,7 +74,7 @@ class Publisher:
             create_inputs(self._cursor)
             with transaction(self._cursor) as run:
                 none = dict.fromkeys(empty, FileList())
-                for sql in (*recent_sql(none, empty), *settled_sql(none, empty), *whole_sql(empty)):
+                for sql in (*grid(PARTS), *recent_sql(none, empty), *settled_sql(none, empty), *whole_sql(empty)):
                     run(sql)
                 for item in published():
                     run(item.create_sql)
@@ -90,8 +90,8 @@ class Publisher:
         Raises duckdb.Error, OSError.
         """
         self._cursor.execute(
-            "SET VARIABLE newest_segment ="
-            " (SELECT max_by(segment, (newest_snapshot, newest_source_key)) FROM working.partials.segments)"
+            "SET VARIABLE newest_source_key ="
+            " (SELECT arg_max(newest_source_key, (newest_snapshot, newest_source_key)) FROM working.partials.segments)"
         )
         self._settle(lists)
         discard(self._part)

@@ -31,7 +31,7 @@ from bikeflow.warehouse.documentation import Entry
 from bikeflow.warehouse.files import disk_errors, remove
 from bikeflow.warehouse.parts import FileList, halved, recent_sql, settled_sql, whole_sql
 from bikeflow.warehouse.publishing import BLOCK_BYTES
-from bikeflow.warehouse.statements import MIRRORED, PARTS, SCHEMA, PublishedObject, published, quoted, stamp
+from bikeflow.warehouse.statements import MIRRORED, PARTS, SCHEMA, PublishedObject, grid, published, quoted, stamp
 from bikeflow.warehouse.warehouse import Frozen, Warehouse
 from bikeflow.warehouse.working import first_line, transaction
 
@@ -170,9 +170,8 @@ class RemoteDatabase:
             connection.execute(f"ATTACH {quoted(str(path))} AS published (BLOCK_SIZE {BLOCK_BYTES})")
             connection.execute(f"USE published; CREATE SCHEMA {SCHEMA}; CREATE SCHEMA {PARTS}")
             with transaction(connection) as run:
-                for sql in (*recent_sql(plan.lists, plan.empty), *settled_sql(plan.lists, plan.empty)):
-                    run(sql)
-                for sql in whole_sql(plan.lists):
+                views = *recent_sql(plan.lists, plan.empty), *settled_sql(plan.lists, plan.empty), *whole_sql(plan.lists)
+                for sql in (*grid(PARTS), *views):
                     run(sql)
                 for item in published():
                     run(_view_sql(item, plan.tables))

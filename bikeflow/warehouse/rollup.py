@@ -1,12 +1,15 @@
-"""The partial results of months, and those of the newest segments as they are.
+"""What publications are made of: the partial results of whole months, and beside them those of the newest segments.
 
 Snapshots arrive in the newest segment. It is left out of its month, whose results so change once per segment, not with
 each snapshot. Segments follow each other in time as their names do, so that the newest ones can be joined later.
+
+For each table of `sql/rollups`, `current_X` has one set of rows for each month, and the newest segments' own;
+`settled_X` has what the months are made of: the rows of all other segments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import duckdb
 
@@ -16,58 +19,78 @@ NEWEST = 2
 """So many segments are left out: a late snapshot of the hour before costs no more than one of this hour."""
 
 _MONTH = len("dt=YYYY-MM")
-_END = "dt>"
-"""Comes after the names of all segments."""
 
 
 def create_rollups(run: Callable[..., object]) -> None:
-    """The tables of `sql/rollups`, empty, and what keeps them current: segments that changed, and those left out."""
-    for table, query in rollups().items():
-        columns = f"SELECT '' AS segment, * FROM (\n{query}\n) LIMIT 0"  # noqa: S608
-        run(f"CREATE TABLE partials.{table} AS {columns}", {"first_segment": "", "next_segment": ""})
-    run("CREATE TABLE partials.stale (segment VARCHAR)")
-    run("CREATE TABLE partials.left_out (segment VARCHAR)")
-
-
-def roll_up(connection: duckdb.DuckDBPyConnection) -> None:
-    """Join the partial results of the months in which some have changed; a transaction of the caller's."""
-    changed = _segments(connection, "SELECT DISTINCT segment FROM partials.stale")
-    if not changed:
-        return
-    former = _segments(connection, "FROM partials.left_out")
-    newest = _segments(connection, "SELECT segment FROM partials.applied ORDER BY segment DESC LIMIT $1", NEWEST)
-    if newest == former and changed <= newest:
-        _delete(connection, changed)
-        _copy(connection, changed)
-    else:
-        months = {segment[:_MONTH] for segment in changed | (former ^ newest)}
-        _delete(connection, months | former)
-        for month in months:
-            _join(connection, month, min(newest, default=_END))
-        _copy(connection, newest)
-        connection.execute("DELETE FROM partials.left_out")
-        connection.execute("INSERT INTO partials.left_out SELECT unnest($1)", [list(newest)])
-    connection.execute("DELETE FROM partials.stale")
-
-
-def _segments(connection: duckdb.DuckDBPyConnection, query: str, *parameters: object) -> set[str]:
-    return {segment for (segment,) in connection.execute(query, parameters or None).fetchall()}
-
-
-def _delete(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
+    """The tables `current_X`, empty, and what keeps them current: months to be joined, and segments left out."""
     for table in rollups():
-        connection.execute(f"DELETE FROM partials.{table} WHERE list_contains($1, segment)", [list(names)])  # noqa: S608
+        run(f"CREATE TABLE partials.{table} AS FROM partials.{_settled(table)}")
+    run("CREATE TABLE partials.stale (month VARCHAR)")
+    run("CREATE TABLE partials.newest (segment VARCHAR)")
 
 
-def _join(connection: duckdb.DuckDBPyConnection, month: str, first_left_out: str) -> None:
-    span = {"first_segment": month, "next_segment": min(f"{month}~", first_left_out)}
-    for table, query in rollups().items():
-        insert = f"INSERT INTO partials.{table} SELECT $month, * FROM (\n{query}\n)"  # noqa: S608
-        connection.execute(insert, {"month": month, **span})
+class Rollups:
+    """Keeps the partial results of the months; its methods are to be called within a transaction of the caller's."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._newest = self._names("FROM partials.newest")
+        self._stale = self._names("SELECT DISTINCT month FROM partials.stale")
+
+    def table(self, name: str, segment: str) -> str:
+        """The table for the partial results of a segment: of `settled_X`, those of the newest lie in `current_X`."""
+        return _current(name) if segment in self._newest else name
+
+    def changes(self, segment: str) -> None:
+        """The partial results of this segment change: if it has settled, those of its month will have to."""
+        month = segment[:_MONTH]
+        if segment not in self._newest and month not in self._stale:
+            self._connection.execute("INSERT INTO partials.stale VALUES ($1)", [month])
+            self._stale.add(month)
+
+    def leave_out(self, segments: Iterable[str]) -> None:
+        """Let the newest among these be left out of their months, and no others."""
+        newest = set(sorted(segments)[-NEWEST:])
+        if newest == self._newest:
+            return
+        settling, reopened = self._newest - newest, newest - self._newest
+        for table in rollups():
+            self._move(table, _settled(table), settling)
+            self._move(_settled(table), table, reopened)
+        for segment in reopened:
+            self.changes(segment)
+        self._newest = newest
+        for segment in settling:
+            self.changes(segment)
+        self._connection.execute("DELETE FROM partials.newest")
+        self._connection.execute("INSERT INTO partials.newest SELECT unnest($1)", [list(newest)])
+
+    def join(self) -> None:
+        """Join the partial results of the months in which some have changed."""
+        if not self._stale:
+            return
+        for month in self._stale:
+            span = {"first_segment": month, "next_segment": f"{month}~"}
+            for table, query in rollups().items():
+                self._connection.execute(f"DELETE FROM partials.{table} WHERE segment = $1", [month])  # noqa: S608
+                insert = f"INSERT INTO partials.{table} SELECT $month, * FROM (\n{query}\n)"  # noqa: S608
+                self._connection.execute(insert, {"month": month, **span})
+        self._connection.execute("DELETE FROM partials.stale")
+        self._stale.clear()
+
+    def _move(self, source: str, target: str, segments: Collection[str]) -> None:
+        if segments:
+            moved = "WHERE list_contains($1, segment)"
+            self._connection.execute(f"INSERT INTO partials.{target} FROM partials.{source} {moved}", [list(segments)])
+            self._connection.execute(f"DELETE FROM partials.{source} {moved}", [list(segments)])  # noqa: S608
+
+    def _names(self, query: str) -> set[str]:
+        return {name for (name,) in self._connection.execute(query).fetchall()}
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, segments: Iterable[str]) -> None:
-    for table in rollups():
-        source = table.replace("month_", "segment_")
-        insert = f"INSERT INTO partials.{table} FROM partials.{source} WHERE list_contains($1, segment)"
-        connection.execute(insert, [list(segments)])
+def _settled(table: str) -> str:
+    return table.replace("current_", "settled_")
+
+
+def _current(table: str) -> str:
+    return table.replace("settled_", "current_")

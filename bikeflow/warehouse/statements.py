@@ -81,7 +81,7 @@ def readings() -> dict[str, str]:
 
 @cache
 def partials() -> dict[str, str]:
-    """The query of each table of partial results, by the table's name."""
+    """The query of each table of partial results, by the table's name: `settled_` and what is joined by months."""
     return _queries("partials")
 
 
@@ -93,14 +93,19 @@ def kept() -> dict[str, str]:
 
 @cache
 def rollups() -> dict[str, str]:
-    """The query of each table that joins the partial results of a month, by the table's name: `month_` and theirs."""
+    """The query that joins the partial results of a month, by the table's name: `current_` and what is joined."""
     return _queries("rollups")
 
 
 @cache
 def macros() -> tuple[str, ...]:
     """The statements that create what the queries share."""
-    return tuple(_queries("macros").values())
+    return (*_queries("macros").values(), *grid("partials"))
+
+
+def grid(schema: str) -> tuple[str, ...]:
+    """The statements that create in a schema what tells the cells of the grid."""
+    return tuple(sql.replace("{schema}", schema) for sql in _queries("grid").values())
 
 
 @cache

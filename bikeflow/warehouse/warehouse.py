@@ -154,6 +154,7 @@ class Warehouse:
         damaged: list[str] = []
         working.set_threads(self._settings.threads if _bytes(files[name] for name in changed) > LARGE_BYTES else 1)
         working.forget(removed)
+        working.leave_out(files)
         for name in changed:
             if self._interrupted.is_set():
                 raise Transient("the refresh was interrupted")

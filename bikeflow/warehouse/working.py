@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import duckdb
@@ -14,7 +14,7 @@ from bikeflow.warehouse.files import remove, set_aside
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.parquet import raw_file_records
 from bikeflow.warehouse.reading import create_macros, reading
-from bikeflow.warehouse.rollup import create_rollups, roll_up
+from bikeflow.warehouse.rollup import Rollups, create_rollups
 from bikeflow.warehouse.statements import kept, partials, quoted, stamp
 
 SAVED_BYTES = 8 * 1024 * 1024
@@ -66,6 +66,7 @@ class WorkingDatabase:
                 self._create(empty)
             files.open(self.connection, empty)
             self._pieces = self._applied()
+            self._rollups = Rollups(self.connection)
         except BaseException:
             self.connection.close()
             raise
@@ -89,22 +90,26 @@ class WorkingDatabase:
             self.connection.execute("CHECKPOINT working")
             self._unsaved_bytes = 0
 
+    def leave_out(self, segments: Iterable[str]) -> None:
+        """Let the newest of these segments, all that are to be applied, be left out of the months' results."""
+        with transaction(self.connection):
+            self._rollups.leave_out(segments)
+
     def set_threads(self, threads: int) -> None:
         """How many threads work from now on."""
         self.connection.execute(f"SET threads = {threads}")
 
     def forget(self, segments: Collection[str]) -> None:
         """Remove the partial results of these segments."""
-        if segments:
+        for segment in segments:
             with transaction(self.connection):
-                self._delete(segments)
-            for segment in segments:
-                self._pieces.pop(segment, None)
+                self._delete(segment)
+            self._pieces.pop(segment, None)
 
     def roll_up(self) -> None:
         """Join the partial results of the months in which some have changed."""
         with transaction(self.connection):
-            roll_up(self.connection)
+            self._rollups.join()
 
     def close(self) -> None:
         """Close the file; all is saved in it."""
@@ -117,7 +122,7 @@ class WorkingDatabase:
     def _replaced(self, segment: str, file: Path) -> tuple[str, ...]:
         """Read the whole file."""
         with transaction(self.connection):
-            self._delete([segment])
+            self._delete(segment)
             with reading(self.connection, file):
                 self._insert(segment, file, 0)
         return (file.name,)
@@ -132,26 +137,26 @@ class WorkingDatabase:
         with transaction(self.connection) as run, reading(self.connection, file, sorted(new)):
             if self.connection.execute(_FOLLOWS, [segment]).fetchone() != (True,):
                 return None
-            run("INSERT INTO partials.stale VALUES ($1)", [segment])
-            run("DELETE FROM partials.segment_newest WHERE segment = $1", [segment])
+            self._rollups.changes(segment)
+            picked = self._rollups.table("settled_picked", segment)
+            run(f"DELETE FROM partials.{picked} WHERE segment = $1 AND NOT is_latest", [segment])  # noqa: S608
             self._insert(segment, file, len(pieces))
         return (*pieces, file.name)
 
     def _insert(self, segment: str, file: Path, piece: int) -> None:
         """Add the partial results of what is being read."""
         for table, query in partials().items():
-            insert = f"INSERT INTO partials.{table} SELECT $segment, * FROM (\n{query}\n)"  # noqa: S608
+            target = self._rollups.table(table, segment)
+            insert = f"INSERT INTO partials.{target} SELECT $segment, * FROM (\n{query}\n)"  # noqa: S608
             self.connection.execute(insert, {"segment": segment})
         self._kept.write(self.connection, segment, file)
         self.connection.execute("INSERT INTO partials.applied VALUES ($1, $2, $3)", [segment, piece, file.name])
 
-    def _delete(self, segments: Collection[str]) -> None:
-        self.connection.execute("INSERT INTO partials.stale SELECT unnest($1)", [list(segments)])
+    def _delete(self, segment: str) -> None:
+        self._rollups.changes(segment)
         for table in (*partials(), "applied"):
-            self.connection.execute(
-                f"DELETE FROM partials.{table} WHERE list_contains($1, segment)",  # noqa: S608
-                [list(segments)],
-            )
+            target = self._rollups.table(table, segment)
+            self.connection.execute(f"DELETE FROM partials.{target} WHERE segment = $1", [segment])  # noqa: S608
 
     def _probe(self, file: Path) -> None:
         """Find out whether the file is to blame: read it in a database of its own."""

@@ -131,7 +131,7 @@ def test_lineage_goes_back_to_the_feed(data_dir: Path) -> None:
     assert ("raw files", "feed") in edges and ("station_hourly", "station_hours") in edges
     assert {edge["object"] for edge in document(data_dir, "lineage", "bike_density")} == {"bike_density"}
     upstream = answer(data_dir, "lineage", "bike_density")
-    assert all(name in upstream for name in ("segment_newest", "mirror", "enhanced layer", "raw files", "feed"))
+    assert all(name in upstream for name in ("current_picked", "mirror", "enhanced layer", "raw files", "feed"))
     with pytest.raises(BikeflowError, match="nothing is known of tables"):
         answer(data_dir, "lineage", "tables")
 

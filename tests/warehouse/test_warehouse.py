@@ -339,7 +339,7 @@ async def test_damage_found_while_it_is_open_is_healed_too(analytics: Analytics)
     await analytics.layer.put_hour(8, *snapshot(at(8), "1", "fb1"))
     await analytics.refresh()
     assert analytics.warehouse._open is not None
-    analytics.warehouse._open[0].connection.execute("DROP TABLE partials.segment_latest")
+    analytics.warehouse._open[0].connection.execute("DROP TABLE partials.settled_picked")
     await analytics.layer.put_hour(9, *snapshot(at(9), "2"))
     assert (await analytics.refresh()).changed == 2
     assert_published(analytics)
@@ -382,7 +382,7 @@ async def test_partial_results_of_another_version_are_built_anew(analytics: Anal
     await analytics.refresh()
     analytics.warehouse.close()
     with duckdb.connect(analytics.data_dir / "warehouse" / "working.duckdb") as working:
-        working.execute("UPDATE partials.stamp SET value = 'older'; DELETE FROM partials.segment_latest")
+        working.execute("UPDATE partials.stamp SET value = 'older'; DELETE FROM partials.settled_picked")
     again = analytics.reopened()
     assert (await again.refresh()).changed == 1
     assert_published(again)

@@ -1,5 +1,5 @@
--- One row a station: its spans from the rows of a table from one segment to before another, put together in the order of time. The
--- last observation of a span lasts until the first one of the next, whatever lies between. One window over all stations
+-- One row a station: its spans from the rows of a table between two segments, put together in the order of time. The last
+-- observation of a span lasts until the first one of the next, whatever lies between. One window over all stations
 -- takes a third of the time that one for each station takes.
 CREATE OR REPLACE MACRO partials.joined_spans(source, first_segment, next_segment) AS TABLE
 SELECT
@@ -28,7 +28,7 @@ FROM (
             0
         ) AS border_us
     FROM query_table(source)
-    WHERE segment >= first_segment
+    WHERE segment > first_segment
         AND segment < next_segment
     WINDOW in_time AS (ORDER BY station_id, first_date, first_seen)
 )

@@ -18,6 +18,6 @@ SELECT
     empty_us / nullif(observed_us, 0) AS share_empty,
     full_us / nullif(observed_us, 0) AS share_full,
     observed_us / 1e6 AS observed_seconds
-FROM working.partials.joined_spans('working.partials.month_spans', 'dt=', 'dt>')
+FROM working.partials.joined_spans('working.partials.current_spans', 'dt=', 'dt>')
 JOIN wrm_analytics.wrm_stations_latest USING (station_id)
 ORDER BY station_id;

@@ -2,27 +2,40 @@
 -- begins where the equator meets the prime meridian and never moves, so that a cell keeps its id. Rows are
 -- 31.62 m high at the latitude of Wrocław (less than 1 % off anywhere else), columns 31.62 m wide at the middle of
 -- their row.
-CREATE OR REPLACE TABLE wrm_analytics.bike_density AS
-WITH placed AS (
-    SELECT *
-    FROM working.partials.gridded('working.partials.segment_newest')
-    WHERE segment = getvariable('newest_segment')
-        AND record_type IN ('station', 'bike')
-        AND NOT list_contains(quality_flags, 'outside_service_area')
-)
+CREATE OR REPLACE VIEW wrm_analytics.bike_density AS
 SELECT
     grid_row || ':' || grid_column AS cell_id,
-    (grid_row + 0.5) * row_degrees AS grid_lat,
+    (grid_row + 0.5) * parts.grid_row_degrees() AS grid_lat,
     (grid_column + 0.5) * column_degrees AS grid_lon,
-    grid_row * row_degrees AS min_lat,
-    (grid_row + 1) * row_degrees AS max_lat,
+    grid_row * parts.grid_row_degrees() AS min_lat,
+    (grid_row + 1) * parts.grid_row_degrees() AS max_lat,
     grid_column * column_degrees AS min_lon,
     (grid_column + 1) * column_degrees AS max_lon,
-    CAST(least(sum(bikes), 9223372036854775807) AS BIGINT) AS bike_count,
-    count(*) FILTER (WHERE record_type = 'station') AS station_count,
-    count(*) FILTER (WHERE record_type = 'bike') AS mobile_bike_count,
-    CAST(sum(bikes) AS DOUBLE) AS density_per_1000m2,
-    coalesce(list(station_id ORDER BY station_id) FILTER (WHERE record_type = 'station'), []) AS stations
-FROM placed
-GROUP BY grid_row, grid_column, row_degrees, column_degrees
+    bike_count,
+    station_count,
+    mobile_bike_count,
+    density_per_1000m2,
+    stations
+FROM (
+    SELECT
+        grid_row,
+        grid_column,
+        parts.grid_column_degrees(grid_row) AS column_degrees,
+        CAST(least(sum(bikes), 9223372036854775807) AS BIGINT) AS bike_count,
+        count(*) FILTER (WHERE record_type = 'station') AS station_count,
+        count(*) FILTER (WHERE record_type = 'bike') AS mobile_bike_count,
+        CAST(sum(bikes) AS DOUBLE) AS density_per_1000m2,
+        coalesce(list(station_id ORDER BY station_id) FILTER (WHERE record_type = 'station'), []) AS stations
+    FROM (
+        SELECT *, parts.grid_column(lon, grid_row) AS grid_column
+        FROM (
+            SELECT station_id, record_type, bikes, lon, parts.grid_row(lat) AS grid_row
+            FROM wrm_analytics.wrm_current_rows
+            WHERE is_newest
+                AND record_type IN ('station', 'bike')
+                AND NOT list_contains(quality_flags, 'outside_service_area')
+        )
+    )
+    GROUP BY grid_row, grid_column
+)
 ORDER BY bike_count DESC, cell_id;

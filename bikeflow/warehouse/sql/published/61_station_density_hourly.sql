@@ -2,22 +2,29 @@
 -- snapshots, those included that saw nothing in the cell. The date is the partition's, the hour (0 to 23, UTC) the
 -- snapshot's. A filter on date reads little.
 CREATE OR REPLACE VIEW wrm_analytics.station_density_hourly AS
-SELECT *
+SELECT
+    grid_row || ':' || grid_column AS cell_id,
+    date,
+    hour,
+    (grid_row + 0.5) * parts.grid_row_degrees() AS grid_lat,
+    (grid_column + 0.5) * column_degrees AS grid_lon,
+    grid_row * parts.grid_row_degrees() AS min_lat,
+    (grid_row + 1) * parts.grid_row_degrees() AS max_lat,
+    grid_column * column_degrees AS min_lon,
+    (grid_column + 1) * column_degrees AS max_lon,
+    mean_bike_count,
+    mean_mobile_bike_count
 FROM (
     SELECT
-        cell_id,
         dt AS date,
         hour,
-        any_value(grid_lat) AS grid_lat,
-        any_value(grid_lon) AS grid_lon,
-        any_value(min_lat) AS min_lat,
-        any_value(max_lat) AS max_lat,
-        any_value(min_lon) AS min_lon,
-        any_value(max_lon) AS max_lon,
+        grid_row,
+        grid_column,
+        parts.grid_column_degrees(grid_row) AS column_degrees,
         sum(bikes_sum) / sum(sum(snapshots)) OVER in_hour AS mean_bike_count,
         sum(mobile_bikes_sum) / sum(sum(snapshots)) OVER in_hour AS mean_mobile_bike_count
     FROM {cell_hours}
-    GROUP BY dt, hour, cell_id
+    GROUP BY dt, hour, grid_row, grid_column
     WINDOW in_hour AS (PARTITION BY dt, hour)
 )
-WHERE cell_id IS NOT NULL;
+WHERE grid_row IS NOT NULL;

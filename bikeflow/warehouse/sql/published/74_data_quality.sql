@@ -1,15 +1,15 @@
 -- One row a day (partition): its raw files and lines, how many were rejected, how many rows have which flag (one row may
 -- have several), and how complete the day is: snapshots, the first, the last, and the longest time between two.
-CREATE OR REPLACE TABLE wrm_analytics.data_quality AS
+CREATE OR REPLACE VIEW wrm_analytics.data_quality AS
 WITH segments AS (
     SELECT
         *,
         epoch_us(oldest_snapshot)
             - lag(epoch_us(newest_snapshot)) OVER (PARTITION BY "date" ORDER BY oldest_snapshot) AS border_us
-    FROM working.partials.segments
+    FROM wrm_analytics.pipeline_segments
     UNION ALL BY NAME
     SELECT date, count(*) AS files, sum("lines") AS "lines", sum("rows") AS "rows", sum(rejected) AS rejected
-    FROM working.partials.files_without_rows
+    FROM wrm_analytics.pipeline_files_without_rows
     WHERE "lines" IS NOT NULL
     GROUP BY date
 )
@@ -29,7 +29,7 @@ SELECT
     CAST(coalesce(sum(snapshots), 0) AS BIGINT) AS snapshots,
     min(oldest_snapshot) AS first_snapshot,
     max(newest_snapshot) AS last_snapshot,
-    greatest(max(longest_gap_us), max(border_us)) / 1e6 AS longest_gap_seconds
+    greatest(max(longest_gap_seconds), max(border_us) / 1e6) AS longest_gap_seconds
 FROM segments
 GROUP BY date
 ORDER BY date;
