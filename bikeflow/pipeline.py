@@ -201,7 +201,13 @@ async def open_pipeline(
         writer = SegmentWriter(engine, ledger, events.emit)
         processors = [Processor(queue, ledger, writer, events.emit) for _ in range(settings.processing.workers)]
         refresher = Refresher(
-            settings.warehouse, settings.retry, ledger.files.published_segments, mirror, warehouse, events.emit
+            settings.warehouse,
+            settings.retry,
+            ledger.files.published_segments,
+            mirror,
+            warehouse,
+            engine.recent,
+            events.emit,
         )
         exporters = tuple(_exporters(settings, store, warehouse, events))
         stack.enter_context(events.heard_by(_passing_on(delivery, watcher, refresher, exporters)))

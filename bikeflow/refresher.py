@@ -16,7 +16,7 @@ from bikeflow.log import get_logger, traced
 from bikeflow.model import DatabasePublished, PartitionProcessed, SegmentObject
 from bikeflow.retry import retrying, tick, tick_or, woken_or
 from bikeflow.settings.sections import RetrySettings, WarehouseSettings
-from bikeflow.warehouse import Mirror, MirrorChange, Publication, Refresh, Warehouse
+from bikeflow.warehouse import Mirror, MirrorChange, Publication, RecentRows, Refresh, Warehouse
 
 log = get_logger()
 
@@ -25,6 +25,7 @@ class Refresher:
     """Keeps the published database current.
 
     `segments` gives the enhanced files that exist now, or None as long as nobody knows: nothing is published then.
+    `recent` gives the rows of such a file where they are still in memory.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Refresher:
         segments: Callable[[], list[SegmentObject] | None],
         mirror: Mirror,
         warehouse: Warehouse,
+        recent: Callable[[SegmentObject], RecentRows | None],
         on_published: Callable[[DatabasePublished], None] | None = None,
     ) -> None:
         self._settings = settings
@@ -41,6 +43,7 @@ class Refresher:
         self._segments = segments
         self._mirror = mirror
         self._warehouse = warehouse
+        self._recent = recent
         self._on_published = on_published
         self._woken = asyncio.Event()
         self._traces: dict[str, None] = {}
@@ -134,7 +137,10 @@ class Refresher:
 
     async def _refresh(self, wanted: list[SegmentObject]) -> tuple[MirrorChange, Refresh]:
         change = await self._mirror.sync(wanted)
-        refresh = await asyncio.to_thread(self._warehouse.refresh, self._mirror.files)
+        newest = max(wanted, key=lambda segment: segment.key, default=None)
+        rows = None if newest is None else self._recent(newest)
+        at_hand = {self._mirror.path_of(newest): rows} if newest is not None and rows is not None else {}
+        refresh = await asyncio.to_thread(self._warehouse.refresh, self._mirror.files, at_hand)
         if refresh.damaged:
             # maybe only our copies are: fetch them again
             await self._mirror.discard(refresh.damaged)

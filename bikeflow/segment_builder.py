@@ -84,6 +84,10 @@ class SegmentBuilder:
         self._memory = SegmentMemory()
         self._hurry = asyncio.Event()
 
+    def recent(self, source: SegmentObject) -> SegmentTable | None:
+        """The rows of this version of a segment's file, if they are still in memory."""
+        return self._memory.get(source.key, source.etag)
+
     def hurry(self) -> None:
         """From now on try nothing again: what fails is left to the next run."""
         self._hurry.set()
@@ -116,7 +120,7 @@ class SegmentBuilder:
         return [base for base in found if base is not None]
 
     async def _base(self, source: SegmentObject) -> SegmentTable | None:
-        remembered = self._memory.get(source.key, source.etag)
+        remembered = self.recent(source)
         if remembered is not None:
             return remembered
         try:

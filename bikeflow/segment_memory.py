@@ -8,6 +8,8 @@ from bikeflow.transform.segment import SegmentTable
 
 MEMORY_BYTES = 64 * 1024 * 1024
 """Room for the rows of the open segments; an hour of 30-second snapshots takes about 12 MB."""
+SEGMENTS = 4
+"""Snapshots arrive in one segment, late ones in that before: rows of older ones would only fill memory."""
 
 
 class SegmentMemory:
@@ -30,6 +32,6 @@ class SegmentMemory:
             del self._tables[old], self._sizes[old]
         self._tables[key, etag] = content
         self._sizes[key, etag] = content.table.nbytes  # Arrow adds it up, column by column: asked for once
-        while sum(self._sizes.values()) > self._max_bytes:
+        while len(self._tables) > SEGMENTS or sum(self._sizes.values()) > self._max_bytes:
             oldest, _ = self._tables.popitem(last=False)
             del self._sizes[oldest]

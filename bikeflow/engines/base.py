@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from bikeflow.ledger.files import SegmentWork
+from bikeflow.model import SegmentObject
 from bikeflow.segment_builder import Built
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import LogSettings, ProcessingSettings, RetrySettings, RulesSettings, StorageSettings
+from bikeflow.transform.segment import SegmentTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ class Engine(Protocol):
         Can be called any number of times at once; the engine has its own bounds. Raises Transient, Permanent and
         RawFileChanged.
         """
+        ...
+
+    def recent(self, source: SegmentObject) -> SegmentTable | None:
+        """The rows of this version of a segment's file, where they are still in this process's memory."""
         ...
 
     def hurry(self) -> None:

@@ -21,6 +21,7 @@ from bikeflow.engines.worker import VERSIONS, build_elsewhere
 from bikeflow.errors import ConfigError, Permanent, Transient
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.log import get_logger
+from bikeflow.model import SegmentObject
 from bikeflow.segment_builder import Built
 from bikeflow.store import ObjectCache, Store
 
@@ -72,6 +73,9 @@ class DaskEngine:
             future.release()
         parsed(built.files)
         return built
+
+    def recent(self, source: SegmentObject) -> None:
+        """See `Engine.recent`: they are the workers'."""
 
     def hurry(self) -> None:
         """See `Engine.hurry`: workers are not told, the deadline is for them too."""

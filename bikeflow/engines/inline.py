@@ -11,8 +11,10 @@ from bikeflow.engines.budget import MemoryBudget, build_bytes
 from bikeflow.layout import Layout
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.memory import give_back, memory_bytes
+from bikeflow.model import SegmentObject
 from bikeflow.segment_builder import Built, SegmentBuilder
 from bikeflow.store import ObjectCache, Store
+from bikeflow.transform.segment import SegmentTable
 
 FEW_FILES = 16
 """What parsing so many leaves free, the next arrival uses: to give it back and fetch it anew takes longer."""
@@ -35,6 +37,10 @@ class InlineEngine:
         if built.files > FEW_FILES:
             await asyncio.to_thread(give_back)
         return built
+
+    def recent(self, source: SegmentObject) -> SegmentTable | None:
+        """See `Engine.recent`."""
+        return self._builder.recent(source)
 
     def hurry(self) -> None:
         """See `Engine.hurry`."""

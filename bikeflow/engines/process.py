@@ -20,6 +20,7 @@ from bikeflow.engines.worker import build_segment
 from bikeflow.errors import Transient
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.memory import economise, give_back, memory_bytes
+from bikeflow.model import SegmentObject
 from bikeflow.segment_builder import Built
 from bikeflow.store import ObjectCache, Store
 
@@ -57,6 +58,9 @@ class ProcessEngine:
                 parsed(built.files)
                 return built
         raise Transient(f"{_TRIES} worker processes died over it, perhaps of too little memory")
+
+    def recent(self, source: SegmentObject) -> None:
+        """See `Engine.recent`: they are the workers'."""
 
     def hurry(self) -> None:
         """See `Engine.hurry`: workers are not told, the deadline is for them too."""

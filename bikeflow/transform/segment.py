@@ -55,6 +55,10 @@ class SegmentTable:
     table: pa.Table
     files: tuple[FileRecord, ...]
 
+    def rows_of(self, keys: Collection[str]) -> pa.Table:
+        """The rows of these raw files, in the columns of `ENHANCED`."""
+        return _only(self.table, keys).cast(ENHANCED)
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentFiles:
@@ -160,8 +164,10 @@ def _record(parsed: ParsedFile) -> FileRecord:
     )
 
 
-def _only(table: pa.Table, keys: Sequence[str]) -> pa.Table:
-    return table.filter(pc.is_in(table["s3_source_key"].cast(pa.string()), pa.array(keys, pa.string())))
+def _only(table: pa.Table, keys: Collection[str]) -> pa.Table:
+    source = table["s3_source_key"].combine_chunks()
+    wanted = [code for code, key in enumerate(source.dictionary.to_pylist()) if key in keys]
+    return table.take(pa.array(np.flatnonzero(np.isin(source.indices.to_numpy(), wanted))))
 
 
 def _row_groups(table: pa.Table) -> Iterator[pa.Table]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bikeflow.warehouse.facts import PipelineFacts
 from bikeflow.warehouse.mirror import Mirror, MirrorChange
 from bikeflow.warehouse.publishing import Publication
+from bikeflow.warehouse.reading import RecentRows
 from bikeflow.warehouse.remote import RemoteDatabase
 from bikeflow.warehouse.warehouse import Refresh, Warehouse, published_path
 
@@ -13,6 +14,7 @@ __all__ = [
     "MirrorChange",
     "PipelineFacts",
     "Publication",
+    "RecentRows",
     "Refresh",
     "RemoteDatabase",
     "Warehouse",

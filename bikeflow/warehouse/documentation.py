@@ -141,7 +141,7 @@ def quoted_name(name: str) -> str:
 
 def _sources(name: str, text: str, kinds: dict[str, str]) -> Iterator[str]:
     """What a query reads, each once, in the order of appearance."""
-    found = ["mirror"] if "$file" in text else []
+    found: list[str] = []
     for match in _SOURCES.finditer(text):
         source = next(group for group in match.groups() if group)
         source = "mirror" if source == MIRRORED else source

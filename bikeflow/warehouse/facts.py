@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
 from typing import Protocol
 
 import duckdb
@@ -80,23 +79,25 @@ def take_over(connection: duckdb.DuckDBPyConnection, facts: PipelineFacts) -> No
     newest = connection.execute("SELECT max(number), arg_max(run_id, number) FROM partials.runs").fetchone()
     number, run_id = newest or (None, None)
     if runs := facts.runs_since(run_id, KEPT):
-        numbered = (_run(*item) for item in enumerate(runs, start=(number or 0) + 1))
-        _insert(connection, "INSERT INTO partials.runs FROM facts", RUNS, numbered)
-        connection.execute(
-            "DELETE FROM partials.runs WHERE number <= (SELECT max(number) FROM partials.runs) - $1", [KEPT]
-        )
+        numbered = [_run(*item) for item in enumerate(runs, start=(number or 0) + 1)]
+        _insert(connection, "runs", RUNS, numbered)
+        connection.execute("DELETE FROM partials.runs WHERE number <= $1", [(number or 0) + len(runs) - KEPT])
     files = facts.files_without_rows(KEPT)
     if files or connection.execute("SELECT 1 FROM partials.files_without_rows LIMIT 1").fetchone():
         connection.execute("DELETE FROM partials.files_without_rows")
-        _insert(connection, "INSERT INTO partials.files_without_rows FROM facts", FILES, map(_file, files))
+        _insert(connection, "files_without_rows", FILES, [_file(file) for file in files])
 
 
 def _insert(
-    connection: duckdb.DuckDBPyConnection, sql: str, schema: pa.Schema, rows: Iterable[dict[str, object]]
+    connection: duckdb.DuckDBPyConnection, table: str, schema: pa.Schema, rows: list[dict[str, object]]
 ) -> None:
-    connection.register("facts", pa.Table.from_pylist(list(rows), schema))
+    if len(rows) == 1:  # a run, as after each arrival: a quarter of what it takes as a table
+        values = ", ".join(f"${name}" for name in schema.names)
+        connection.execute(f"INSERT INTO partials.{table} VALUES ({values})", rows[0])  # noqa: S608
+        return
+    connection.register("facts", pa.Table.from_pylist(rows, schema))
     try:
-        connection.execute(sql)
+        connection.execute(f"INSERT INTO partials.{table} FROM facts")
     finally:
         connection.unregister("facts")
 

@@ -47,7 +47,7 @@ class KeptFiles:
             root.mkdir(exist_ok=True)
             self._present[name] = set(swept(root))
             self._present[name].discard(str(self.empty[name].relative_to(root)))
-        with reading(connection, empty):
+        with reading(connection, empty, {}):
             for name, path in self.empty.items():
                 self._write(connection, name, path)
 

@@ -93,6 +93,10 @@ class Mirror:
         fetched = [self._sizes[paths[name]] for name, complete in zip(absent, found, strict=True) if complete]
         return MirrorChange(len(fetched), sum(fetched), len(absent) - len(fetched))
 
+    def path_of(self, segment: SegmentObject) -> Path:
+        """Where this version of the segment's file lies, or would."""
+        return self._path(segment)[1]
+
     @property
     def is_checked(self) -> bool:
         """Whether the content of all files that an earlier process has left was compared with its digest."""

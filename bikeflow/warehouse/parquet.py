@@ -14,6 +14,9 @@ from bikeflow.log import get_logger
 from bikeflow.schema import ENHANCED
 from bikeflow.warehouse.files import hidden, remove
 
+Records = Mapping[str, Mapping[str, object]]
+"""What a segment's footer tells of each of its raw files, by key."""
+
 log = get_logger()
 _MAGIC = b"PAR1"
 _RAW_FILES = b"bikeflow.files"
@@ -45,7 +48,7 @@ def swept(root: Path) -> dict[str, int]:
     return found
 
 
-def raw_file_records(path: Path) -> dict[str, Mapping[str, object]]:
+def raw_file_records(path: Path) -> Records:
     """What a segment's footer tells of each of its raw files, by key; nothing where it is not to be read."""
     try:
         metadata = pq.read_metadata(path).metadata or {}

@@ -1,34 +1,75 @@
-"""A segment's file is read once: as a few temporary tables, which its partial results and kept files are made of."""
+"""A segment's file is read once: as two temporary tables, which its partial results and kept files are made of."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import duckdb
+import pyarrow as pa
 
+from bikeflow.warehouse.parquet import Records
 from bikeflow.warehouse.statements import SEGMENT_ROWS, macros, quoted, readings
 
 
+class RecentRows(Protocol):
+    """The rows of a segment's file, which somebody still has in memory."""
+
+    def rows_of(self, keys: Collection[str]) -> pa.Table:
+        """Those of these raw files, in the columns of the enhanced layer; called from the warehouse's thread."""
+        ...
+
+
 @contextlib.contextmanager
-def reading(connection: duckdb.DuckDBPyConnection, file: Path, only: Collection[str] = ()) -> Iterator[None]:
-    """The tables of `sql/readings` over this file of the enhanced layer, or over the rows of these raw files in it.
+def reading(connection: duckdb.DuckDBPyConnection, file: Path, records: Records) -> Iterator[None]:
+    """The tables of `sql/readings` over this file of the enhanced layer, whose footer has these records.
 
     Raises duckdb.Error.
     """
-    rows = f"FROM read_parquet({quoted(str(file))}, hive_partitioning = false, file_row_number = true)"
-    # A day is read by each query as it needs it; of a few raw files, all is read in one go.
-    kind, condition = ("TABLE", f" WHERE s3_source_key IN ({', '.join(map(quoted, only))})") if only else ("VIEW", "")
-    connection.execute(f"CREATE TEMP {kind} {SEGMENT_ROWS} AS {rows}{condition}")
+    # A day is read by each query as it needs it.
+    connection.execute(f"CREATE TEMP VIEW {SEGMENT_ROWS} AS FROM {_file_sql(file)}")
+    with _tables(connection, records):
+        yield
+    connection.execute(f"DROP VIEW temp.{SEGMENT_ROWS}")
+
+
+@contextlib.contextmanager
+def reading_some(
+    connection: duckdb.DuckDBPyConnection, file: Path, records: Records, recent: RecentRows | None
+) -> Iterator[None]:
+    """The same over a few raw files of those in it, whose rows `recent` has at hand, or the file."""
+    if recent is None:
+        keys = ", ".join(map(quoted, records))
+        connection.execute(
+            f"CREATE TEMP TABLE {SEGMENT_ROWS} AS FROM {_file_sql(file)} WHERE s3_source_key IN ({keys})"
+        )
+    else:
+        rows = recent.rows_of(records.keys())
+        connection.register("recent", rows.append_column("file_row_number", pa.array(range(len(rows)), pa.int64())))
+        connection.execute(f"CREATE TEMP TABLE {SEGMENT_ROWS} AS FROM recent")
+        connection.unregister("recent")
+    with _tables(connection, records):
+        yield
+    connection.execute(f"DROP TABLE temp.{SEGMENT_ROWS}")
+
+
+@contextlib.contextmanager
+def _tables(connection: duckdb.DuckDBPyConnection, records: Records) -> Iterator[None]:
+    told = json.dumps(list(records.values()))
     for name, query in readings().items():
-        parameters = {"file": str(file), "only": list(only) or None} if "$file" in query else None
+        parameters = {"records": told} if "$records" in query else None
         connection.execute(f"CREATE TEMP TABLE {name} AS\n{query}", parameters)
     yield
     # those of a whole day are large; where something failed, the transaction has taken them away
     for name in readings():
         connection.execute(f"DROP TABLE temp.{name}")
-    connection.execute(f"DROP {kind} temp.{SEGMENT_ROWS}")
+
+
+def _file_sql(file: Path) -> str:
+    return f"read_parquet({quoted(str(file))}, hive_partitioning = false, file_row_number = true)"
 
 
 def create_macros(connection: duckdb.DuckDBPyConnection) -> None:

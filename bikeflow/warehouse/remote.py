@@ -170,7 +170,11 @@ class RemoteDatabase:
             connection.execute(f"ATTACH {quoted(str(path))} AS published (BLOCK_SIZE {BLOCK_BYTES})")
             connection.execute(f"USE published; CREATE SCHEMA {SCHEMA}; CREATE SCHEMA {PARTS}")
             with transaction(connection) as run:
-                views = *recent_sql(plan.lists, plan.empty), *settled_sql(plan.lists, plan.empty), *whole_sql(plan.lists)
+                views = (
+                    *recent_sql(plan.lists, plan.empty),
+                    *settled_sql(plan.lists, plan.empty),
+                    *whole_sql(plan.lists),
+                )
                 for sql in (*grid(PARTS), *views):
                     run(sql)
                 for item in published():

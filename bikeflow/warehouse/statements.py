@@ -1,14 +1,15 @@
 """The warehouse's SQL: one file a table or view, which begins with the comment that documents it.
 
-`sql/readings/<order>_<table>.sql` is a query over one segment's file (`$file` and `segment_rows`, its rows or those of
-some raw files in it): a temporary table, for as long as what follows is made of it. `sql/partials/<table>.sql` is a
-query over these; its rows are kept for each segment, so that a refresh reads only the segments that changed.
-`sql/kept/<name>.sql` is one too, but its rows are too many to be copied at each publication: they are kept in a Parquet
-file beside the mirror's. `sql/rollups/<table>.sql` joins the partial results of a month's segments (from
-`$first_segment` to before `$next_segment`), so that a refresh does not join those of all history; `month_x` has the
-columns of `segment_x`. `sql/macros/` has what these share. `sql/published/<order>_<object>.sql` creates an object of
-the published database; in it, `{files}` stands for the rows of all segments' files, `{<name>}` for those of their kept
-ones, both with the partition as `dt`. A view or table is added by adding its file.
+`sql/readings/<order>_<table>.sql` is a query over one segment's file (`segment_rows`, its rows or those of some raw
+files in it, and `$records`, what its footer tells of these): a temporary table, for as long as what follows is made of
+it. `sql/partials/<table>.sql` is a query over these; its rows are kept for each segment, so that a refresh reads only
+the segments that changed. `sql/kept/<name>.sql` is one too, but its rows are too many to be copied at each
+publication: they are kept in a Parquet file beside the mirror's. `sql/rollups/current_x.sql` joins the rows that
+`settled_x` has of a month's segments (between `$first_segment` and `$next_segment`), so that a refresh does not join
+those of all history; both have the same columns. `sql/macros/` has what these share, `sql/grid/` what they share with
+the published database. `sql/published/<order>_<object>.sql` creates an object of the published database; in it,
+`{files}` stands for the rows of all segments' files, `{<name>}` for those of their kept ones, both with the partition
+as `dt`. A view or table is added by adding its file.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import duckdb
 
@@ -19,6 +20,7 @@ from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root
 from bikeflow.warehouse.parts import FileList, halved
 from bikeflow.warehouse.publishing import Publication, Publisher
+from bikeflow.warehouse.reading import RecentRows
 from bikeflow.warehouse.statements import MIRRORED, SCHEMA, kept, lists, pattern
 from bikeflow.warehouse.working import DamagedSegment, Pieces, WorkingDatabase, first_line, quarantined, transaction
 
@@ -88,14 +90,15 @@ class Warehouse:
         self.steps = 0
         """Segments taken over or given up by this process, for progress."""
 
-    def refresh(self, files: Mapping[str, Path]) -> Refresh:
+    def refresh(self, files: Mapping[str, Path], recent: Mapping[Path, RecentRows] = MappingProxyType({})) -> Refresh:
         """Take over what changed among the mirror's files (by segment), and publish.
 
+        `recent` are the rows of files that are still in memory: new ones need not be read from the file.
         Raises Transient where another attempt may do, else Permanent.
         """
         with self._busy, disk_errors():
             try:
-                return self._refresh(files)
+                return self._refresh(files, recent)
             except duckdb.Error as error:
                 self._close()
                 if _is_passing(error):
@@ -104,7 +107,7 @@ class Warehouse:
                 if working.exists():
                     log.warning("database_damaged", set_aside=str(quarantined(working)), error=first_line(error))
             try:
-                return self._refresh(files)
+                return self._refresh(files, recent)
             except duckdb.Error as error:
                 self._close()
                 raise _translated(error) from error
@@ -145,7 +148,7 @@ class Warehouse:
         with self._busy:
             self._close()
 
-    def _refresh(self, files: Mapping[str, Path]) -> Refresh:
+    def _refresh(self, files: Mapping[str, Path], recent: Mapping[Path, RecentRows]) -> Refresh:
         if not self._empty.is_file():
             raise Transient(f"the mirror has vanished: {self._empty} is missing")
         working, publisher = self._open = self._open or self._opened()
@@ -159,7 +162,7 @@ class Warehouse:
             if self._interrupted.is_set():
                 raise Transient("the refresh was interrupted")
             try:
-                working.apply(name, files[name])
+                working.apply(name, files[name], recent.get(files[name]))
             except DamagedSegment as error:
                 log.warning("segment_damaged", segment=name, error=str(error))
                 working.forget([name])

@@ -12,8 +12,8 @@ from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse.facts import create_tables
 from bikeflow.warehouse.files import remove, set_aside
 from bikeflow.warehouse.kept import KeptFiles
-from bikeflow.warehouse.parquet import raw_file_records
-from bikeflow.warehouse.reading import create_macros, reading
+from bikeflow.warehouse.parquet import Records, raw_file_records
+from bikeflow.warehouse.reading import RecentRows, create_macros, reading, reading_some
 from bikeflow.warehouse.rollup import Rollups, create_rollups
 from bikeflow.warehouse.statements import kept, partials, quoted, stamp
 
@@ -24,11 +24,10 @@ MOST_PIECES = 16
 """What is made of a segment's pieces is joined again and again: after so many, the segment is read whole."""
 
 _FOLLOWS = """
-SELECT (SELECT min(file_timestamp) FROM temp.snapshots)
+SELECT (SELECT min(file_timestamp) FROM temp.sources)
     > (SELECT max(newest_snapshot) FROM partials.segments WHERE segment = $1)
 """
 
-Records = Mapping[str, Mapping[str, object]]
 Pieces = Mapping[str, tuple[str, ...]]
 """The names of the files that went into the partial results, by segment: of one that lies in pieces, several versions.
 
@@ -76,13 +75,16 @@ class WorkingDatabase:
         """What went into the partial results."""
         return self._pieces
 
-    def apply(self, segment: str, file: Path) -> None:
-        """Let the segment's partial results be those of this file; raises DamagedSegment."""
+    def apply(self, segment: str, file: Path, recent: RecentRows | None = None) -> None:
+        """Let the segment's partial results be those of this file, whose rows `recent` may have at hand.
+
+        Raises DamagedSegment.
+        """
         records = raw_file_records(file)
         try:
-            pieces = self._extended(segment, file, records) or self._replaced(segment, file)
+            pieces = self._extended(segment, file, records, recent) or self._replaced(segment, file, records)
         except duckdb.Error:
-            self._probe(file)
+            self._probe(file, records)
             raise
         self._pieces[segment], self._last = pieces, (segment, records)
         self._unsaved_bytes += file.stat().st_size
@@ -119,22 +121,25 @@ class WorkingDatabase:
         pieces = "SELECT segment, list(file ORDER BY piece) FROM partials.applied GROUP BY segment"
         return {segment: tuple(files) for segment, files in self.connection.execute(pieces).fetchall()}
 
-    def _replaced(self, segment: str, file: Path) -> tuple[str, ...]:
+    def _replaced(self, segment: str, file: Path, records: Records) -> tuple[str, ...]:
         """Read the whole file."""
         with transaction(self.connection):
             self._delete(segment)
-            with reading(self.connection, file):
+            with reading(self.connection, file, records):
                 self._insert(segment, file, 0)
         return (file.name,)
 
-    def _extended(self, segment: str, file: Path, records: Records) -> tuple[str, ...] | None:
+    def _extended(
+        self, segment: str, file: Path, records: Records, recent: RecentRows | None
+    ) -> tuple[str, ...] | None:
         """Read what is new in the file; None where that can't be told, or is not later than all that was there."""
         known, former = self._last
         pieces = self._pieces.get(segment, ())
         new = records.keys() - former.keys()
         if segment != known or not new or not 0 < len(pieces) < MOST_PIECES or not _same(records, former):
             return None
-        with transaction(self.connection) as run, reading(self.connection, file, sorted(new)):
+        added = {key: records[key] for key in sorted(new)}
+        with transaction(self.connection) as run, reading_some(self.connection, file, added, recent):
             if self.connection.execute(_FOLLOWS, [segment]).fetchone() != (True,):
                 return None
             self._rollups.changes(segment)
@@ -158,13 +163,13 @@ class WorkingDatabase:
             target = self._rollups.table(table, segment)
             self.connection.execute(f"DELETE FROM partials.{target} WHERE segment = $1", [segment])  # noqa: S608
 
-    def _probe(self, file: Path) -> None:
+    def _probe(self, file: Path, records: Records) -> None:
         """Find out whether the file is to blame: read it in a database of its own."""
         with duckdb.connect(":memory:", config=configuration(self._settings, self._path.parent)) as probe:
             probe.execute("ATTACH ':memory:' AS working; USE working")
             create_macros(probe)
             try:
-                with reading(probe, file):
+                with reading(probe, file, records):
                     for query in (*partials().values(), *kept().values()):
                         probe.execute(query).fetchall()
             except (duckdb.OutOfMemoryException, duckdb.InterruptException):
@@ -195,7 +200,7 @@ class WorkingDatabase:
     def _create(self, empty: Path) -> None:
         with transaction(self.connection) as run:
             create_macros(self.connection)
-            with reading(self.connection, empty):
+            with reading(self.connection, empty, {}):
                 for table, query in partials().items():
                     run(f"CREATE TABLE partials.{table} AS SELECT '' AS segment, * FROM (\n{query}\n) LIMIT 0")  # noqa: S608
             create_rollups(run)

@@ -66,6 +66,7 @@ def scene_of(
         segments or (lambda: analytics.layer.wanted),
         analytics.mirror,
         analytics.warehouse,
+        lambda segment: None,
         published.append,
     )
     return Scene(analytics, refresher, published=published)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 from bikeflow.layout import Layout
 from bikeflow.settings.sections import StorageSettings, WarehouseSettings
 from bikeflow.store import open_store
-from bikeflow.warehouse import Mirror, MirrorChange, Refresh, Warehouse
+from bikeflow.warehouse import Mirror, MirrorChange, RecentRows, Refresh, Warehouse
 from tests.support.parquet import EnhancedLayer
 
 
@@ -27,9 +27,12 @@ class Analytics:
     mirror: Mirror
     warehouse: Warehouse
 
-    async def refresh(self) -> Refresh:
+    async def refresh(self, *, at_hand: Callable[[bytes], RecentRows | None] = lambda data: None) -> Refresh:
+        """Publish what the layer holds; `at_hand` gives the rows of a file as if they were still in memory."""
         await self.sync()
-        refresh = await asyncio.to_thread(self.warehouse.refresh, self.mirror.files)
+        rows = {path: at_hand(path.read_bytes()) for path in self.mirror.files.values()}
+        recent = {path: found for path, found in rows.items() if found is not None}
+        refresh = await asyncio.to_thread(self.warehouse.refresh, self.mirror.files, recent)
         await self.mirror.prune()
         return refresh
 

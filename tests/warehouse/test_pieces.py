@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bikeflow.layout import segment_of
+from bikeflow.transform.segment import SegmentTable, read
 from tests.support.parquet import DAY, Row, at, parquet, snapshot
 from tests.warehouse.conftest import Analytics, open_analytics
 from tests.warehouse.test_warehouse import assert_published
@@ -42,6 +45,34 @@ async def test_an_arrival_reads_the_rows_of_its_own_raw_file_only(analytics: Ana
         assert (await analytics.refresh()).changed == 1
         assert_published(analytics)
     assert pieces(analytics) == [[0, 1], [2], [3, 4]]
+
+
+@dataclass
+class AtHand:
+    """The rows of a file, and the raw files whose rows were asked for."""
+
+    table: SegmentTable
+    asked: list[str]
+
+    def rows_of(self, keys: Collection[str]) -> pa.Table:
+        self.asked += keys
+        return self.table.rows_of(keys)
+
+
+async def test_rows_that_are_still_in_memory_are_not_read_from_the_file(analytics: Analytics) -> None:
+    asked: list[str] = []
+
+    def at_hand(data: bytes) -> AtHand:
+        table = read(data)
+        assert table is not None
+        return AtHand(table, asked)
+
+    for arrived in ((0,), (0, 1), (0, 1, 2, 3)):
+        await analytics.layer.put(NINE, minutes(*arrived))
+        await analytics.refresh(at_hand=at_hand)
+        assert_published(analytics)
+    assert pieces(analytics) == [[0], [1], [2, 3]]
+    assert [key[-12:] for key in asked] == ["09-01-00.txt", "09-02-00.txt", "09-03-00.txt"]
 
 
 async def test_a_segment_that_is_no_longer_the_newest_is_put_together(analytics: Analytics) -> None:
@@ -113,12 +144,16 @@ async def test_a_lost_piece_is_read_again(analytics: Analytics) -> None:
 
 @dataclass(frozen=True)
 class Written:
-    """A raw file appears or is overwritten; its rows may be a minute older than it, which reverses their order."""
+    """A raw file appears or is overwritten; its rows may be minutes older than it, which reverses their order.
+
+    `at_hand` says that its segment's rows are still in memory.
+    """
 
     minute: int
     stations: int
     bikes: int
     minutes_old: int
+    at_hand: bool
 
 
 @dataclass(frozen=True)
@@ -133,7 +168,7 @@ class Restarted:
 
 
 MINUTES = st.integers(0, 5)
-WRITTEN = st.builds(Written, MINUTES, st.integers(1, 3), st.integers(0, 2), st.sampled_from([0, 0, 2]))
+WRITTEN = st.builds(Written, MINUTES, st.integers(1, 3), st.integers(0, 2), st.sampled_from([0, 0, 2]), st.booleans())
 STEPS = st.lists(st.one_of(WRITTEN, WRITTEN, st.builds(Vanished, MINUTES), st.builds(Restarted)), max_size=6)
 
 
@@ -146,8 +181,9 @@ async def test_whatever_happens_to_the_open_segment_the_tables_agree_with_plain_
         async with open_analytics(Path(directory)) as analytics:
             raw_files: dict[int, list[Row]] = {}
             for step in steps:
+                in_memory = False
                 match step:
-                    case Written(minute, stations, bikes, minutes_old):
+                    case Written(minute, stations, bikes, minutes_old, in_memory):
                         raw_files[minute] = minutes(minute, bikes=bikes, spaces=2 - bikes)[-stations:]
                         for item in raw_files[minute]:
                             item["timestamp"] -= dt.timedelta(minutes=minutes_old)
@@ -159,5 +195,5 @@ async def test_whatever_happens_to_the_open_segment_the_tables_agree_with_plain_
                     await analytics.layer.put(NINE, [item for rows in raw_files.values() for item in rows])
                 elif analytics.layer.wanted:
                     await analytics.layer.remove(NINE)
-                await analytics.refresh()
+                await (analytics.refresh(at_hand=read) if in_memory else analytics.refresh())
                 assert_published(analytics)

@@ -1,5 +1,6 @@
--- Sums over the grid's cells by the hour of the snapshot, and a row without a cell for each hour: how many snapshots the
--- sums are of. The grid is that of bike_density.
+-- Sums over the grid's cells by the hour of the snapshot, inside the service area, and a row without a cell for each hour:
+-- how many snapshots the sums are of. The grid is that of bike_density. Many rows share a position, so that these are
+-- counted first.
 SELECT
     hour,
     grid_row,
@@ -9,10 +10,22 @@ SELECT
     NULL AS snapshots
 FROM (
     SELECT *, partials.grid_column(lon, grid_row) AS grid_column
-    FROM (SELECT *, partials.grid_row(lat) AS grid_row FROM temp.positions)
+    FROM (
+        SELECT
+            CAST(hour(file_timestamp) AS INTEGER) AS hour,
+            partials.grid_row(lat) AS grid_row,
+            lon,
+            sum(CAST(bikes AS DOUBLE)) AS bikes_sum,
+            count(*) FILTER (WHERE record_type = 'bike') AS mobile_bikes_sum
+        FROM temp.segment_rows
+        WHERE record_type <> 'unknown'
+            AND NOT list_contains(quality_flags, 'outside_service_area')
+        GROUP BY hour, lat, lon
+    )
 )
 GROUP BY hour, grid_row, grid_column
 UNION ALL BY NAME
 SELECT CAST(hour(file_timestamp) AS INTEGER) AS hour, count(*) AS snapshots
-FROM temp.snapshots
+FROM temp.sources
+WHERE file_timestamp IS NOT NULL
 GROUP BY ALL

@@ -5,7 +5,7 @@ SELECT
         file_timestamp,
         try_strptime(regexp_extract(s3_source_key, 'wrm_stations_([^/]*)\.txt$', 1), '%Y-%m-%d_%H-%M-%S')
     ) AS file_timestamp,
-    size_bytes,
+    size AS size_bytes,
     md5,
     "lines",
     "rows",
@@ -13,6 +13,4 @@ SELECT
     coalesce(station_rows, 0) AS stations,
     coalesce(bike_rows, 0) AS bikes,
     coalesce(flagged, 0) AS flagged
-FROM temp.footer
-LEFT JOIN (SELECT * EXCLUDE ("rows") FROM temp.snapshots) AS counts USING (s3_source_key)
-ORDER BY s3_source_key
+FROM temp.sources

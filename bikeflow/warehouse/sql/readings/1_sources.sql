@@ -1,14 +1,27 @@
--- The segment's snapshots, numbered in the order of time (of two at the same second, by their keys), and how many rows
--- of each kind they have.
+-- Each raw file of the segment: what the footer tells of it ($records), how many rows of each kind it has, and its number
+-- in the order of time (of two at the same second, by their keys). One without rows has no time, and comes last.
 SELECT
     CAST(row_number() OVER (ORDER BY file_timestamp, s3_source_key) AS INTEGER) AS number,
     *
 FROM (
+    SELECT record."key" AS s3_source_key, record.* EXCLUDE ("key")
+    FROM (
+        SELECT
+            unnest(
+                from_json(
+                    $records,
+                    '[{"key": "VARCHAR", "size": "BIGINT", "md5": "VARCHAR", "lines": "BIGINT", "rows": "BIGINT",
+                       "rejected": "BIGINT"}]'
+                )
+            ) AS record
+    )
+)
+FULL JOIN (
     SELECT
         s3_source_key,
         any_value(file_timestamp) AS file_timestamp,
         any_value("date") AS "date",
-        count(*) AS "rows",
+        count(*) AS counted_rows,
         count(*) FILTER (WHERE record_type = 'station') AS station_rows,
         count(*) FILTER (WHERE record_type = 'bike') AS bike_rows,
         count(*) FILTER (WHERE len(quality_flags) > 0) AS flagged,
@@ -18,4 +31,4 @@ FROM (
         count(*) FILTER (WHERE list_contains(quality_flags, 'stale_timestamp')) AS stale_timestamp
     FROM temp.segment_rows
     GROUP BY s3_source_key
-)
+) USING (s3_source_key)

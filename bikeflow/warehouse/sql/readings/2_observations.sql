@@ -1,4 +1,4 @@
--- Each row of a station, by the number of its snapshot: numbers sort in a fraction of the time that keys take.
+-- Each row of a station, by the number of its raw file: numbers sort in a fraction of the time that keys take.
 SELECT
     station_id,
     number,
@@ -9,5 +9,5 @@ SELECT
     spaces,
     file_row_number
 FROM temp.segment_rows AS observed
-JOIN temp.snapshots ON observed.s3_source_key = snapshots.s3_source_key
+JOIN temp.sources ON observed.s3_source_key = sources.s3_source_key
 WHERE record_type = 'station'
