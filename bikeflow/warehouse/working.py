@@ -18,7 +18,13 @@ from bikeflow.warehouse.rollup import Rollups, create_rollups
 from bikeflow.warehouse.statements import kept, partials, quoted, stamp
 
 SAVED_BYTES = 8 * 1024 * 1024
-"""After so much was read, what became of it is saved: a crash costs reading so much again, and an arrival no log."""
+"""What became of so many bytes of files is saved: a crash costs reading so much again, and an arrival no log."""
+
+SAVED_CHANGES = 64
+"""So many changes are, too, however small: DuckDB keeps the rows that they replaced in memory until then."""
+
+BLOCK_BYTES = 16_384
+"""DuckDB's smallest. To each column of a table that is added to belongs a block in memory, and there are hundreds."""
 
 MOST_PIECES = 16
 """What is made of a segment's pieces is joined again and again: after so many, the segment is read whole."""
@@ -54,7 +60,7 @@ class WorkingDatabase:
         self._path = path
         self._settings = settings
         self._kept = files
-        self._unsaved_bytes = 0
+        self._unsaved: list[tuple[str, int]] = []
         self._last: tuple[str, Records] = ("", {})
         self.connection = self._connect()
         try:
@@ -87,10 +93,7 @@ class WorkingDatabase:
             self._probe(file, records)
             raise
         self._pieces[segment], self._last = pieces, (segment, records)
-        self._unsaved_bytes += file.stat().st_size
-        if self._unsaved_bytes > SAVED_BYTES:
-            self.connection.execute("CHECKPOINT working")
-            self._unsaved_bytes = 0
+        self._save_some(segment, file)
 
     def leave_out(self, segments: Iterable[str]) -> None:
         """Let the newest of these segments, all that are to be applied, be left out of the months' results."""
@@ -116,6 +119,13 @@ class WorkingDatabase:
     def close(self) -> None:
         """Close the file; all is saved in it."""
         self.connection.close()
+
+    def _save_some(self, segment: str, file: Path) -> None:
+        """The file was read: save what became of it and of others, if there is enough."""
+        self._unsaved.append((segment, file.stat().st_size))
+        if len(self._unsaved) >= SAVED_CHANGES or sum(dict(self._unsaved).values()) > SAVED_BYTES:
+            self.connection.execute("CHECKPOINT working")
+            self._unsaved.clear()
 
     def _applied(self) -> dict[str, tuple[str, ...]]:
         pieces = "SELECT segment, list(file ORDER BY piece) FROM partials.applied GROUP BY segment"
@@ -182,7 +192,7 @@ class WorkingDatabase:
         connection = duckdb.connect(":memory:", config=configuration(self._settings, self._path.parent))
         try:
             connection.execute("SET GLOBAL TimeZone = 'UTC'")
-            options = "STORAGE_VERSION 'latest', RECOVERY_MODE no_wal_writes"
+            options = f"BLOCK_SIZE {BLOCK_BYTES}, STORAGE_VERSION 'latest', RECOVERY_MODE no_wal_writes"
             connection.execute(f"ATTACH {quoted(str(self._path))} AS working ({options})")
             connection.execute("USE working")
         except BaseException:
