@@ -117,10 +117,9 @@ def _wanted(directory: str, base: str, prefix: str, after: str) -> list[tuple[st
     strings by code point, which is the order of their UTF-8 bytes.
     """
     found = []
-    for name, entry in _scan(directory, base):
+    for entry in _scan(directory, base, after[len(base) :] if after.startswith(base) else ""):
+        name = entry.name
         key = base + name
-        if key <= after and not after.startswith(key):
-            continue  # most names of a day lie before the key that a poll goes on after
         if entry.is_dir():
             key += "/"
             wanted = (key.startswith(prefix) or prefix.startswith(key)) and (key > after or after.startswith(key))
@@ -131,10 +130,11 @@ def _wanted(directory: str, base: str, prefix: str, after: str) -> list[tuple[st
     return sorted(found)
 
 
-def _scan(directory: str, base: str) -> list[tuple[str, os.DirEntry[str]]]:
+def _scan(directory: str, base: str, after: str) -> list[os.DirEntry[str]]:
+    """What sorts after this name, or may be a directory in which it lies: most of a day lies before what a poll asks."""
     try:
         with os.scandir(directory) as entries:
-            return [(entry.name, entry) for entry in entries]
+            return [entry for entry in entries if entry.name > after or after.startswith(entry.name)]
     except FileNotFoundError:
         if not base:
             # A lake that went away (a lost mount) is not an empty one: a reconciliation would believe it.
