@@ -131,7 +131,7 @@ def _wanted(directory: str, base: str, prefix: str, after: str) -> list[tuple[st
 
 
 def _scan(directory: str, base: str, after: str) -> list[os.DirEntry[str]]:
-    """What sorts after this name, or may be a directory in which it lies: most of a day lies before what a poll asks."""
+    """What sorts after this name, or may be the directory in which it lies: a poll asks for the end of a day."""
     try:
         with os.scandir(directory) as entries:
             return [entry for entry in entries if entry.name > after or after.startswith(entry.name)]

@@ -108,7 +108,7 @@ def read(data: bytes) -> SegmentTable | None:
     if footer is None:
         return None
     dictionaries = [field.name for field in ENCODED if pa.types.is_dictionary(field.type)]
-    table = pq.read_table(pa.BufferReader(data), read_dictionary=dictionaries, partitioning=None)
+    table = pq.ParquetFile(pa.BufferReader(data), read_dictionary=dictionaries).read()
     table = table.replace_schema_metadata(None).cast(ENCODED).unify_dictionaries().combine_chunks()
     return SegmentTable(_narrowed(table), footer.files)
 
