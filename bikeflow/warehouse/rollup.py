@@ -9,6 +9,7 @@ For each table of `sql/rollups`, `current_X` has one set of rows for each month,
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Collection, Iterable
 
 import duckdb
@@ -35,7 +36,7 @@ class Rollups:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._newest = self._names("FROM partials.newest")
-        self._stale = self._names("SELECT DISTINCT month FROM partials.stale")
+        self._stale = True  # there may be stale months: also after a rollback, so that only the table tells
 
     def table(self, name: str, segment: str) -> str:
         """The table for the partial results of a segment: of `settled_X`, those of the newest lie in `current_X`."""
@@ -43,14 +44,13 @@ class Rollups:
 
     def changes(self, segment: str) -> None:
         """The partial results of this segment change: if it has settled, those of its month will have to."""
-        month = segment[:_MONTH]
-        if segment not in self._newest and month not in self._stale:
-            self._connection.execute("INSERT INTO partials.stale VALUES ($1)", [month])
-            self._stale.add(month)
+        if segment not in self._newest:
+            self._connection.execute("INSERT INTO partials.stale VALUES ($1)", [segment[:_MONTH]])
+            self._stale = True
 
     def leave_out(self, segments: Iterable[str]) -> None:
         """Let the newest among these be left out of their months, and no others."""
-        newest = set(sorted(segments)[-NEWEST:])
+        newest = set(heapq.nlargest(NEWEST, segments))
         if newest == self._newest:
             return
         settling, reopened = self._newest - newest, newest - self._newest
@@ -69,14 +69,14 @@ class Rollups:
         """Join the partial results of the months in which some have changed."""
         if not self._stale:
             return
-        for month in self._stale:
+        for month in self._names("SELECT DISTINCT month FROM partials.stale"):
             span = {"first_segment": month, "next_segment": f"{month}~"}
             for table, query in rollups().items():
                 self._connection.execute(f"DELETE FROM partials.{table} WHERE segment = $1", [month])  # noqa: S608
                 insert = f"INSERT INTO partials.{table} SELECT $month, * FROM (\n{query}\n)"  # noqa: S608
                 self._connection.execute(insert, {"month": month, **span})
         self._connection.execute("DELETE FROM partials.stale")
-        self._stale.clear()
+        self._stale = False
 
     def _move(self, source: str, target: str, segments: Collection[str]) -> None:
         if segments:

@@ -17,7 +17,8 @@ from tests.benchmarks.measuring import Row, cpu_seconds, memory_mb, rounded
 from tests.support import feedserver
 from tests.support.service import Service, running
 
-POSITIONS = (1, 288, 1000, FILES)
+POSITIONS = (1, 120, 288, 1000, FILES)
+"""The first and the 120th are the ends of the first hour, as the last is the end of the last."""
 ARRIVALS = 5
 AT_REST_SECONDS = 2
 VISIBLE = "SELECT count(*) FROM wrm_analytics.wrm_stations_latest WHERE file_timestamp = ?"

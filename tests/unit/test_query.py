@@ -183,10 +183,10 @@ def test_the_usual_ways_to_look_around_work(data_dir: Path) -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "INSERT INTO wrm_stations_latest FROM wrm_bikes_latest",
-        "UPDATE wrm_stations_latest SET bikes = 0",
-        "DELETE FROM wrm_stations_latest",
-        "DROP TABLE wrm_stations_latest",
+        "INSERT INTO station_summary FROM station_summary",
+        "UPDATE station_summary SET observations = 0",
+        "DELETE FROM station_summary",
+        "DROP TABLE station_summary",
         "CREATE TABLE mine AS SELECT 1",
         "CREATE OR REPLACE VIEW wrm_history AS SELECT 1",
     ],
