@@ -192,7 +192,9 @@ class WorkingDatabase:
         connection = duckdb.connect(":memory:", config=configuration(self._settings, self._path.parent))
         try:
             connection.execute("SET GLOBAL TimeZone = 'UTC'")
-            options = f"BLOCK_SIZE {BLOCK_BYTES}, STORAGE_VERSION 'latest', RECOVERY_MODE no_wal_writes"
+            # a file has the size that it was made with, also one of an earlier version
+            size = "" if self._path.exists() else f"BLOCK_SIZE {BLOCK_BYTES}, "
+            options = f"{size}STORAGE_VERSION 'latest', RECOVERY_MODE no_wal_writes"
             connection.execute(f"ATTACH {quoted(str(self._path))} AS working ({options})")
             connection.execute("USE working")
         except BaseException:

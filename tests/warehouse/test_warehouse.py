@@ -389,6 +389,20 @@ async def test_partial_results_of_another_version_are_built_anew(analytics: Anal
     again.warehouse.close()
 
 
+async def test_one_of_an_earlier_version_with_larger_blocks_is_not_called_damaged(analytics: Analytics) -> None:
+    await analytics.layer.put_hour(8, *snapshot(at(8), "1", "fb1"))
+    directory = analytics.data_dir / "warehouse"
+    directory.mkdir(parents=True)
+    with duckdb.connect(":memory:") as earlier:
+        earlier.execute(f"ATTACH '{directory}/working.duckdb' AS working (BLOCK_SIZE 262144)")
+        earlier.execute(
+            "CREATE SCHEMA working.partials; CREATE TABLE working.partials.stamp AS SELECT 'older' AS value"
+        )
+    await analytics.refresh()
+    assert_published(analytics)
+    assert not list(directory.glob("*.damaged*"))
+
+
 async def test_somebody_elses_database_is_never_overwritten(analytics: Analytics) -> None:
     with duckdb.connect(analytics.warehouse.path) as theirs:
         theirs.execute("CREATE TABLE precious AS SELECT 42 AS answer")
