@@ -50,26 +50,30 @@ def main() -> None:
         return
     for name, result in results.items():
         print(f"\n{name}: {result['what']}")
-        _print_table(cast(list[Row], result["rows"]))
+        print_table(cast(list[Row], result["rows"]))
 
 
 def _choices() -> str:
     return f"which ones of {', '.join(BENCHMARKS)}, or all (default: {' '.join(DEFAULT)})"
 
 
-def _print_table(rows: list[Row]) -> None:
-    cells = [
-        list(rows[0]),
-        *([value if isinstance(value, str) else f"{value:,}" for value in row.values()] for row in rows),
-    ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        # texts to the left, figures to the right
+def print_table(rows: list[Row]) -> None:
+    """A line for each row; one that lacks a column leaves its place empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, *([_shown(row.get(name, "")) for name in names] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    # texts to the left, figures to the right
+    texts = {name for name in names if any(isinstance(row.get(name), str) for row in rows)}
+    for line in lines:
         aligned = [
-            cell.ljust(width) if isinstance(value, str) else cell.rjust(width)
-            for cell, width, value in zip(line, widths, rows[0].values(), strict=True)
+            cell.ljust(width) if name in texts else cell.rjust(width)
+            for name, cell, width in zip(names, line, widths, strict=True)
         ]
         print("  " + "  ".join(aligned).rstrip())
+
+
+def _shown(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
 
 
 if __name__ == "__main__":
