@@ -25,10 +25,7 @@ from bikeflow.warehouse.documentation import create_inputs, describe
 from bikeflow.warehouse.files import hidden, remove, replace
 from bikeflow.warehouse.parts import FileList, recent_sql, settled_sql, whole_sql
 from bikeflow.warehouse.statements import PARTS, SCHEMA, grid, published, quoted
-from bikeflow.warehouse.working import discard, first_line, quarantined, transaction
-
-BLOCK_BYTES = 16_384
-"""The smallest that DuckDB knows: its usual ones would make each small table take a quarter of a megabyte."""
+from bikeflow.warehouse.working import BLOCK_BYTES, discard, first_line, quarantined, transaction
 
 STORAGE_VERSION = "v1.2.0"
 """The oldest DuckDB that can read it: the format before it takes twice the time to write."""

@@ -30,10 +30,9 @@ from bikeflow.warehouse import bucket
 from bikeflow.warehouse.documentation import Entry
 from bikeflow.warehouse.files import disk_errors, remove
 from bikeflow.warehouse.parts import FileList, halved, recent_sql, settled_sql, whole_sql
-from bikeflow.warehouse.publishing import BLOCK_BYTES
 from bikeflow.warehouse.statements import MIRRORED, PARTS, SCHEMA, PublishedObject, grid, published, quoted, stamp
 from bikeflow.warehouse.warehouse import Frozen, Warehouse
-from bikeflow.warehouse.working import first_line, transaction
+from bikeflow.warehouse.working import BLOCK_BYTES, first_line, transaction
 
 RETAINED_SECONDS = 3_600.0
 _PARALLEL_UPLOADS = 4

@@ -24,7 +24,8 @@ SAVED_CHANGES = 64
 """So many changes are, too, however small: DuckDB keeps the rows that they replaced in memory until then."""
 
 BLOCK_BYTES = 16_384
-"""DuckDB's smallest. To each column of a table that is added to belongs a block in memory, and there are hundreds."""
+"""The smallest that DuckDB knows: its usual ones take a quarter of a megabyte in memory for each column of a table that
+is added to, and as much in a file for each small table."""
 
 MOST_PIECES = 16
 """What is made of a segment's pieces is joined again and again: after so many, the segment is read whole."""
