@@ -117,8 +117,9 @@ class FileIndex:
         """
         rows = self._database.rows(
             "SELECT partition FROM segments LEFT JOIN sealed USING (partition) WHERE partition < ?1"
-            " AND (sealed.partition IS NULL OR EXISTS (SELECT 1 FROM raw_files AS raw WHERE"
-            " (raw.partition, raw.segment_end) = (segments.partition, segments.segment_end) AND raw.segment_end <> ?2)"
+            # asked of late segments only: else each poll would go through all raw files of all sealed days
+            " AND (sealed.partition IS NULL OR segments.segment_end <> ?2 AND EXISTS (SELECT 1 FROM raw_files AS raw"
+            " WHERE (raw.partition, raw.segment_end) = (segments.partition, segments.segment_end))"
             " AND NOT EXISTS (SELECT 1 FROM raw_files AS raw WHERE raw.partition = segments.partition"
             " AND raw.segment_end <> ?2 AND raw.seen_at > ?3))"
             " GROUP BY partition HAVING count(*) FILTER (WHERE done = wanted) IN (0, count(*))"

@@ -28,8 +28,9 @@ class Reports:
 
     def files_without_rows(self, count: int) -> list[RawFileFact]:
         """The newest `count` raw files of segments that have no Parquet file: no row, or not written yet."""
+        # CROSS JOIN: the few segments first. SQLite would go through all raw files, as they are in order.
         rows = self._database.rows(
-            "SELECT raw.* FROM segments JOIN raw_files AS raw USING (partition, segment_end)"
+            "SELECT raw.* FROM segments CROSS JOIN raw_files AS raw USING (partition, segment_end)"
             " WHERE enhanced_etag IS NULL ORDER BY key DESC LIMIT ?",
             count,
         )

@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS segments (
     CHECK (segment_start < segment_end AND segment_end < '24')
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS segments_dirty ON segments (partition) WHERE wanted > done;
+CREATE INDEX IF NOT EXISTS segments_without_file ON segments (partition) WHERE enhanced_etag IS NULL;
 
 -- Days that are over and lie in one file a layer.
 CREATE TABLE IF NOT EXISTS sealed (

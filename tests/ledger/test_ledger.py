@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,49 @@ def test_a_lost_ledger_adopts_what_the_footers_tell(ledger: Ledger) -> None:
     ledger.objects.lost(work.segment, "processed")
     (again,) = work_of(ledger)
     assert (set(again.changed), list(again.etags)) == (set(), ["enhanced"])
+
+
+def test_an_arrival_costs_sqlite_the_same_in_an_archive_of_a_hundred_times_more_files(
+    tmp_path: Path,
+) -> None:
+    few, many = (_steps_of_an_arrival(tmp_path / str(files), files) for files in (4, 400))
+    assert many.keys() == few.keys()
+    assert {name: steps for name, steps in many.items() if steps > few[name] + 20} == {}
+
+
+def _steps_of_an_arrival(folder: Path, files: int) -> dict[str, int]:
+    """The virtual machine's instructions for each call, after five sealed days of so many raw files."""
+    ledger, midnight = Ledger(folder, LAYOUT, 60), NOON.replace(hour=0, second=0)
+    gap = dt.timedelta(days=1) / files
+    for day in range(5, 0, -1):
+        first = midnight - dt.timedelta(days=day)
+        ledger.files.observe([(raw(at=first + number * gap), "t") for number in range(files)])
+        ledger.files.seal(first.date(), idle=True)
+        for work in ledger.files.dirty_segments(first.date()):
+            write(ledger, work)
+    ledger.files.observe([(raw(0), "t")])
+    write(ledger, work_of(ledger)[0])
+    steps: dict[str, int] = {}
+
+    def counted(call: partial[object]) -> None:
+        name = f"{len(steps)}: {call.func.__name__}"
+        steps[name] = 0
+
+        def count() -> None:
+            steps[name] += 1
+
+        ledger._database._connection.set_progress_handler(count, 1)
+        call()
+        ledger._database._connection.set_progress_handler(None, 1)
+
+    counted(partial(ledger.files.key_before_newest, 3))
+    counted(partial(ledger.files.observe, [(raw(1), "t")]))
+    counted(partial(ledger.files.unsealed, DAY, NOON))
+    counted(partial(ledger.files.due_partitions, NOON))
+    counted(partial(ledger.files.dirty_segments, DAY))
+    counted(partial(write, ledger, work_of(ledger)[0]))
+    counted(partial(ledger.files.published_segments))
+    counted(partial(ledger.reports.runs_since, None, 10))
+    counted(partial(ledger.reports.files_without_rows, 10))
+    ledger.close()
+    return steps
