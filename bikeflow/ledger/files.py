@@ -80,6 +80,7 @@ class FileIndex:
         self._database = database
         self._layout = layout
         self._segment_minutes = segment_minutes
+        self._segment_objects: dict[tuple[object, ...], SegmentObject] = {}
         self.forgettings = 0
         """How often raw files were forgotten by this process: what was seen before may be news again."""
 
@@ -277,9 +278,15 @@ class FileIndex:
     def segment_objects(self) -> list[SegmentObject]:
         """The enhanced files that the analytics database is made of."""
         rows = self._database.rows(
-            "SELECT * FROM segments WHERE enhanced_etag IS NOT NULL ORDER BY partition, segment_end"
+            "SELECT partition, segment_end, segment_start, enhanced_etag, enhanced_size FROM segments"
+            " WHERE enhanced_etag IS NOT NULL ORDER BY partition, segment_end"
         )
-        return [self._segment_object(row) for row in rows]
+        # taken over for all that did not change: one more refresh of an archive of years makes a few only
+        known, keys = self._segment_objects, [tuple(row) for row in rows]
+        self._segment_objects = {
+            key: known.get(key) or self._segment_object(row) for key, row in zip(keys, rows, strict=True)
+        }
+        return list(self._segment_objects.values())
 
     def published_segments(self) -> list[SegmentObject] | None:
         """The same, or None as long as the ledger has not seen the whole lake: an empty database would be a lie."""

@@ -51,8 +51,9 @@ def whole_sql(names: Iterable[str]) -> Iterator[str]:
 
 
 def _view_sql(name: str, files: Sequence[str]) -> str:
-    listed = ", ".join(map(quoted, files))
+    # one text, a name a line: each publication reads the views and writes them, and of a list every name by itself
+    listed = quoted("\n".join(files))
     return (
         f"CREATE OR REPLACE VIEW {PARTS}.{name} AS"
-        f" FROM read_parquet([{listed}], hive_partitioning = true, hive_types = {{'dt': DATE}})"
+        f" FROM read_parquet(string_split({listed}, chr(10)), hive_partitioning = true, hive_types = {{'dt': DATE}})"
     )

@@ -17,10 +17,10 @@ from bikeflow.model import UTC
 from tests.benchmarks.day import FILES, write_day
 from tests.benchmarks.measuring import Row, cpu_seconds, memory_mb, rounded
 from tests.support import feedserver
-from tests.support.service import Service, running
+from tests.support.service import running
 
 POINTS = ((1, 60), (120, 60), (288, 60), (1000, 60), (FILES, 60), (FILES, 15))
-"""Which file of the day, and `processing.segment_minutes`; 120 and the last are the ends of an hour, as of a quarter."""
+"""Which file of the day, and `processing.segment_minutes`: 120 and the last are the ends of an hour and a quarter."""
 ARRIVALS = 5
 AT_REST_SECONDS = 2
 SETTLING_SECONDS = 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -180,7 +181,7 @@ def _steps_of_an_arrival(folder: Path, files: int) -> dict[str, int]:
     write(ledger, work_of(ledger)[0])
     steps: dict[str, int] = {}
 
-    def counted(call: partial[object]) -> None:
+    def counted(call: partial[Any]) -> None:
         name = f"{len(steps)}: {call.func.__name__}"
         steps[name] = 0
 
