@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 
 import duckdb
@@ -17,6 +18,9 @@ from bikeflow.warehouse.files import hidden, remove
 from bikeflow.warehouse.parquet import swept
 from bikeflow.warehouse.reading import reading
 from bikeflow.warehouse.statements import kept, pattern, quoted, stamp
+
+LOOKS = 16
+"""How many files that are no longer used are looked after at a time: more than an arrival leaves behind."""
 
 
 class KeptFiles:
@@ -27,6 +31,8 @@ class KeptFiles:
         self._root = mirror.with_name("kept") / stamp()[:12]
         self._escaped_root = pattern(self._root)
         self._present: dict[str, set[str]] = {}
+        self._used: set[str] = set()
+        self._unused: dict[str, None] = {}
 
     @property
     def empty(self) -> dict[str, Path]:
@@ -47,6 +53,7 @@ class KeptFiles:
             root.mkdir(exist_ok=True)
             self._present[name] = set(swept(root))
             self._present[name].discard(str(self.empty[name].relative_to(root)))
+        self._used = set[str]().union(*self._present.values())
         with reading(connection, empty, {}):
             for name, path in self.empty.items():
                 self._write(connection, name, path)
@@ -62,6 +69,7 @@ class KeptFiles:
         for name, present in self._present.items():
             self._write(connection, name, self._root / name / relative)
             present.add(relative)
+        self._used.add(relative)
 
     def path(self, name: str, segment: str, file: str) -> Path:
         """The file with the rows of this name that derive from this version of the segment's file."""
@@ -72,16 +80,29 @@ class KeptFiles:
         return f"{self._escaped_root}/{name}/{_relative(segment, file)}"
 
     def prune(self, files: Mapping[str, Iterable[str]]) -> None:
-        """Remove what derives from files that the mirror no longer has; `files` are those in use, by segment."""
-        current = {_relative(segment, file) for segment, some in files.items() for file in some}
+        """Remove what derives from files that the mirror no longer has; `files` are those in use, by segment.
+
+        A day leaves thousands of versions behind: each call looks at some of them in turn.
+        """
+        used = {_relative(segment, file) for segment, some in files.items() for file in some}
+        self._unused.update(dict.fromkeys(sorted(self._used - used)))
+        for relative in used - self._used:
+            self._unused.pop(relative, None)
+        self._used = used
+        for relative in list(islice(self._unused, LOOKS)):
+            del self._unused[relative]
+            if (self._mirror / relative).exists():
+                self._unused[relative] = None  # at the end
+            else:
+                self._remove(relative)
+
+    def _remove(self, relative: str) -> None:
         for name, present in self._present.items():
-            for relative in present - current:
-                if not (self._mirror / relative).exists():
-                    path = self._root / name / relative
-                    path.unlink(missing_ok=True)
-                    present.discard(relative)
-                    with contextlib.suppress(OSError):  # mostly there are other files beside it
-                        path.parent.rmdir()
+            path = self._root / name / relative
+            path.unlink(missing_ok=True)
+            present.discard(relative)
+            with contextlib.suppress(OSError):  # mostly there are other files beside it
+                path.parent.rmdir()
 
     @staticmethod
     def _write(connection: duckdb.DuckDBPyConnection, name: str, target: Path) -> None:

@@ -54,7 +54,9 @@ class Mirror:
         self._current: dict[str, Path] = {}
         self._paths: dict[SegmentObject, tuple[str, Path]] = {}
         self._sizes: dict[Path, int] = {}
+        self._named: set[Path] = set()
         self._retired: dict[Path, float] = {}
+        self._retired_bytes = 0
         self._discarded: Counter[Path] = Counter()
         self._verified = False
         self._digests: dict[Path, str] = {}
@@ -152,24 +154,38 @@ class Mirror:
         write_empty(empty_file(self.root))
         self._sizes = {self.root / name: size for name, size in swept(self.root).items()}
         del self._sizes[empty_file(self.root)]
+        self._retired = {path: since for path, since in self._retired.items() if path in self._sizes}
+        self._retired_bytes = sum(self._sizes[path] for path in self._retired)
+        self._named = self._sizes.keys() - self._retired.keys()
         self._unchecked = self._sizes.keys() - self._checked
         self._verified = True
 
     def _prune(self) -> None:
         now = time.monotonic()
-        unnamed = self._sizes.keys() - self._current.values()
-        # in the order in which they were retired
-        self._retired = {path: since for path, since in self._retired.items() if path in unnamed}
-        self._retired.update((path, now) for path in sorted(unnamed - self._retired.keys()))
-        size = sum(self._sizes[path] for path in unnamed)
-        for path, since in list(self._retired.items()):
-            if now - since <= RETAINED_SECONDS and size <= RETAINED_BYTES:
+        self._retire(now)
+        while self._retired:
+            path, since = next(iter(self._retired.items()))
+            if now - since <= RETAINED_SECONDS and self._retired_bytes <= RETAINED_BYTES:
                 break
-            size -= self._sizes[path]
-            del self._retired[path]
             self._unlink(path)
 
+    def _retire(self, now: float) -> None:
+        """Take note of what is no longer named, in this order: looking at all that lies there would take longer."""
+        named = set(self._current.values())
+        for path in named - self._named:
+            self._reinstate(path)
+        for path in sorted(self._named - named):
+            if path in self._sizes:
+                self._retired[path] = now
+                self._retired_bytes += self._sizes[path]
+        self._named = named
+
+    def _reinstate(self, path: Path) -> None:
+        if self._retired.pop(path, None) is not None:
+            self._retired_bytes -= self._sizes[path]
+
     def _unlink(self, path: Path) -> None:
+        self._reinstate(path)
         path.unlink(missing_ok=True)
         self._sizes.pop(path, None)
         self._checked.discard(path)

@@ -150,6 +150,16 @@ async def test_former_versions_stay_for_a_while(
     assert not (analytics.mirror.root / f"dt={DAY}").exists()
 
 
+async def test_a_version_that_is_wanted_again_stays(analytics: Analytics, monkeypatch: pytest.MonkeyPatch) -> None:
+    segment = await analytics.layer.put_hour(8, *snapshot(at(8), "1"))
+    for wanted in ([segment], [], [segment]):
+        await analytics.mirror.sync(wanted)
+        await analytics.mirror.prune()
+    monkeypatch.setattr(mirror, "RETAINED_BYTES", -1)
+    await analytics.mirror.prune()
+    assert rows(analytics.mirror) == [("1",)]
+
+
 async def test_the_oldest_former_versions_go_first(analytics: Analytics, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = []
     for number in range(5):
