@@ -100,7 +100,9 @@ class Watcher:
 
     async def poll(self) -> list[RawFile]:
         """The fast path, once: returns the raw files that are new or changed, whose partitions now wait."""
-        after = await asyncio.to_thread(self._ledger.files.key_before_newest, LOOKBACK_KEYS)
+        # Never from the beginning, which would be a look at all that lies there: a listing that goes on after a key may
+        # rely on what the last one saw.
+        after = await asyncio.to_thread(self._ledger.files.key_before_newest, LOOKBACK_KEYS) or self._layout.raw
         if self._forgettings != self._ledger.files.forgettings:
             # One that could not be found when it was read may be there all the same, if it is still listed.
             self._seen = {}

@@ -11,11 +11,10 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import duckdb
-
+from bikeflow.layout import snapshot_time
 from bikeflow.model import UTC
 from tests.benchmarks.day import FILES, write_day
-from tests.benchmarks.measuring import Row, cpu_seconds, memory_mb, rounded
+from tests.benchmarks.measuring import Row, cpu_seconds, memory_mb, rounded, visible
 from tests.support import feedserver
 from tests.support.service import running
 
@@ -24,7 +23,6 @@ POINTS = ((1, 60), (120, 60), (288, 60), (1000, 60), (FILES, 60), (FILES, 15))
 ARRIVALS = 5
 AT_REST_SECONDS = 2
 SETTLING_SECONDS = 0.5
-VISIBLE = "SELECT count(*) FROM wrm_analytics.wrm_stations_latest WHERE file_timestamp = ?"
 
 
 def measure(folder: Path, runs: int) -> dict[str, object]:
@@ -83,10 +81,12 @@ class _Point:
     async def arrive(self) -> None:
         """Put the next file, and wait until its rows are published."""
         name, pid = next(self._coming), self._service.process.pid
+        taken_at = snapshot_time(name.name)
+        assert taken_at is not None
         at_rest = await self._cpu_a_second()
         used, started = cpu_seconds(pid), time.perf_counter()
         self._put(name)
-        await self._visible(name)
+        await visible(self._service, taken_at)
         self._seconds.append(time.perf_counter() - started)
         await asyncio.sleep(SETTLING_SECONDS)
         used = cpu_seconds(pid) - used
@@ -110,15 +110,6 @@ class _Point:
     def _is_up_to_date(self) -> bool:
         files = self._service.query("SELECT count(DISTINCT s3_source_key) FROM wrm_analytics.wrm_history")
         return bool(files == len(self._present))
-
-    async def _visible(self, name: Path) -> None:
-        at = dt.datetime.strptime(name.stem[-19:], "%Y-%m-%d_%H-%M-%S")  # noqa: DTZ007 - naive UTC, as in the database
-        while True:
-            with duckdb.connect(self._service.database, read_only=True) as connection:
-                row = connection.execute(VISIBLE, [at]).fetchone()
-            if row and row[0]:
-                return
-            await asyncio.sleep(0.01)
 
     async def _cpu_a_second(self) -> float:
         """What the service uses while nothing arrives, ten polls a second among it, to be taken off."""

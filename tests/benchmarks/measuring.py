@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 import os
 import statistics
 import subprocess
@@ -9,6 +11,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import duckdb
+
+from tests.support.service import Service
+
+NEWEST = "SELECT max(file_timestamp) FROM wrm_analytics.wrm_stations_latest"
+LOOK_SECONDS = 0.01
 
 Row = dict[str, str | float]
 """A line of a benchmark's table: figures by name, with the unit in it."""
@@ -63,3 +72,25 @@ def proportional_mb(pid: int) -> float:
 def rounded(figure: float, digits: int = 2) -> float:
     """As precise as it is worth printing."""
     return round(figure, digits)
+
+
+def put(path: Path, text: str) -> None:
+    """A file that is there at once, and whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+async def visible(service: Service, at: dt.datetime) -> None:
+    """Wait until the service has published the snapshot of this time, or a later one."""
+    wanted = at.replace(tzinfo=None)
+    while True:
+        if service.process.returncode is not None:
+            raise RuntimeError(service.log()[-2000:])
+        if service.database.exists():
+            with duckdb.connect(service.database, read_only=True) as connection:
+                row = connection.execute(NEWEST).fetchone()
+            if row and row[0] is not None and row[0] >= wanted:
+                return
+        await asyncio.sleep(LOOK_SECONDS)

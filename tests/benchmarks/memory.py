@@ -7,21 +7,18 @@ import datetime as dt
 import time
 from pathlib import Path
 
-import duckdb
-
 from bikeflow.layout import Layout
 from bikeflow.model import UTC
 from bikeflow.simulator import City
 from tests.benchmarks.day import PREFIX
-from tests.benchmarks.measuring import Row, cpu_seconds, memory_mb, proportional_mb, rounded
+from tests.benchmarks.measuring import Row, cpu_seconds, memory_mb, proportional_mb, put, rounded, visible
 from tests.support import feedserver
-from tests.support.service import Service, running
+from tests.support.service import running
 
 SNAPSHOTS = 10_000
 LOOKS = (1_000, 2_500, 5_000, 7_500, 10_000)
 AT_ONCE = 20
 EVERY_SECONDS = 30
-NEWEST = "SELECT max(file_timestamp) FROM wrm_analytics.wrm_stations_latest"
 
 
 def measure(folder: Path, runs: int) -> dict[str, object]:
@@ -48,8 +45,8 @@ async def _long_run(data_dir: Path) -> list[Row]:
             for start in range(0, SNAPSHOTS, AT_ONCE):
                 for number in range(start, start + AT_ONCE):
                     at = first + dt.timedelta(seconds=number * EVERY_SECONDS)
-                    _put(data_dir / "lake" / layout.raw_key(at), city.snapshot(at))
-                await _visible(service, at)
+                    put(data_dir / "lake" / layout.raw_key(at), city.snapshot(at))
+                await visible(service, at)
                 if start + AT_ONCE in LOOKS:
                     pid = service.process.pid
                     rows.append(
@@ -62,23 +59,3 @@ async def _long_run(data_dir: Path) -> list[Row]:
                         }
                     )
     return rows
-
-
-def _put(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
-async def _visible(service: Service, at: dt.datetime) -> None:
-    wanted = at.replace(tzinfo=None)
-    while True:
-        if service.process.returncode is not None:
-            raise RuntimeError(service.log()[-2000:])
-        if service.database.exists():
-            with duckdb.connect(service.database, read_only=True) as connection:
-                row = connection.execute(NEWEST).fetchone()
-            if row and row[0] is not None and row[0] >= wanted:
-                return
-        await asyncio.sleep(0.05)
