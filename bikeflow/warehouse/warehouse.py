@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -87,6 +87,7 @@ class Warehouse:
         self._kept = KeptFiles(mirror_root(data_dir))
         self._named: tuple[Mapping[str, Path], Pieces] | None = None
         self._open: tuple[WorkingDatabase, Publisher] | None = None
+        self._settled: tuple[Mapping[str, tuple[Path, tuple[str, ...]]], Mapping[str, tuple[str, ...]]] = {}, {}
         self._interrupted = threading.Event()
         self._busy = threading.Lock()
         self.steps = 0
@@ -202,10 +203,14 @@ class Warehouse:
                 return [pattern(files[segment])]
             return [self._kept.pattern(name, segment, piece) for piece in pieces[segment]]
 
-        def listed(name: str, segments: Iterable[str]) -> tuple[str, ...]:
-            return tuple(file for segment in segments for file in where(name, segment))
+        def listed(segments: Sequence[str]) -> dict[str, tuple[str, ...]]:
+            return {name: tuple(file for segment in segments for file in where(name, segment)) for name in lists()}
 
-        return {name: FileList(listed(name, recent), listed(name, settled)) for name in lists()}
+        state = {segment: (files[segment], pieces[segment]) for segment in settled}
+        if state != self._settled[0]:  # mostly it is what it was, and long
+            self._settled = state, listed(settled)
+        named = listed(recent)
+        return {name: FileList(named[name], self._settled[1].get(name, ())) for name in lists()}
 
     def _opened(self) -> tuple[WorkingDatabase, Publisher]:
         path = self._directory / "working.duckdb"
