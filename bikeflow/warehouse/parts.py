@@ -1,4 +1,4 @@
-"""How the published views name their files: in two views each, one for the last days and one for all before them.
+"""How the published views name their files: in two views each, one for the last segments and one for the rest.
 
 Naming a file takes a while, and few of those that exist change. So the view of settled files is made when they change,
 and a refresh makes only that of recent ones: its cost does not grow with the history.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 from bikeflow.warehouse.statements import PARTS, quoted
 
-RECENT_DAYS = 2
-"""So many of the newest days change all the time: one that is under way, and one that is still to be sealed."""
+RECENT_SEGMENTS = 4
+"""The one that is being added to, and those before it to which late files come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +24,9 @@ class FileList:
 
 
 def halved(segments: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Names of segments (`dt=YYYY-MM-DD/...`) from the newest to the oldest, cut after the most recent days."""
+    """Names of segments (`dt=YYYY-MM-DD/...`) from the newest to the oldest, cut after the most recent ones."""
     newest_first = sorted(segments, reverse=True)
-    days = sorted({name.partition("/")[0] for name in newest_first}, reverse=True)[:RECENT_DAYS]
-    recent = list(takewhile(lambda name: name.partition("/")[0] in days, newest_first))
-    return recent, newest_first[len(recent) :]
+    return newest_first[:RECENT_SEGMENTS], newest_first[RECENT_SEGMENTS:]
 
 
 def recent_sql(lists: Mapping[str, FileList], empty: Mapping[str, str]) -> Iterator[str]:

@@ -37,6 +37,8 @@ from bikeflow.warehouse.working import BLOCK_BYTES, first_line, transaction
 RETAINED_SECONDS = 3_600.0
 _PARALLEL_UPLOADS = 4
 _SEALED = f"_{DAY_END:%H%M%S}"
+CHANGING_DAYS = 2
+"""So many of the newest days may change at any time: one that is under way, and one that is still to be sealed."""
 
 
 class Bucket(Protocol):
@@ -134,11 +136,13 @@ class RemoteDatabase:
     def _listed(self, name: str, frozen: Frozen, objects: dict[str, Path]) -> FileList:
         """Where the files of a list are to be read; those that are to be uploaded for it are added to `objects`."""
         files = frozen.files[name]
-        segments = Counter(segment.partition("/")[0] for segment in files)
+        segments = Counter(_day(segment) for segment in files)
+        changing = sorted(segments)[-CHANGING_DAYS:]
 
-        def urls(segment: str, *, settled: bool) -> Iterator[str]:
-            sealed = segment.endswith(_SEALED) and segments[segment.partition("/")[0]] == 1
-            if name == MIRRORED and settled and sealed:
+        def urls(segment: str) -> Iterator[str]:
+            day = _day(segment)
+            sealed = segment.endswith(_SEALED) and segments[day] == 1 and day not in changing
+            if name == MIRRORED and sealed:
                 yield self._url(f"{self._layout.layer('enhanced')}{segment}.parquet")
                 return
             for path in files[segment]:
@@ -148,8 +152,8 @@ class RemoteDatabase:
 
         recent, settled = halved(files)
         return FileList(
-            tuple(url for segment in recent for url in urls(segment, settled=False)),
-            tuple(url for segment in settled for url in urls(segment, settled=True)),
+            tuple(url for segment in recent for url in urls(segment)),
+            tuple(url for segment in settled for url in urls(segment)),
         )
 
     def _tables(self, database: Path) -> Iterator[tuple[str, Path]]:
@@ -195,6 +199,10 @@ def _database_errors(key: str) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         raise Transient(f"building the database for {key} failed: {first_line(error)}") from error
+
+
+def _day(segment: str) -> str:
+    return segment.partition("/")[0]
 
 
 def _view_sql(item: PublishedObject, tables: Mapping[str, str]) -> str:

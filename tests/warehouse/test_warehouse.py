@@ -499,8 +499,10 @@ async def test_an_interrupted_refresh_ends_and_the_next_process_finishes_it(anal
     again.warehouse.close()
 
 
-async def test_a_refresh_names_the_last_days_files_only_and_follows_changes_of_all_others(analytics: Analytics) -> None:
-    days = [DAY + dt.timedelta(number) for number in range(5)]
+async def test_a_refresh_names_the_last_segments_files_only_and_follows_changes_of_all_others(
+    analytics: Analytics,
+) -> None:
+    days = [DAY + dt.timedelta(number) for number in range(6)]
     for day in days:
         await analytics.layer.put_hour(8, *snapshot(at(8, day=day), "1"), day=day)
     await analytics.refresh()
@@ -510,13 +512,14 @@ async def test_a_refresh_names_the_last_days_files_only_and_follows_changes_of_a
         return [day for day in days if f"dt={day}" in sql]
 
     views = dict(analytics.query(named))
-    assert days_in(views["files_recent"]) == days[3:] and days_in(views["files_settled"]) == days[:3]
+    assert days_in(views["files_recent"]) == days[2:] and days_in(views["files_settled"]) == days[:2]
     template = analytics.data_dir / "warehouse" / "template.duckdb"
     before = template.read_bytes()
-    await analytics.layer.put_hour(9, *snapshot(at(9, day=days[4]), "1"), day=days[4])
-    await analytics.refresh()
+    for day in (days[5], days[2]):
+        await analytics.layer.put_hour(8, *snapshot(at(8, day=day), "1", "2"), day=day)
+        await analytics.refresh()
     assert template.read_bytes() == before
     await analytics.layer.put_hour(9, *snapshot(at(9), "1", "2"))
     await analytics.refresh()
     per_day = analytics.query("SELECT date, count(*) FROM wrm_history GROUP BY ALL ORDER BY ALL")
-    assert per_day == [(days[0], 3), (days[1], 1), (days[2], 1), (days[3], 1), (days[4], 2)]
+    assert [rows for _, rows in per_day] == [3, 1, 2, 1, 1, 2]
