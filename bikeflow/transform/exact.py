@@ -17,8 +17,8 @@ _WHOLE = re.compile(r"[+-]?[0-9]+")
 _REAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _BATTERY = re.compile(r"[0-9]+")
 _INT64 = range(-(2**63), 2**63)
-# DuckDB and Arrow keep the ends of the range for infinity.
-_MICROSECONDS = range(-(2**63) + 2, 2**63 - 1)
+# DuckDB's times begin with 22 December 290309 BC; it keeps the end of the range for infinity.
+_MICROSECONDS = range(-9_223_372_022_400_000_000, 2**63 - 1)
 MICRO = 1_000_000
 
 

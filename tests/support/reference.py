@@ -12,6 +12,8 @@ from decimal import Decimal
 
 WHOLE_COLUMNS = ("bikes", "spaces", "total_docks", "pedelecs")
 BOOLEAN_COLUMNS = ("installed", "locked", "temporary")
+EARLIEST_US = -9_223_372_022_400_000_000
+"""The first time that DuckDB's timestamps can hold, in microseconds."""
 
 
 def read(text: str) -> tuple[list[dict[str, object]], list[int]]:
@@ -47,7 +49,7 @@ def judge(line: str, header: list[str]) -> dict[str, object] | None:
     differences = [whole(packed[1]), whole(packed[2])]
     if seconds is None or lat is None or lon is None or None in differences:
         return None
-    if abs(lat) > 90 or abs(lon) > 180 or abs(seconds) * 1_000_000 >= 2**63 - 2:
+    if abs(lat) > 90 or abs(lon) > 180 or not EARLIEST_US <= seconds * 1_000_000 < 2**63 - 2:
         return None
     row["timestamp"] = int((seconds * 1_000_000).to_integral_value())
     row["gmt_local_diff_sec"], row["gmt_servertime_diff_sec"] = differences
