@@ -17,7 +17,7 @@ import pyarrow.csv as pcsv
 
 from bikeflow.schema import BATTERY, BOOLEAN, REAL, WHOLE
 from bikeflow.transform.document import Document, Header, Record, records
-from bikeflow.transform.exact import MICRO, Rejected, TypedRow, typed
+from bikeflow.transform.exact import FLOAT_SECONDS, MICRO, Rejected, TypedRow, typed
 from bikeflow.transform.lines import Lines, sort_out
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -54,8 +54,6 @@ _TYPES = {
     **{column: pa.bool_() for column in BOOLEAN},
     BATTERY: _TEXT,
 }
-# Floats beyond this many seconds lose whole microseconds, or overflow them: left to the exact path.
-_MAX_SECONDS = 2**53 / MICRO
 _FEW_LINES = 100
 _BLOCK_BYTES = 16 << 20
 """More than a usual batch has: then each column is one chunk."""
@@ -171,7 +169,7 @@ def _unpack(packed: pa.Array) -> dict[str, pa.Array]:
     texts = parts.flatten()
     first = np.arange(0, len(texts), 2)
     seconds = pc.cast(texts.take(pa.array(first)), pa.float64()).to_numpy()
-    if not (np.abs(seconds) < _MAX_SECONDS).all():
+    if not (np.abs(seconds) < FLOAT_SECONDS).all():
         raise _Refused
     # A feed has one or two time zones: a few distinct texts are split and cast instead of all.
     both = texts.take(pa.array(first + 1)).dictionary_encode()

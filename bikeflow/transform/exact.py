@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 
 from bikeflow.schema import BATTERY, BOOLEAN, PACKED, REAL, WHOLE
 from bikeflow.transform.document import Header, Record
@@ -20,6 +21,8 @@ _INT64 = range(-(2**63), 2**63)
 # DuckDB's times begin with 22 December 290309 BC; it keeps the end of the range for infinity.
 _MICROSECONDS = range(-9_223_372_022_400_000_000, 2**63 - 1)
 MICRO = 1_000_000
+FLOAT_SECONDS = 2**53 / MICRO
+"""Floats from so many seconds on lose whole microseconds, or overflow them."""
 
 
 class Rejected(ValueError):
@@ -105,10 +108,11 @@ def _packed(text: str) -> tuple[int, int, int]:
         local, server = (_whole(part, PACKED) for part in parts[1:])
     except Rejected as error:
         raise Rejected("must be three numbers joined by |", check="packed", column=PACKED, value=text) from error
-    microseconds = seconds * MICRO
-    if not math.isfinite(microseconds) or round(microseconds) not in _MICROSECONDS:
+    # compared before it is rounded: the exponent may be of any size
+    exact = seconds * MICRO if abs(seconds) < FLOAT_SECONDS else Decimal(parts[0]) * MICRO
+    if not _MICROSECONDS[0] - 1 < exact < _MICROSECONDS[-1] + 1 or round(exact) not in _MICROSECONDS:
         raise Rejected("is no time that a timestamp can hold", check="packed", column=PACKED, value=text)
-    return round(microseconds), local, server
+    return round(exact), local, server
 
 
 def _whole(text: str, column: str) -> int:

@@ -66,10 +66,10 @@ class KeptFiles:
     def write(self, connection: duckdb.DuckDBPyConnection, segment: str, file: Path) -> None:
         """Write what derives from this version of the segment's file, now being read; raises duckdb.Error, OSError."""
         relative = _relative(segment, file.name)
+        self._used.add(relative)  # first: what fails midway is then pruned as well
         for name, present in self._present.items():
             self._write(connection, name, self._root / name / relative)
             present.add(relative)
-        self._used.add(relative)
 
     def path(self, name: str, segment: str, file: str) -> Path:
         """The file with the rows of this name that derive from this version of the segment's file."""

@@ -76,9 +76,8 @@ class Warehouse:
     def __init__(self, settings: WarehouseSettings, data_dir: Path, facts: PipelineFacts | None = None) -> None:
         self.path = published_path(settings, data_dir)
         for path in (self.path, data_dir.absolute()):
-            if {"?", "\\", "\n"} & set(
-                str(path)
-            ):  # DuckDB takes them for a URL's query and a separator, we for one too
+            # DuckDB takes the first two for a URL's query and a separator; the lists of files have a name a line
+            if {"?", "\\", "\n"} & set(str(path)):
                 raise ConfigError(f"DuckDB can't work with ?, \\ or a line break in a path; rename {str(path)!r}")
         self._settings = settings
         self._facts = facts or NoFacts()
