@@ -117,8 +117,9 @@ class Watcher:
         self._seen = listed
         if found:
             log.info("raw_files_found", count=len(found), first=found[0].key, last=found[-1].key)
-        await self._enqueue(file.partition for file in found)
-        await self._enqueue(await self._reconciler.seal_finished_days())
+        # First, as a day that is over and not begun yet is then written as one segment at once.
+        sealed = await self._reconciler.seal_finished_days()
+        await self._enqueue([*(file.partition for file in found), *sealed])
         await self._enqueue_due()
         return found
 
@@ -141,6 +142,7 @@ class Watcher:
 
     async def _reconcile(self) -> None:
         await self._reconciler.reconcile()
+        await self._reconciler.seal_finished_days()  # as in a poll, before any of them is begun
         self._ready.set()
         await self._enqueue_due()
 

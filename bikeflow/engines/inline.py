@@ -16,8 +16,9 @@ from bikeflow.segment_builder import Built, SegmentBuilder
 from bikeflow.store import ObjectCache, Store
 from bikeflow.transform.segment import SegmentTable
 
-FEW_FILES = 16
-"""What parsing so many leaves free, the next arrival uses: to give it back and fetch it anew takes longer."""
+FEW_FILES, SMALL_BYTES = 16, 24 * 1024 * 1024
+"""What parsing so many files, and building so large a segment, leaves free, the next arrival uses: to give it back and
+fetch it anew takes longer. An hour of 30-second snapshots of a large city is smaller, a day is not."""
 
 
 class InlineEngine:
@@ -32,9 +33,10 @@ class InlineEngine:
 
     async def build(self, work: SegmentWork, parsed: Callable[[int], None]) -> Built:
         """See `Engine.build`."""
-        async with self._budget.room(build_bytes(work)):
+        size = build_bytes(work)
+        async with self._budget.room(size):
             built = await self._builder.build(work, parsed)
-        if built.files > FEW_FILES:
+        if built.files > FEW_FILES or size > SMALL_BYTES:
             await asyncio.to_thread(give_back)
         return built
 

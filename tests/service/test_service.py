@@ -64,6 +64,21 @@ async def test_snapshots_go_all_the_way_and_a_stop_leaves_everything_in_order(
         assert list((data_dir / "spool").glob("*.txt")) == []
 
 
+async def test_a_day_that_is_over_when_it_is_found_is_written_as_one_segment_at_once(tmp_path: Path) -> None:
+    data_dir, layout = tmp_path / "data", Layout(StorageSettings().prefix)
+    for hour in range(24):
+        raw = data_dir / "lake" / layout.raw_key(dt.datetime(2025, 6, 1, hour, tzinfo=UTC))
+        raw.parent.mkdir(parents=True, exist_ok=True)
+        raw.write_text(raw_file(station()))
+    settings = {"feed.interval_seconds": 3600, "watcher.poll_seconds": 0.1}
+    async with feedserver.serve() as feed, running(data_dir, feed.url, settings=settings) as service:
+        await service.sees(SNAPSHOTS, 24)
+        processed = [line for line in service.log().splitlines() if "event=processed" in line]
+        assert sum(" files=0 " not in line for line in processed) == 1
+        assert " files=24 " in processed[0]
+        assert service.query("SELECT count(*) FROM wrm_analytics.pipeline_segments") == 1
+
+
 @pytest.mark.parametrize("backend", ["local", "s3"])
 async def test_a_raw_file_of_somebody_else_becomes_visible_by_itself(
     tmp_path: Path, backend: str, request: pytest.FixtureRequest
