@@ -86,6 +86,25 @@ async def test_the_objects_hold_what_the_contract_says(either: Analytics) -> Non
     assert_published(either)
 
 
+async def test_databases_that_are_opened_anew_now_and_then_go_on_where_they_were(
+    analytics: Analytics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bikeflow.warehouse.warehouse.REOPENED_AFTER", 3)
+    template = analytics.data_dir / "warehouse/template.duckdb"
+    rows: list[Row] = []
+    made = set()
+    for hour in (8, 9):
+        rows.clear()
+        for minute in range(4):
+            rows += snapshot(at(hour, minute), "1", "2", f"fb{minute}")
+            await analytics.layer.put_hour(hour, *rows)
+            refresh = await analytics.refresh()
+            assert (refresh.changed, refresh.removed) == (1, 0)
+            assert_published(analytics)
+            made.add(template.stat().st_mtime_ns)
+    assert len(made) == 3  # it is made when the databases are opened
+
+
 async def test_types_are_those_of_the_enhanced_layer(analytics: Analytics) -> None:
     segment = await analytics.layer.put_hour(8, *snapshot(at(8), "1", "fb1"))
     await analytics.refresh()
