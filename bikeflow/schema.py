@@ -101,8 +101,8 @@ def row_checks() -> pandera.DataFrameSchema:
 def _hidden(module: str) -> Iterator[None]:
     """Meanwhile this module can't be imported, unless it was already.
 
-    Pandera imports Hypothesis where it is installed, to make up test data: for each of our processes that would be a
-    quarter of a second and 10 MB.
+    Pandera imports Hypothesis where it is installed, to make up test data: for each of our processes that would be half
+    a second and 7 MB.
     """
     if module in sys.modules:
         yield
