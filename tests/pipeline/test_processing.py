@@ -16,10 +16,10 @@ from bikeflow.schema import ENHANCED, PROCESSED
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.transform.footer import read_footer
 from tests.support.lines import HEADER, bike, raw_file, station
+from tests.support.real import SNAPSHOTS
 from tests.support.road import Road, open_road
 
 DAY = "dt=2025-06-01"
-REAL = Path(__file__).parents[3] / "shared/data/wrm/raw"
 
 
 def name(time: str, day: str = "2025-06-01") -> str:
@@ -31,7 +31,7 @@ def short(time: str, day: str = "2025-06-01") -> str:
 
 
 def real_snapshots() -> dict[str, bytes]:
-    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in REAL.glob("dt=*/*.txt")}
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in SNAPSHOTS}
 
 
 def remove_ledger(data_dir: Path) -> None:
@@ -76,8 +76,6 @@ async def test_the_footer_names_the_raw_files_with_their_counts(road: Road) -> N
 
 
 async def test_the_four_real_snapshots_come_out_whole_and_doing_it_again_changes_nothing(road: Road) -> None:
-    if not real_snapshots():
-        pytest.skip("the real snapshots are not beside this checkout")
     await road.put_all(real_snapshots())
     runs = await road.process()
     assert sum(run.rows for run in runs) == 1798

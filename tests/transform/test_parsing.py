@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -17,6 +16,7 @@ from bikeflow.settings.sections import RulesSettings
 from bikeflow.transform.parsing import ParsedFile, RawText, dead_letter_lines, parse_files
 from tests.support import reference
 from tests.support.lines import HEADER, PACKED, bike, raw_file, station
+from tests.support.real import SNAPSHOTS
 
 LAYOUT = Layout("bike-data/gen_info/")
 FILE_TIME = dt.datetime(2025, 5, 31, 13, 50, 5, tzinfo=UTC)
@@ -315,12 +315,8 @@ def test_no_text_at_all_raises_and_the_conservation_law_holds(text: str, with_he
 
 
 def test_the_real_snapshots_come_out_whole() -> None:
-    folder = Path(__file__).parents[3] / "shared/data/wrm/raw"
-    paths = sorted(folder.glob("*/*.txt"))
-    if not paths:
-        return
-    contents = [path.read_text(encoding="utf-8") for path in paths]
-    keys = [f"{LAYOUT.raw}{path.parent.name}/{path.name}" for path in paths]
+    contents = [path.read_text(encoding="utf-8") for path in SNAPSHOTS]
+    keys = [f"{LAYOUT.raw}{path.parent.name}/{path.name}" for path in SNAPSHOTS]
     parsed = parse_files([raw_text(text, key) for text, key in zip(contents, keys, strict=True)], RulesSettings())
     assert sum(item.rows for item in parsed) == 1798
     assert sum(item.rejected for item in parsed) == 0

@@ -20,12 +20,12 @@ from bikeflow.warehouse.kept import LOOKS
 from bikeflow.warehouse.statements import published
 from tests.support.lines import raw_file, station
 from tests.support.parquet import DAY, EnhancedLayer, at, row, snapshot
+from tests.support.real import REAL
 from tests.support.road import Road, open_road
 from tests.warehouse import expected
 from tests.warehouse.conftest import Analytics
 from tests.warehouse.tables import assert_tables, keyed
 
-REAL = Path(__file__).parents[3] / "shared/data/wrm/raw"
 NEXT_DAY = DAY + dt.timedelta(days=1)
 
 
@@ -44,7 +44,6 @@ async def publish(road: Road, analytics: Analytics) -> None:
     analytics.warehouse.refresh(analytics.mirror.files)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real snapshots are not here")
 async def test_the_tables_agree_with_the_raw_text_of_real_snapshots(tmp_path: Path) -> None:
     files = {path.relative_to(REAL).as_posix(): path for path in sorted(REAL.glob("dt=*/*.txt"))}
     async with travelled(tmp_path / "data") as (road, analytics):
