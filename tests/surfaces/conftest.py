@@ -10,12 +10,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bikeflow.events import Events
-from bikeflow.model import UTC, PartitionJob
-from bikeflow.pipeline import Pipeline, open_pipeline
+from bikeflow.core.events import Events
+from bikeflow.core.model import UTC, PartitionJob
+from bikeflow.http.site import Site, open_site
+from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, HttpSettings, RetrySettings
-from bikeflow.surfaces.surfaces import Surfaces, open_surfaces
 
 NOON = dt.datetime(2025, 6, 1, 12, tzinfo=UTC)
 
@@ -54,7 +54,7 @@ class Client:
 class Scene:
     """The surfaces over a pipeline of which the test itself plays the roles' loops."""
 
-    surfaces: Surfaces
+    site: Site
     pipeline: Pipeline
     client: Client
 
@@ -86,7 +86,7 @@ async def client_of(url: str | None) -> AsyncIterator[Client]:
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     settings, events = settings_for(tmp_path), Events()
-    async with open_surfaces(settings, events) as surfaces, open_pipeline(settings, events) as pipeline:
-        surfaces.attach(pipeline.vitals)
-        async with client_of(surfaces.url) as client:
-            yield Scene(surfaces, pipeline, client)
+    async with open_site(settings, events) as site, open_pipeline(settings, events) as pipeline:
+        site.health.attach(pipeline.vitals)
+        async with client_of(site.url) as client:
+            yield Scene(site, pipeline, client)

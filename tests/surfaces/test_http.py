@@ -17,14 +17,14 @@ import pytest
 import structlog
 from pydantic import ValidationError
 
-from bikeflow.demo import demo_settings
-from bikeflow.errors import BikeflowError, Permanent
-from bikeflow.events import Events
-from bikeflow.layout import segment_of
+from bikeflow.core.errors import BikeflowError, Permanent
+from bikeflow.core.events import Events
+from bikeflow.core.layout import segment_of
+from bikeflow.http.client import ADDRESS_FILE, ask_status
+from bikeflow.http.pages import page
+from bikeflow.http.site import open_site
 from bikeflow.settings.sections import HttpSettings
-from bikeflow.surfaces.client import ADDRESS_FILE, ask_status
-from bikeflow.surfaces.pages import page
-from bikeflow.surfaces.surfaces import open_surfaces
+from bikeflow.simulator.demo import demo_settings
 from tests.support.lines import bike, raw_file, station
 from tests.surfaces.conftest import NOON, Scene, client_of, settings_for
 
@@ -42,7 +42,7 @@ PATHS = (
 
 
 async def test_before_the_pipeline_is_open_the_service_is_alive_but_not_ready(tmp_path: Path) -> None:
-    async with open_surfaces(settings_for(tmp_path), Events()) as surfaces, client_of(surfaces.url) as client:
+    async with open_site(settings_for(tmp_path), Events()) as site, client_of(site.url) as client:
         assert (await client.ask("/healthz")).json == {"alive": True}
         ready = await client.ask("/readyz")
         assert (ready.status, ready.json["ready"]) == (503, False)
@@ -137,7 +137,7 @@ async def test_a_refresh_that_fails_is_told_with_its_reason_until_one_succeeds(s
 
 
 async def test_once_it_is_stopping_nothing_is_ready(scene: Scene) -> None:
-    scene.surfaces.stopping()
+    scene.site.health.stopping()
     assert set((await scene.client.unready()).values()) == {"the service is stopping"}
     assert (await scene.client.ask("/healthz")).status == 200
 
@@ -222,8 +222,8 @@ async def test_whoever_asks_all_the_time_neither_breaks_nor_sees_a_broken_public
 
 
 async def test_the_address_stands_in_a_file_while_the_service_answers(tmp_path: Path) -> None:
-    async with open_surfaces(settings_for(tmp_path), Events()) as surfaces:
-        assert surfaces.url == (tmp_path / ADDRESS_FILE).read_text().strip()
+    async with open_site(settings_for(tmp_path), Events()) as site:
+        assert site.url == (tmp_path / ADDRESS_FILE).read_text().strip()
         status = await asyncio.to_thread(ask_status, tmp_path)
         assert status is not None and status["state"] == "starting"
     assert not (tmp_path / ADDRESS_FILE).exists()
@@ -233,8 +233,8 @@ async def test_the_address_stands_in_a_file_while_the_service_answers(tmp_path: 
 async def test_the_status_of_another_service_at_an_old_address_is_not_taken_for_ours(tmp_path: Path) -> None:
     ours, others = tmp_path / "ours", tmp_path / "others"
     ours.mkdir()
-    async with open_surfaces(settings_for(others), Events()) as surfaces:
-        (ours / ADDRESS_FILE).write_text(f"{surfaces.url}\n")
+    async with open_site(settings_for(others), Events()) as site:
+        (ours / ADDRESS_FILE).write_text(f"{site.url}\n")
         assert await asyncio.to_thread(ask_status, ours) is None
     for nonsense in ("", "http://127.0.0.1:1/", "nonsense", "http://[::1", "http://127.0.0.1:x/"):
         (ours / ADDRESS_FILE).write_text(nonsense)
@@ -243,9 +243,9 @@ async def test_the_status_of_another_service_at_an_old_address_is_not_taken_for_
 
 async def test_an_empty_address_serves_nothing(tmp_path: Path) -> None:
     settings = settings_for(tmp_path).model_copy(update={"http": HttpSettings(listen="")})
-    async with open_surfaces(settings, Events()) as surfaces:
-        assert surfaces.url is None
-        assert surfaces.sentence().startswith("Starting")
+    async with open_site(settings, Events()) as site:
+        assert site.url is None
+        assert site.health.sentence().startswith("Starting")
         assert not (tmp_path / ADDRESS_FILE).exists()
 
 
@@ -256,17 +256,17 @@ async def test_a_port_that_is_taken_costs_no_snapshot_but_is_warned_of(tmp_path:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         settings = settings_for(tmp_path).model_copy(update={"http": HttpSettings(listen=listen)})
         with structlog.testing.capture_logs() as lines:
-            async with open_surfaces(settings, Events()) as surfaces, client_of(surfaces.url) as client:
+            async with open_site(settings, Events()) as site, client_of(site.url) as client:
                 assert (await client.ask("/healthz")).status == 200
     warning, started = lines
     assert (warning["event"], warning["log_level"], warning["wanted"]) == ("http_port_busy", "warning", listen)
-    assert (started["event"], started["url"]) == ("http_started", surfaces.url)
+    assert (started["event"], started["url"]) == ("http_started", site.url)
 
 
 async def test_a_name_that_cannot_be_found_is_one_clear_line(tmp_path: Path) -> None:
     settings = settings_for(tmp_path).model_copy(update={"http": HttpSettings(listen="no-such-host.invalid:0")})
     with pytest.raises(Permanent, match=r"^cannot serve HTTP on no-such-host.invalid:0: .+; set http.listen"):
-        async with open_surfaces(settings, Events()):
+        async with open_site(settings, Events()):
             pass
 
 

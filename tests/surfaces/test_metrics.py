@@ -15,11 +15,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from bikeflow import __version__
-from bikeflow.errors import Permanent, Transient
-from bikeflow.events import Events
-from bikeflow.pipeline import open_pipeline
+from bikeflow.core.errors import Permanent, Transient
+from bikeflow.core.events import Events
+from bikeflow.http.site import Site
+from bikeflow.service.pipeline import open_pipeline
 from bikeflow.store.counting import CountingStore
-from bikeflow.surfaces.surfaces import Surfaces
 from tests.support import feedserver
 from tests.support.lines import bike, raw_file, station
 from tests.surfaces.conftest import NOON, Scene, settings_for
@@ -123,13 +123,13 @@ async def test_fetches_are_counted_by_outcome(tmp_path: Path) -> None:
         served = feedserver.document(text, etag='"1"')
         feed.answers(served, served, feedserver.Reply(status=304), feedserver.Reply(status=404))
         settings, events = settings_for(tmp_path, feed.url), Events()
-        surfaces = Surfaces(settings)
-        with events.heard_by(surfaces.observe):
+        site = Site(settings)
+        with events.heard_by(site.observe):
             async with open_pipeline(settings, events) as pipeline:
-                surfaces.attach(pipeline.vitals)
+                site.health.attach(pipeline.vitals)
                 for _ in range(4):
                     await pipeline.fetcher.fetch_once()
-                page, _ = surfaces.metrics.page("")
+                page, _ = site.metrics.page("")
     lines = page.decode().splitlines()
     for outcome in ("stored", "duplicate", "not_modified", "failed"):
         assert f'bikeflow_fetches_total{{outcome="{outcome}"}} 1.0' in lines

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bikeflow.model import AlertSent, SchemaDrifted, SettingsReloaded
+from bikeflow.core.model import AlertSent, SchemaDrifted, SettingsReloaded
 from tests.support.lines import bike, raw_file, station
 from tests.surfaces.conftest import Scene
 from tests.surfaces.test_metrics import parsed
@@ -56,7 +56,7 @@ async def told(scene: Scene) -> str:
     at = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=10)
     await scene.arrives(raw_file(station(1), bike(2), station(3, bikes="x")), at)
     for event in (SchemaDrifted(("x",)), AlertSent(arrived=True), SettingsReloaded(at, applied=True)):
-        scene.surfaces.observe(event)
+        scene.site.observe(event)
     return (await scene.client.ask("/metrics")).text
 
 
