@@ -23,10 +23,12 @@ from bikeflow.settings.sections import (
     RetrySettings,
     RulesSettings,
     StorageSettings,
+    SystemSettings,
     UserPath,
     WarehouseSettings,
     WatcherSettings,
 )
+from bikeflow.settings.systems import System, completed, conflicts, the_one_system
 
 ENV_PREFIX = "BIKEFLOW_"
 CONFIG_VARIABLE = "BIKEFLOW_CONFIG"
@@ -50,6 +52,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     data_dir: UserPath = Path("data")
+    systems: tuple[SystemSettings, ...] = ()
     feed: FeedSettings = FeedSettings()
     storage: StorageSettings = StorageSettings()
     watcher: WatcherSettings = WatcherSettings()
@@ -71,6 +74,23 @@ class Settings(BaseSettings):
                 f'warehouse.mode = "{self.warehouse.mode}" publishes in a bucket: it needs storage.backend = "s3"'
             )
         return self
+
+    @model_validator(mode="after")
+    def _systems_do_not_collide(self) -> Settings:
+        found = list(conflicts(self.all_systems))
+        if found:
+            raise ValueError(f"systems: {'; '.join(found)}")
+        wanted = self.warehouse.wrm_system
+        if wanted and wanted not in {system.id for system in self.all_systems}:
+            raise ValueError(f'warehouse.wrm_system = "{wanted}": there is no such system')
+        return self
+
+    @property
+    def all_systems(self) -> tuple[System, ...]:
+        """The systems that are configured, complete: those of `[[systems]]`, else the one of `[feed]`."""
+        if not self.systems:
+            return (the_one_system(self.feed, self.storage, self.rules),)
+        return tuple(completed(table, self.feed, self.rules) for table in self.systems)
 
     @classmethod
     def settings_customise_sources(
@@ -100,7 +120,12 @@ SECRETS: frozenset[str] = frozenset(key for key, field in FIELDS.items() if fiel
 """Flat names of the settings that are never shown and never stand in a file."""
 
 
-ENVIRONMENT: Mapping[str, str] = {ENV_PREFIX + key.upper().replace(".", "__"): key for key in FIELDS}
+FILE_ONLY = frozenset({"systems"})
+"""Flat names of what only a file can hold: tables."""
+
+ENVIRONMENT: Mapping[str, str] = {
+    ENV_PREFIX + key.upper().replace(".", "__"): key for key in FIELDS if key not in FILE_ONLY
+}
 """Which environment variable sets which setting."""
 
 CREDENTIALS: Mapping[str, str] = {
@@ -123,5 +148,7 @@ def public_values(settings: Settings) -> dict[str, object]:
             value = "(set)" if value.get_secret_value() else "(not set)"
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # 30 seconds are 30, whether the default or given
+        if isinstance(value, tuple):
+            value = [table.model_dump(exclude_defaults=True) for table in value]
         values[key] = str(value) if isinstance(value, Path) else value
     return values

@@ -11,8 +11,10 @@ from typing import Literal, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from bikeflow.settings.model import CREDENTIALS, ENVIRONMENT, FIELDS, SECRETS, Given
+from bikeflow.settings.sections import SystemRules, SystemSettings
 
 _KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}
 
@@ -55,6 +57,9 @@ def invalid_values(error: ValidationError, given: Mapping[str, Given]) -> list[s
     lines = []
     for finding in error.errors(include_url=False, include_context=False):
         key = ".".join(str(part) for part in finding["loc"][:2])
+        if finding["loc"][:1] == ("systems",) and "systems" in given:
+            lines.append(_in_a_system(finding, given["systems"]))
+            continue
         own_words = finding["type"] == "value_error"
         message = finding["msg"].removeprefix("Value error, ")
         if key in FIELDS and key in given:
@@ -65,6 +70,26 @@ def invalid_values(error: ValidationError, given: Mapping[str, Given]) -> list[s
             # what concerns several sections stands in none
             lines.append(f"{key}: {message}{_concerned(key, message, given)}" if key else message)
     return lines
+
+
+def _in_a_system(finding: ErrorDetails, systems: Given) -> str:
+    """One line for a finding in a `[[systems]]` table, which is named by its number."""
+    _, number, *path = finding["loc"]
+    name = ".".join(map(str, path))
+    fields = SystemRules.model_fields if name.startswith("rules.") else SystemSettings.model_fields
+    last = name.rpartition(".")[2]
+    place = f"{systems.origin}: [[systems]] number {int(number) + 1}: {name}"
+    match finding["type"]:
+        case "extra_forbidden":
+            return f"{place}: unknown key{nearest(last, fields)}"
+        case "missing":
+            return f"{place} is missing: every system needs it"
+        case "value_error":
+            must = finding["msg"].removeprefix("Value error, ")
+        case _:
+            described = fields[last].description
+            must = f"must be {described}" if described else finding["msg"].replace("Input should be", "must be")
+    return f"{place} = {shown(finding['input'])}: {must}"
 
 
 def ways_to_give_secret(key: str) -> str:

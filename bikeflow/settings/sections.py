@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import zoneinfo
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,6 +37,20 @@ def _without_credentials(url: str) -> str:
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise ValueError("must not hold a user name or password: URLs are logged and shown")
     return url
+
+
+def with_slash(prefix: str) -> str:
+    """A key prefix as it is used: empty, or with one slash at its end and none at its beginning."""
+    prefix = prefix.strip("/")
+    return f"{prefix}/" if prefix else ""
+
+
+def _time_zone(name: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError('must be a time zone such as "Europe/Warsaw" or "UTC"') from None
+    return name
 
 
 UserPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(Path.expanduser)]
@@ -82,6 +97,44 @@ class FeedSettings(Section):
     breaker_probe_seconds: Annotated[float, Field(gt=0)] = 60
 
 
+class SystemRules(Section):
+    """The rules of one system: what is not set is that of `[rules]`."""
+
+    lat_min: Annotated[float, Field(ge=-90, le=90)] | None = None
+    lat_max: Annotated[float, Field(ge=-90, le=90)] | None = None
+    lon_min: Annotated[float, Field(ge=-180, le=180)] | None = None
+    lon_max: Annotated[float, Field(ge=-180, le=180)] | None = None
+    future_seconds: Annotated[float, Field(ge=0)] | None = None
+    stale_seconds: Annotated[float, Field(ge=0)] | None = None
+
+
+class SystemSettings(Section):
+    """One `[[systems]]` table: a bike-share system. What is not set is that of `[feed]`."""
+
+    id: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$",
+            description='a short name of a-z, 0-9, "_" and "-" that begins with a letter or digit',
+        ),
+    ]
+    name: str = ""
+    format: str = "wrm"
+    url: Url
+    prefix: str | None = None
+    timezone: Annotated[str, AfterValidator(_time_zone)] = "Europe/Warsaw"
+    interval_seconds: Annotated[float, Field(ge=1, le=86_400)] | None = None
+    timeout_seconds: Annotated[float, Field(gt=0, le=600)] | None = None
+    max_bytes: Annotated[int, Field(ge=1_000)] | None = None
+    spool_max_bytes: Annotated[int, Field(ge=1_000_000)] | None = None
+    rules: SystemRules = SystemRules()
+
+    @field_validator("prefix")
+    @classmethod
+    def _ends_in_slash(cls, value: str | None) -> str | None:
+        return value if value is None else with_slash(value)
+
+
 class StorageSettings(Section):
     """The object store that holds the lake."""
 
@@ -101,8 +154,7 @@ class StorageSettings(Section):
     @field_validator("prefix")
     @classmethod
     def _ends_in_slash(cls, value: str) -> str:
-        value = value.strip("/")
-        return f"{value}/" if value else ""
+        return with_slash(value)
 
     @model_validator(mode="after")
     def _s3_is_complete(self) -> StorageSettings:
@@ -191,6 +243,7 @@ class WarehouseSettings(Section):
     """The analytics database."""
 
     path: UserPath | None = None
+    wrm_system: str = ""
     mode: Literal["local", "s3", "hybrid"] = "local"
     upload_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60
     memory_limit: Memory = "512MB"

@@ -17,6 +17,7 @@ from bikeflow.settings.model import (
     ENV_PREFIX,
     ENVIRONMENT,
     FIELDS,
+    FILE_ONLY,
     SECRETS,
     Given,
     Layer,
@@ -69,7 +70,9 @@ def toml_file(path: Path, problems: list[str]) -> Layer:
 def _flat(data: Mapping[str, object], path: Path, problems: list[str]) -> Iterable[tuple[str, object]]:
     sections = {key.partition(".")[0] for key in FIELDS if "." in key}
     for name, value in data.items():
-        if isinstance(value, dict) and name in sections:
+        if name in FILE_ONLY and not _is_list_of_tables(value):
+            problems.append(f"{path}: {name} is a list of tables: write [[{name}]] on a line of its own for each")
+        elif isinstance(value, dict) and name in sections:
             yield from ((f"{name}.{key}", inner) for key, inner in value.items())
         elif isinstance(value, dict):
             problems.append(f"{path}: unknown section {shown(name)}{nearest(name, sections)}")
@@ -77,6 +80,10 @@ def _flat(data: Mapping[str, object], path: Path, problems: list[str]) -> Iterab
             problems.append(f"{path}: {name} is a section: write [{name}] on a line of its own, its keys below it")
         else:
             yield name, value
+
+
+def _is_list_of_tables(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def _key_lines(text: str) -> dict[str, int]:
@@ -138,6 +145,8 @@ def command_line(overrides: Iterable[str], problems: list[str]) -> Layer:
         key = key.strip()
         if not equals:
             problems.append(f'--set {shown(override)}: must have the form "section.key=value"')
+        elif key in FILE_ONLY:
+            problems.append(f"--set {key}: only a configuration file can hold [[{key}]]")
         elif key in SECRETS:
             problems.append(f"--set {key}: a secret would be seen in the process list; {ways_to_give_secret(key)}")
         elif key in FIELDS:

@@ -1,0 +1,70 @@
+"""The systems that are configured: each `[[systems]]` table with its defaults filled in, or the one system `wrm`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from bikeflow.settings.sections import FeedSettings, RulesSettings, StorageSettings, SystemSettings
+
+WRM = "wrm"
+"""The id of the one system that `[feed]`, `[rules]` and `storage.prefix` describe where there is no `[[systems]]`."""
+
+_RESERVED = ("raw/", "processed/", "enhanced/", "dlq/", "polls/", "duckdb/")
+"""What lies below a system's prefix: no other system's prefix may begin there."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One bike-share system: everything that is its own.
+
+    `prefix` is that of its keys in the lake (empty, or ending in a slash), `timezone` an IANA name.
+    """
+
+    id: str
+    name: str
+    format: str
+    prefix: str
+    timezone: str
+    feed: FeedSettings
+    rules: RulesSettings
+
+
+def the_one_system(feed: FeedSettings, storage: StorageSettings, rules: RulesSettings) -> System:
+    """The system of a configuration without `[[systems]]`."""
+    name = "Wrocławski Rower Miejski"
+    return System(WRM, name, "wrm", storage.prefix, "Europe/Warsaw", feed, rules)
+
+
+def completed(table: SystemSettings, feed: FeedSettings, rules: RulesSettings) -> System:
+    """A `[[systems]]` table with what it does not set taken from `[feed]` and `[rules]`."""
+    own = {name: value for name in FeedSettings.model_fields if (value := getattr(table, name, None)) is not None}
+    prefix = f"bike-data/{table.id}/" if table.prefix is None else table.prefix
+    return System(
+        id=table.id,
+        name=table.name or table.id,
+        format=table.format,
+        prefix=prefix,
+        timezone=table.timezone,
+        feed=feed.model_copy(update=own),
+        rules=RulesSettings.model_validate(rules.model_dump() | table.rules.model_dump(exclude_none=True)),
+    )
+
+
+def conflicts(systems: Iterable[System]) -> Iterator[str]:
+    """What is wrong between systems: ids and prefixes that collide, one sentence each."""
+    seen: list[System] = []
+    for system in systems:
+        for other in seen:
+            if system.id == other.id:
+                yield f'two systems have the id "{system.id}"'
+            elif system.prefix == other.prefix:
+                yield f'"{other.id}" and "{system.id}" have the same prefix "{system.prefix}"'
+            elif _lies_in(system.prefix, other.prefix) or _lies_in(other.prefix, system.prefix):
+                yield f'the prefix "{system.prefix}" of "{system.id}" and "{other.prefix}" of "{other.id}" overlap'
+        seen.append(system)
+
+
+def _lies_in(prefix: str, other: str) -> bool:
+    """Whether objects below `prefix` would be taken for those of a system whose prefix is `other`."""
+    return any(prefix.startswith(f"{other}{folder}") for folder in _RESERVED)
