@@ -38,6 +38,17 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One UTC day of one bike-share system."""
+
+    system_id: str
+    day: dt.date
+
+    def __str__(self) -> str:
+        return f"{self.system_id} {self.day}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class Segment:
     """A span of one partition whose rows lie in one Parquet file a layer.
 
@@ -45,7 +56,7 @@ class Segment:
     day is the *sealed* one.
     """
 
-    partition: dt.date
+    partition: Partition
     start: dt.time
     end: dt.time
 
@@ -60,7 +71,7 @@ class RawFile:
     """One raw file of the lake: `time` is the one in its name, else the object's LastModified."""
 
     key: str
-    partition: dt.date
+    partition: Partition
     time: dt.datetime
     size: int
     etag: str
@@ -72,7 +83,7 @@ class SegmentObject:
     """The enhanced Parquet file of one segment as it now stands in the store."""
 
     key: str
-    partition: dt.date
+    partition: Partition
     etag: str
     size: int
 
@@ -81,7 +92,7 @@ class SegmentObject:
 class PartitionJob:
     """Work for a processor: a day whose dirty segments are to be written; `queued_at` is on the monotonic clock."""
 
-    partition: dt.date
+    partition: Partition
     queued_at: float = field(default_factory=time.monotonic, compare=False)
 
 
@@ -113,7 +124,7 @@ class Run:
     """One run of a processor over the dirty segments of a partition."""
 
     run_id: str
-    partition: dt.date
+    partition: Partition
     started_at: dt.datetime
     finished_at: dt.datetime
     outcome: Literal["done", "failed"]
@@ -131,7 +142,7 @@ class RawFileFact:
     """What is known of a raw file: the counts and the MD5 are None until it is processed."""
 
     key: str
-    partition: dt.date
+    partition: Partition
     time: dt.datetime
     size: int
     md5: str | None
@@ -149,8 +160,8 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
-    """How the roles are doing at one moment; a fault is None while its role works.
+class LaneVitals:
+    """How one system's roles are doing at one moment; a fault is None while its role works.
 
     `feed` is the download, `delivery` the way from the spool to the store, `watcher` the look at the store.
     """
@@ -158,14 +169,31 @@ class Vitals:
     feed: Fault | None
     delivery: Fault | None
     watcher: Fault | None
-    refresher: Fault | None
     polled_at: dt.datetime | None
     spool_snapshots: int
     spool_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """How all roles are doing at one moment: those of each system by its id, and those that all systems share."""
+
+    lanes: Mapping[str, LaneVitals]
+    refresher: Fault | None
     queue_waiting: int
     queue_in_flight: int
     queue_full: bool
     queue_stalled_seconds: float
+
+    @property
+    def spool_snapshots(self) -> int:
+        """Snapshots of all systems that wait for the store."""
+        return sum(lane.spool_snapshots for lane in self.lanes.values())
+
+    @property
+    def spool_bytes(self) -> int:
+        """Their size altogether."""
+        return sum(lane.spool_bytes for lane in self.lanes.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +211,7 @@ class Pulse:
 class FetchFinished:
     """A fetch has ended, well or not."""
 
+    system_id: str
     at: dt.datetime
     outcome: FetchOutcome
 
@@ -191,6 +220,7 @@ class FetchFinished:
 class SnapshotStored:
     """A new snapshot is confirmed by the store; the watcher is woken with it."""
 
+    system_id: str
     info: ObjectInfo
     trace_id: str
 
@@ -209,31 +239,30 @@ class RunFinished:
 class PartitionProcessed:
     """A run has written all dirty segments of a partition; the refresher listens for it."""
 
-    partition: dt.date
+    partition: Partition
     run_id: str
     traces: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FetchState:
-    """The last snapshot that was taken over from the feed, as the fetcher remembers it across restarts.
+    """The last snapshot that was taken over from a feed, as its fetcher remembers it across restarts.
 
-    `etag` and `last_modified` are the headers that `url` answered with (empty where it gave none); `sha256` is that of
-    the UTF-8 bytes as stored under `key`.
+    `sha256` is that of the bytes stored under `key`. `validators` are the headers ETag and Last-Modified that each of
+    its documents came with, by URL (empty where it had none).
     """
 
-    etag: str
-    last_modified: str
     sha256: str
     key: str
     fetched_at: dt.datetime
-    url: str = ""
+    validators: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class LakeReconciled:
-    """The ledger agrees with the whole lake again; counts are of segments that it learned of, and that are gone."""
+    """The ledger agrees with a system's whole lake again: it learned of segments, or found that they are gone."""
 
+    system_id: str
     adopted: int
     lost: int
 
@@ -258,8 +287,9 @@ class DatabasePublished:
 
 @dataclass(frozen=True, slots=True)
 class SchemaDrifted:
-    """A raw file had columns that nobody knows."""
+    """A raw file had unknown columns."""
 
+    system_id: str
     columns: tuple[str, ...]
 
 

@@ -1,13 +1,109 @@
-"""What the fetcher asks of a feed."""
+"""What the rest of bikeflow asks of a format: one kind of upstream, and the raw files that its snapshots become.
+
+A format knows which documents make a snapshot, how a snapshot becomes one raw object, how a raw object becomes rows and
+dead letters, and how its records are counted. The rest of bikeflow knows rows only (`core.schema`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+import pyarrow as pa
 
-class Feed(Protocol):
-    """One kind of upstream; it knows what its documents look like."""
+from bikeflow.core.model import RawFile
+from bikeflow.settings.sections import RulesSettings
 
-    def document(self, body: bytes, charset: str | None) -> str:
-        """The text to be stored for a downloaded body; raises `NotAFeed` where it is no document of this feed."""
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an upstream's server answered; `body` is None where it has nothing new (304). Absent headers are empty."""
+
+    status: int
+    body: bytes | None
+    content_type: str
+    charset: str | None
+    etag: str
+    last_modified: str
+
+
+class Ask(Protocol):
+    """Asks an upstream for one document: politely, with conditions and retries."""
+
+    async def __call__(self, url: str) -> Answer:
+        """The answer; raises Transient, Permanent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RawContent:
+    """A raw file's identity and the bytes that lie in the store; `md5` is theirs."""
+
+    raw: RawFile
+    md5: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One rejected record, in the fields of the contract; a whole unreadable file has `line_number` None."""
+
+    source_key: str
+    line_number: int | None
+    raw_line: str
+    column: str | None
+    check: str
+    value: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFile:
+    """What one raw file gave: `table` holds its accepted rows (columns `ENCODED`), in the order of its records.
+
+    The conservation law holds by construction and is checked again by `verify`: lines = rows + rejected. (A line is a
+    record: a data line of the WRM's CSV, an array element of GBFS.) `recipe` names what made the rows.
+    """
+
+    raw: RawFile
+    md5: str
+    table: pa.Table
+    lines: int
+    rejected: int
+    dead_letters: tuple[DeadLetter, ...]
+    recipe: str
+    unknown_columns: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Number of accepted records."""
+        return int(self.table.num_rows)
+
+
+class Format(Protocol):
+    """One kind of upstream; an instance belongs to one system and may remember what it last fetched."""
+
+    raw_stem: str
+    """How the names of its raw files begin."""
+    raw_suffix: str
+    """How they end, with the dot."""
+
+    async def snapshot(self, url: str, ask: Ask) -> bytes | None:
+        """Fetch a snapshot: the content of one raw object, or None where the upstream says that nothing has changed.
+
+        Raises `NotAFeed` where an answer is no document of this format, and what `ask` raises.
+        """
+        ...
+
+    def as_text(self, body: bytes, charset: str | None) -> str:
+        """A document as text for people, whatever it is."""
+        ...
+
+    def parse(self, files: Sequence[RawContent], rules: RulesSettings) -> list[ParsedFile]:
+        """Parse, type, validate, classify and flag all records of raw files; one result a file, in the same order."""
+        ...
+
+    def count_records(self, file: RawContent) -> int:
+        """Number of records in a raw file, without parsing them."""
         ...

@@ -13,6 +13,7 @@ from bikeflow.core.model import (
     Fault,
     FetchFinished,
     Outcome,
+    Partition,
     PartitionProcessed,
     Run,
     RunFinished,
@@ -25,10 +26,11 @@ class Observations:
     def __init__(self) -> None:
         self.started_at = dt.datetime.now(UTC)
         self.fetches: Counter[Outcome] = Counter()
-        self.last_fetch: FetchFinished | None = None
-        self.losing: Fault | None = None
-        """Set while new snapshots can't be kept on the local disk."""
-        self.failing: dict[dt.date, Fault] = {}
+        self.last_fetches: dict[str, FetchFinished] = {}
+        """The last fetch of each system."""
+        self.losing: dict[str, Fault] = {}
+        """Systems whose new snapshots can't be kept on the local disk."""
+        self.failing: dict[Partition, Fault] = {}
         """Partitions whose last run failed."""
         self.published: DatabasePublished | None = None
         self.behind_since: dt.datetime | None = None
@@ -62,13 +64,19 @@ class Observations:
         self.failing.clear()
         self.published = self.behind_since = self._last_processed_at = None
 
+    @property
+    def last_fetch(self) -> FetchFinished | None:
+        """The last fetch of any system."""
+        return max(self.last_fetches.values(), key=lambda event: event.at, default=None)
+
     def _fetched(self, event: FetchFinished) -> None:
-        self.last_fetch = event
+        self.last_fetches[event.system_id] = event
         self.fetches[event.outcome.outcome] += 1
         if event.outcome.outcome == "lost":
-            self.losing = Fault(self.losing.since if self.losing else event.at, event.outcome.error)
+            known = self.losing.get(event.system_id)
+            self.losing[event.system_id] = Fault(known.since if known else event.at, event.outcome.error)
         elif event.outcome.good:
-            self.losing = None
+            self.losing.pop(event.system_id, None)
 
     def _ran(self, run: Run) -> None:
         known = self.failing.pop(run.partition, None)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bikeflow.core.model import Fault, Vitals
+from bikeflow.core.model import Fault, LaneVitals, Vitals
 from bikeflow.health.observations import Observations
 from bikeflow.settings import Settings
 
@@ -24,9 +24,12 @@ Verdict = Mapping[str, Fault | None]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """For how long a part may be silent, in seconds, before it counts as broken: a little more than one interval."""
+    """For how long a part may be silent, in seconds, before it counts as broken: a little more than one interval.
 
-    fetch_seconds: float
+    `fetch_seconds` are those of each system, by its id.
+    """
+
+    fetch_seconds: Mapping[str, float]
     poll_seconds: float
     refresh_seconds: float
     stalled_seconds: float = STALLED_SECONDS
@@ -34,12 +37,13 @@ class Limits:
     @classmethod
     def of(cls, settings: Settings) -> Limits:
         """Derived from the configured intervals; errors that the roles tell of need no limit."""
-        interval = settings.feed.interval_seconds
+        feeds = {system.id: system.feed for system in settings.all_systems}
+        longest = max(feed.interval_seconds for feed in feeds.values())
         return cls(
             # A fetch may begin a tick late, try again all through its tick, and end with one last timeout.
-            fetch_seconds=2 * interval + settings.feed.timeout_seconds,
+            fetch_seconds={name: 2 * feed.interval_seconds + feed.timeout_seconds for name, feed in feeds.items()},
             poll_seconds=2 * settings.watcher.poll_seconds + _LISTING_SECONDS,
-            refresh_seconds=settings.warehouse.debounce_seconds + max(interval, _REFRESH_SECONDS),
+            refresh_seconds=settings.warehouse.debounce_seconds + max(longest, _REFRESH_SECONDS),
         )
 
 
@@ -50,13 +54,30 @@ def assess(
     if vitals is None:
         starting = Fault(seen.started_at, "the service is starting")
         return dict.fromkeys(("fetching", "storing", "watching", "processing", "refreshing"), starting)
+    lanes = vitals.lanes
+
+    def folded(judge: Callable[[str, LaneVitals], Fault | None]) -> Fault | None:
+        return fold({system_id: judge(system_id, lane) for system_id, lane in lanes.items()})
+
     return {
-        "fetching": vitals.feed or seen.losing or _fetching(seen, limits, now),
-        "storing": vitals.delivery,
-        "watching": vitals.watcher or _watching(seen, vitals, limits, now),
+        "fetching": folded(
+            lambda name, lane: lane.feed or seen.losing.get(name) or _fetching(seen, name, limits.fetch_seconds, now)
+        ),
+        "storing": folded(lambda _, lane: lane.delivery),
+        "watching": folded(lambda _, lane: lane.watcher or _watching(seen, lane, vitals, limits, now)),
         "processing": _processing(seen, vitals, limits, now),
         "refreshing": vitals.refresher or _refreshing(seen, limits, database, now),
     }
+
+
+def fold(faults: Mapping[str, Fault | None]) -> Fault | None:
+    """The faults of several systems as one: the oldest, which names its system where there are several."""
+    found = sorted(((fault, name) for name, fault in faults.items() if fault), key=lambda item: item[0].since)
+    if not found or len(faults) == 1:
+        return found[0][0] if found else None
+    fault, name = found[0]
+    others = f" (and {len(found) - 1} more of {len(faults)} systems)" if len(found) > 1 else ""
+    return Fault(fault.since, f"{name}: {fault.reason}{others}")
 
 
 def state_of(seen: Observations, verdict: Verdict) -> State:
@@ -78,20 +99,21 @@ def _part(fault: Fault | None) -> dict[str, object]:
     return {"works": False, "reason": fault.reason, "since": fault.since.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
-def _fetching(seen: Observations, limits: Limits, now: dt.datetime) -> Fault | None:
-    if seen.last_fetch is None:
+def _fetching(seen: Observations, system_id: str, limits: Mapping[str, float], now: dt.datetime) -> Fault | None:
+    last = seen.last_fetches.get(system_id)
+    if last is None:
         return Fault(seen.started_at, "the first fetch has not ended yet")
-    if _older(seen.last_fetch.at, limits.fetch_seconds, now):
-        return Fault(seen.last_fetch.at, "no fetch has ended since")
+    if _older(last.at, limits.get(system_id, 0.0), now):
+        return Fault(last.at, "no fetch has ended since")
     return None
 
 
-def _watching(seen: Observations, vitals: Vitals, limits: Limits, now: dt.datetime) -> Fault | None:
-    if vitals.polled_at is None:
+def _watching(seen: Observations, lane: LaneVitals, vitals: Vitals, limits: Limits, now: dt.datetime) -> Fault | None:
+    if lane.polled_at is None:
         return Fault(seen.started_at, "the lake is being listed for the first time")
     # A full queue holds the watcher back: there is enough to do, and nothing is wrong with the store.
-    if _older(vitals.polled_at, limits.poll_seconds, now) and not vitals.queue_full:
-        return Fault(vitals.polled_at, "the store has not been looked at since")
+    if _older(lane.polled_at, limits.poll_seconds, now) and not vitals.queue_full:
+        return Fault(lane.polled_at, "the store has not been looked at since")
     return None
 
 

@@ -21,7 +21,9 @@ def sentence(
 
 def status_line(state: State, verdict: Verdict, vitals: Vitals | None, seen: Observations, now: dt.datetime) -> str:
     """The same for `systemctl status`, with the last fetch, the lines rejected since the start, and the storage."""
-    storage = "fails" if vitals and (vitals.delivery or vitals.watcher) else "works" if vitals else "is not open"
+    storage = "works" if vitals else "is not open"
+    if vitals and any(lane.delivery or lane.watcher for lane in vitals.lanes.values()):
+        storage = "fails"
     rest = (
         f"{_fetched(seen, now)}, {_snapshot(seen.published, now)}, {_waiting(vitals)}, "
         f"{count(seen.rejected, 'line')} rejected since the start, the storage {storage}."

@@ -14,7 +14,7 @@ from typing import TypeVar
 from aiohttp import web
 
 from bikeflow.core.errors import Transient
-from bikeflow.core.layout import Layout
+from bikeflow.feeds import layout_of
 from bikeflow.core.model import UTC
 from bikeflow.health.readiness import Verdict, verdict_document
 from bikeflow.http.metrics import Metrics
@@ -154,12 +154,12 @@ class Routes:
 
     def _lake(self) -> Mapping[str, int]:
         with self._ledger() as ledger:
-            return ledger.files.totals()
+            return ledger.totals()
 
     def _ledger(self) -> Ledger:
         settings = self._settings
-        layout = Layout(settings.storage.prefix)
-        return Ledger(settings.data_dir, layout, settings.processing.segment_minutes, read_only=True)
+        layouts = [layout_of(system) for system in settings.all_systems]
+        return Ledger(settings.data_dir, layouts, settings.processing.segment_minutes, read_only=True)
 
 
 def _page(found: Page) -> web.Response:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from bikeflow.core.errors import Permanent, Transient
 from bikeflow.core.layout import Layout
-from bikeflow.feeds.wrm.text import decode
 from bikeflow.runtime.log import get_logger
 from bikeflow.store.base import Store
 
 if TYPE_CHECKING:
-    from bikeflow.ingest.download import Answer
+    from bikeflow.feeds.base import Answer, Format
 
 MAX_PER_DAY = 100
 MAX_BODY_BYTES = 64 * 1024
@@ -26,7 +25,8 @@ _log = get_logger()
 class FeedDeadLetters:
     """Stores each body once as long as it repeats itself, and at most `MAX_PER_DAY` a day (UTC)."""
 
-    def __init__(self, store: Store, layout: Layout) -> None:
+    def __init__(self, store: Store, layout: Layout, format_: Format) -> None:
+        self._format = format_
         self._store = store
         self._layout = layout
         self._last_sha256 = ""
@@ -45,7 +45,7 @@ class FeedDeadLetters:
             "content_type": answer.content_type,
             "reason": reason,
             "size": len(body),
-            "body": decode(body[:MAX_BODY_BYTES], answer.charset),
+            "body": self._format.as_text(body[:MAX_BODY_BYTES], answer.charset),
             "sha256": sha256,
         }
         try:

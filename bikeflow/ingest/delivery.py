@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from bikeflow.core.errors import NotFound, Permanent, Transient
-from bikeflow.core.layout import Layout, snapshot_time
+from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, Fault, ObjectInfo, SnapshotStored
 from bikeflow.ingest.spool import NotSpooled, Spool, SpoolEntry
 from bikeflow.runtime.log import bound, get_logger
@@ -85,7 +85,7 @@ class Delivery:
             if stored is None:
                 raise
             _log.warning("spool_bypassed", key=stored.key, error=str(error))
-            self._on_stored(SnapshotStored(stored, trace_id))
+            self._on_stored(SnapshotStored(self.layout.system_id, stored, trace_id))
             return stored.key
         self._work.set()
         return self.layout.raw_key(at)
@@ -156,14 +156,14 @@ class Delivery:
             await self._cache.remember(info, data)
         _log.debug("stored", key=info.key, bytes=info.size)
         # Told before the entry goes: until then, whoever finds the object in the store can ask for its trace id.
-        self._on_stored(SnapshotStored(info, entry.trace_id))
+        self._on_stored(SnapshotStored(self.layout.system_id, info, entry.trace_id))
         await self.spool.remove(entry)
 
     def trace_id(self, key: str) -> str | None:
         """The trace id of a snapshot that is being delivered under this key, or None."""
         if self.spool.depth == 0:  # asked of every key of a listing
             return None
-        time = snapshot_time(key)
+        time = self.layout.snapshot_time(key)
         return None if time is None else self.spool.trace_id(time)
 
     async def _put(self, at: dt.datetime, data: bytes) -> ObjectInfo | None:

@@ -7,15 +7,14 @@ import datetime as dt
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bikeflow.core.errors import NotAFeed, Permanent, Transient
-from bikeflow.core.layout import snapshot_time
 from bikeflow.core.model import UTC, FetchFinished, FetchOutcome, FetchState
-from bikeflow.feeds import FEEDS, Feed
+from bikeflow.feeds import format_of
 from bikeflow.ingest.archive import newest_snapshot
 from bikeflow.ingest.breaker import CircuitOpen
 from bikeflow.ingest.dead_letters import FeedDeadLetters
@@ -27,10 +26,11 @@ from bikeflow.ingest.spool import NotSpooled
 from bikeflow.ingest.upstream import Upstream
 from bikeflow.runtime.log import bound, get_logger
 from bikeflow.runtime.retry import tick
-from bikeflow.settings.sections import FeedSettings, RetrySettings
+from bikeflow.settings.sections import RetrySettings
+from bikeflow.settings.systems import System
 
 if TYPE_CHECKING:
-    from bikeflow.ingest.download import Answer
+    from bikeflow.feeds.base import Answer
 
 GRACE_SECONDS = 5.0
 """How long a fetch that is under way at the stop may still take."""
@@ -45,28 +45,28 @@ def utc_now() -> dt.datetime:
 
 
 class Fetcher:
-    """One feed's fetcher; `run` is the role, `fetch_once` a single fetch. `clock` tells the time of new snapshots."""
+    """One system's fetcher; `run` is the role, `fetch_once` a single fetch. `clock` tells the time of new snapshots."""
 
     def __init__(
         self,
-        settings: FeedSettings,
+        system: System,
         upstream: Upstream,
         delivery: Delivery,
         memory: FetchMemory,
-        feed: Feed = FEEDS["wrm"],
         clock: Callable[[], dt.datetime] = utc_now,
         on_fetched: Callable[[FetchFinished], None] = lambda event: None,
     ) -> None:
-        self._settings = settings
+        self._system = system
+        self._settings = system.feed
         self._upstream = upstream
         self._delivery = delivery
         self._memory = memory
-        self._feed = feed
+        self._format = format_of(system)
         self._clock = clock
         self._on_fetched = on_fetched
-        self._place = public_url(settings.url)
+        self._place = public_url(system.feed.url)
         self._journal = Journal(self._place)
-        self._dead_letters = FeedDeadLetters(delivery.store, delivery.layout)
+        self._dead_letters = FeedDeadLetters(delivery.store, delivery.layout, self._format)
         self._known: FetchState | None = None
         self._last = asyncio.Event()
         """Set when no further fetch is to begin."""
@@ -125,13 +125,13 @@ class Fetcher:
     async def fetch_once(self, stop: asyncio.Event | None = None) -> FetchOutcome:
         """One fetch, tried again within its tick; what is new lies in the spool when this returns."""
         trace_id = secrets.token_hex(8)
-        started = time.monotonic()
-        with bound(trace_id=trace_id):
+        started, attempts = time.monotonic(), self._upstream.attempts
+        with bound(system=self._system.id, trace_id=trace_id):
             outcome = await self._outcome(trace_id, stop)
             seconds = round(time.monotonic() - started, 3)
-            outcome = replace(outcome, duration_seconds=seconds, attempts=self._upstream.attempts)
+            outcome = replace(outcome, duration_seconds=seconds, attempts=self._upstream.attempts - attempts)
             self._journal.note(outcome)
-        self._on_fetched(FetchFinished(utc_now(), outcome))
+        self._on_fetched(FetchFinished(self._system.id, utc_now(), outcome))
         return outcome
 
     async def _poll(self, stop: asyncio.Event) -> None:
@@ -148,11 +148,7 @@ class Fetcher:
 
     async def _outcome(self, trace_id: str, stop: asyncio.Event | None) -> FetchOutcome:
         try:
-            known = await self._recall()
-            answer = await self._upstream.ask(known, stop, self._journal.note_retry)
-            if answer.body is None:
-                return FetchOutcome("not_modified", trace_id)
-            return await self._take(answer, answer.body, known, trace_id)
+            return await self._fetch(await self._recall(), trace_id, stop)
         except CircuitOpen as error:
             return FetchOutcome("skipped_open_circuit", trace_id, error=str(error))
         except NotAFeed as error:
@@ -162,26 +158,45 @@ class Fetcher:
         except (Transient, Permanent) as error:
             return FetchOutcome("failed", trace_id, error=str(error))
 
-    async def _take(self, answer: Answer, body: bytes, known: FetchState | None, trace_id: str) -> FetchOutcome:
-        at = self._clock().astimezone(UTC).replace(microsecond=0)
+    async def _fetch(self, known: FetchState | None, trace_id: str, stop: asyncio.Event | None) -> FetchOutcome:
+        answers: dict[str, Answer] = {}
+
+        async def ask(url: str) -> Answer:
+            validators = known.validators.get(url) if known else None
+            answers[url] = await self._upstream.ask(url, validators, stop, self._journal.note_retry)
+            return answers[url]
+
         try:
-            data, sha256 = await asyncio.to_thread(self._document, body, answer.charset)
+            data = await self._format.snapshot(self._settings.url, ask)
         except NotAFeed as error:
-            await self._dead_letters.keep(answer, body, url=self._place, reason=str(error), at=at)
+            at = self._now()
+            body = await self._keep_unusable(list(answers.values())[-1], str(error), at)
             raise NotAFeed(str(error), body=body) from error
+        if data is None:
+            return FetchOutcome("not_modified", trace_id)
+        return await self._take(data, answers, known, trace_id)
+
+    async def _take(
+        self, data: bytes, answers: Mapping[str, Answer], known: FetchState | None, trace_id: str
+    ) -> FetchOutcome:
+        at = self._now()
+        sha256 = await asyncio.to_thread(_sha256, data)
         if known is not None and sha256 == known.sha256:
             key, outcome = known.key, FetchOutcome("duplicate", trace_id, bytes=len(data))
         else:
-            key = await self._delivery.accept(_next_second(at, known), trace_id, data)
+            key = await self._delivery.accept(self._next_second(at, known), trace_id, data)
             outcome = FetchOutcome("stored", trace_id, key=key, bytes=len(data))
-        await self._remember(
-            FetchState(answer.etag, answer.last_modified, sha256, key, fetched_at=at, url=self._settings.url)
-        )
+        validators = {url: (answer.etag, answer.last_modified) for url, answer in answers.items()}
+        await self._remember(FetchState(sha256, key, at, validators))
         return outcome
 
-    def _document(self, body: bytes, charset: str | None) -> tuple[bytes, str]:
-        data = self._feed.document(body, charset).encode()
-        return data, hashlib.sha256(data).hexdigest()
+    async def _keep_unusable(self, answer: Answer, reason: str, at: dt.datetime) -> bytes:
+        body = answer.body or b""
+        await self._dead_letters.keep(answer, body, url=self._place, reason=reason, at=at)
+        return body
+
+    def _now(self) -> dt.datetime:
+        return self._clock().astimezone(UTC).replace(microsecond=0)
 
     async def _remember(self, state: FetchState) -> None:
         self._known = state
@@ -195,11 +210,11 @@ class Fetcher:
         if self._known is None:
             known = await asyncio.to_thread(self._memory.fetch_state)
             waiting = self._delivery.spool.entries
-            last = _time(known)
+            last = self._time(known)
             if waiting and (last is None or waiting[-1].time > last):
                 # An earlier process ended after it had spooled this one and before it could remember it.
                 key = self._delivery.layout.raw_key(waiting[-1].time)
-                known = FetchState("", "", waiting[-1].sha256, key, waiting[-1].time)
+                known = FetchState(waiting[-1].sha256, key, waiting[-1].time)
             self._known = known or await self._archived()
         return self._known
 
@@ -210,31 +225,32 @@ class Fetcher:
             _log.debug("archive_unreadable", error=str(error))
             return None
 
+    def _time(self, known: FetchState | None) -> dt.datetime | None:
+        return self._delivery.layout.snapshot_time(known.key) if known else None
 
-def _time(known: FetchState | None) -> dt.datetime | None:
-    return snapshot_time(known.key) if known else None
+    def _next_second(self, at: dt.datetime, known: FetchState | None) -> dt.datetime:
+        """`at`, or the second after the last snapshot where the clock has not come so far yet.
+
+        After a greater jump backwards `at` is right and the last one was wrong; the delivery overwrites nothing then.
+        """
+        last = self._time(known)
+        return last + _SECOND if last is not None and at <= last <= at + _NUDGE else at
 
 
-def _next_second(at: dt.datetime, known: FetchState | None) -> dt.datetime:
-    """`at`, or the second after the last snapshot where the clock has not come so far yet.
-
-    After a greater jump backwards `at` is right and the last one was wrong; the delivery overwrites nothing then.
-    """
-    last = _time(known)
-    return last + _SECOND if last is not None and at <= last <= at + _NUDGE else at
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 @asynccontextmanager
 async def open_fetcher(
-    settings: FeedSettings,
+    system: System,
     retry: RetrySettings,
     delivery: Delivery,
     memory: FetchMemory,
     *,
-    feed: Feed = FEEDS["wrm"],
     clock: Callable[[], dt.datetime] = utc_now,
     on_fetched: Callable[[FetchFinished], None] = lambda event: None,
 ) -> AsyncIterator[Fetcher]:
     """A fetcher whose connections close with the context."""
-    async with Upstream(settings, retry) as upstream:
-        yield Fetcher(settings, upstream, delivery, memory, feed, clock, on_fetched)
+    async with Upstream(system.feed, retry) as upstream:
+        yield Fetcher(system, upstream, delivery, memory, clock, on_fetched)

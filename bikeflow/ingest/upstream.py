@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Self
 from tenacity import RetryCallState
 from tenacity.stop import stop_before_delay
 
-from bikeflow.core.model import FetchState
 from bikeflow.ingest.breaker import Breaker
 from bikeflow.runtime.retry import OnRetry, policy
 from bikeflow.settings.sections import FeedSettings, RetrySettings
 
 if TYPE_CHECKING:
-    from bikeflow.ingest.download import Answer, Downloader
+    from bikeflow.feeds.base import Answer
+    from bikeflow.ingest.download import Downloader
 
 
 class Upstream:
-    """Asks for the document; `attempts` is the number of requests that the last `ask` has made.
+    """Asks for documents; `attempts` counts the requests that were made.
 
     As a context it closes its connections.
     """
@@ -38,19 +38,20 @@ class Upstream:
     async def __aexit__(self, *_: object) -> None:
         await self._closing.aclose()
 
-    async def ask(self, known: FetchState | None, stop: asyncio.Event | None, on_retry: OnRetry) -> Answer:
-        """The answer of the first request that succeeds.
+    async def ask(
+        self, url: str, validators: tuple[str, str] | None, stop: asyncio.Event | None, on_retry: OnRetry
+    ) -> Answer:
+        """The answer of the first request that succeeds; see `Downloader.get` for `validators`.
 
         No request starts after the tick's time is over, nor once the breaker has opened. Raises `CircuitOpen` where
         none may be made at all, else what the last one raised (see `Downloader.get`).
         """
-        self.attempts = 0
         downloader = await self._opened()
 
         async def request() -> Answer:
             async with self._breaker.guard():
                 self.attempts += 1
-                return await downloader.get(known)
+                return await downloader.get(url, validators)
 
         usual = policy(self._retry, stop, on_retry=on_retry)
         too_late = stop_before_delay(self._settings.interval_seconds)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from bikeflow.core.errors import NotFound
 from bikeflow.core.layout import LAYERS, Layer, Layout
 from bikeflow.core.model import ObjectInfo, RawFile, Segment
-from bikeflow.ledger import Ledger
+from bikeflow.ledger import SystemIndex
 from bikeflow.ledger.files import FileResult
 from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.segments.footer import FileRecord, Footer
@@ -23,10 +23,10 @@ CONCURRENT_REQUESTS = 8
 class LayerComparison:
     """One pass over both layers: adopts files that the ledger does not know, and has lost ones written again."""
 
-    def __init__(self, store: Store, layout: Layout, ledger: Ledger) -> None:
+    def __init__(self, store: Store, layout: Layout, index: SystemIndex) -> None:
         self._store = store
         self._layout = layout
-        self._ledger = ledger
+        self._index = index
         self._found: dict[Segment, dict[Layer, tuple[ObjectInfo, Footer]]] = {}
         self._known: dict[Layer, dict[str, tuple[Segment, str]]] = {}
         self._lost: set[tuple[Segment, Layer]] = set()
@@ -35,25 +35,25 @@ class LayerComparison:
 
     async def run(self) -> tuple[int, int, int]:
         """Returns the numbers of segments found anew, segments lost, and Parquet files that are not ours."""
-        self._rebuilding = await asyncio.to_thread(self._ledger.files.reconciled_at) is None
-        foreign_before = await asyncio.to_thread(self._ledger.objects.foreign)
+        self._rebuilding = await asyncio.to_thread(self._index.files.reconciled_at) is None
+        foreign_before = await asyncio.to_thread(self._index.objects.foreign)
         for layer in LAYERS:
             await self._scan(layer, foreign_before)
         for segment, layer in self._lost:
-            await asyncio.to_thread(self._ledger.objects.lost, segment, layer)
+            await asyncio.to_thread(self._index.objects.lost, segment, layer)
         for segment in self._found:
             if segment.sealed:
-                await asyncio.to_thread(self._ledger.files.seal, segment.partition, idle=self._rebuilding)
-        recorded = {layer: await asyncio.to_thread(self._ledger.objects.known, layer) for layer in LAYERS}
+                await asyncio.to_thread(self._index.files.seal, segment.partition, idle=self._rebuilding)
+        recorded = {layer: await asyncio.to_thread(self._index.objects.known, layer) for layer in LAYERS}
         for segment, layers in self._found.items():
             # What a processor has written and recorded while this pass was listing is newer than the listing.
             if all(recorded[layer].get(i.key) == self._known[layer].get(i.key) for layer, (i, _) in layers.items()):
                 await self._adopt(segment, layers)
-        await asyncio.to_thread(self._ledger.objects.set_foreign, self._foreign)
+        await asyncio.to_thread(self._index.objects.set_foreign, self._foreign)
         return len(self._found), len({segment for segment, _ in self._lost}), len(self._foreign)
 
     async def _scan(self, layer: Layer, foreign_before: Mapping[str, str]) -> None:
-        known = self._known[layer] = await asyncio.to_thread(self._ledger.objects.known, layer)
+        known = self._known[layer] = await asyncio.to_thread(self._index.objects.known, layer)
         listed: set[str] = set()
         async for page in self._store.pages(self._layout.layer(layer)):
             for info in page:
@@ -84,7 +84,7 @@ class LayerComparison:
         if not self._layout.is_segment_key(layer, info.key):
             return None
         try:
-            footer = await read_provenance(self._store, info.key)
+            footer = await read_provenance(self._store, info.key, self._layout.system_id)
         except NotFound:
             return None
         if isinstance(footer, NotOurs) or self._layout.segment_key(layer, footer.segment) != info.key:
@@ -97,14 +97,14 @@ class LayerComparison:
         results = [FileResult(r.key, "", r.md5, r.lines, r.rows, r.rejected) for r in footers[0].files]
         # Else there was a crash between the two layers, or a write that landed late: both are written again.
         if set(layers) == set(LAYERS) and len({footer.files for footer in footers}) == 1:
-            files = await asyncio.to_thread(self._ledger.files.raw_files, [record.key for record in footers[0].files])
+            files = await asyncio.to_thread(self._index.files.raw_files, [record.key for record in footers[0].files])
             written = min(info.last_modified for info in objects.values())
             results = await bounded_map(
                 lambda record: self._result(record, files.get(record.key), written),
                 footers[0].files,
                 CONCURRENT_REQUESTS,
             )
-        await asyncio.to_thread(self._ledger.objects.adopt, segment, objects, results)
+        await asyncio.to_thread(self._index.objects.adopt, segment, objects, results)
 
     async def _result(self, record: FileRecord, raw: RawFile | None, written: dt.datetime) -> FileResult:
         """The footer's word on a raw file; its ETag is left empty where the raw file is another one by now."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from structlog.contextvars import bound_contextvars
 
 from bikeflow.core.errors import BikeflowError
-from bikeflow.core.model import UTC, PartitionJob, PartitionProcessed, Run, RunFinished
+from bikeflow.core.model import UTC, Partition, PartitionJob, PartitionProcessed, Run, RunFinished
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.lake.writer import SegmentWriter
 from bikeflow.ledger import Ledger
@@ -67,7 +67,7 @@ class Processor:
         """Write all dirty segments of a partition; None where there was none."""
         started_at, started = dt.datetime.now(UTC), time.monotonic()
         progress = _Progress(run_id=uuid.uuid4().hex[:16])
-        with bound_contextvars(run_id=progress.run_id, partition=str(job.partition)):
+        with bound_contextvars(run_id=progress.run_id, **named(job.partition)):
             try:
                 await self._write_segments(job, progress)
             except BikeflowError as error:
@@ -98,13 +98,19 @@ class Processor:
             log.error("run_not_recorded", error=str(error))
 
     async def _write_segments(self, job: PartitionJob, progress: _Progress) -> None:
-        for work in await asyncio.to_thread(self._ledger.files.dirty_segments, job.partition):
+        files = self._ledger.systems[job.partition.system_id].files
+        for work in await asyncio.to_thread(files.dirty_segments, job.partition.day):
             try:
                 progress.written.append(await self._writer.write(work))
                 progress.traces.update(work.traces)
             except BikeflowError as error:
                 # One bad segment costs neither its neighbours nor other partitions.
                 progress.errors.append(_reason(work, error))
+
+
+def named(partition: Partition) -> dict[str, str]:
+    """The fields that name a partition in a log line."""
+    return {"system": partition.system_id, "partition": partition.day.isoformat()}
 
 
 def _reason(work: SegmentWork, error: BikeflowError) -> str:

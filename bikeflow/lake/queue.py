@@ -1,12 +1,12 @@
-"""The bounded queue between the watcher and the processors."""
+"""The bounded queue between the watchers and the processors."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import time
+from collections import Counter
 
-from bikeflow.core.model import PartitionJob
+from bikeflow.core.model import Partition, PartitionJob
 
 
 class PartitionQueue:
@@ -14,15 +14,22 @@ class PartitionQueue:
 
     A job for a partition that waits already joins it (the ledger knows the files). One for a partition in flight waits
     until that run has ended, so that two runs never write the same segment at once.
+
+    It is fair: systems take turns, and each has room for `size` waiting jobs, so that the backlog of one system delays
+    no other.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._waiting: dict[dt.date, PartitionJob] = {}
-        self._in_flight: set[dt.date] = set()
+        self._waiting: dict[Partition, PartitionJob] = {}
+        self._in_flight: set[Partition] = set()
+        self._turns: Counter[str] = Counter()
+        """When each system last had its turn: the number of jobs handed out until then."""
         self._changed = asyncio.Condition()
         self._closed = False
         self._moved_at = time.monotonic()
+        self.started = 0
+        """Jobs that a processor has taken."""
         self.finished = 0
         """Jobs that have ended, however they did."""
 
@@ -36,10 +43,9 @@ class PartitionQueue:
         """Number of jobs that a processor has taken and not yet finished."""
         return len(self._in_flight)
 
-    @property
-    def full(self) -> bool:
-        """Whether a job for another partition has to wait outside."""
-        return len(self._waiting) >= self._size
+    def full(self, system_id: str) -> bool:
+        """Whether a job for another partition of this system has to wait outside."""
+        return sum(partition.system_id == system_id for partition in self._waiting) >= self._size
 
     @property
     def stalled_seconds(self) -> float:
@@ -47,24 +53,30 @@ class PartitionQueue:
         return time.monotonic() - self._moved_at if self._waiting or self._in_flight else 0.0
 
     async def put(self, job: PartitionJob) -> None:
-        """Add a job, or join it to its waiting twin; waits while the queue is full. Dropped once it is closed."""
+        """Add a job, or join it to its waiting twin; waits while the system's room is full. Dropped once closed."""
+        partition = job.partition
         async with self._changed:
             await self._changed.wait_for(
-                lambda: self._closed or job.partition in self._waiting or len(self._waiting) < self._size
+                lambda: self._closed or partition in self._waiting or not self.full(partition.system_id)
             )
             if not self._closed:
                 if not self._waiting and not self._in_flight:
                     self._moved_at = time.monotonic()
-                self._waiting.setdefault(job.partition, job)
+                self._waiting.setdefault(partition, job)
                 self._changed.notify_all()
 
     async def get(self) -> PartitionJob | None:
-        """The oldest job whose partition is not in flight; None when the queue is closed and holds none any more."""
+        """The next job whose partition is not in flight; None when the queue is closed and holds none any more.
+
+        It is the oldest of the system whose last turn is longest ago.
+        """
         async with self._changed:
-            await self._changed.wait_for(lambda: self._ready() is not None or (self._closed and not self._waiting))
-            job = self._ready()
+            await self._changed.wait_for(lambda: self._next() is not None or (self._closed and not self._waiting))
+            job = self._next()
             if job is None:
                 return None
+            self.started += 1
+            self._turns[job.partition.system_id] = self.started
             del self._waiting[job.partition]
             self._in_flight.add(job.partition)
             self._changed.notify_all()
@@ -90,10 +102,11 @@ class PartitionQueue:
             self._changed.notify_all()
 
     async def drop_waiting(self) -> None:
-        """Forget the jobs that nobody has taken."""
+        """Forget the jobs that no processor has taken."""
         async with self._changed:
             self._waiting.clear()
             self._changed.notify_all()
 
-    def _ready(self) -> PartitionJob | None:
-        return next((job for day, job in self._waiting.items() if day not in self._in_flight), None)
+    def _next(self) -> PartitionJob | None:
+        ready = (job for partition, job in self._waiting.items() if partition not in self._in_flight)
+        return min(ready, key=lambda job: self._turns[job.partition.system_id], default=None)

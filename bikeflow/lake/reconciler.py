@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from bikeflow.core.errors import NotFound
 from bikeflow.core.layout import Layout
-from bikeflow.core.model import UTC, LakeReconciled, ObjectInfo, RawFile
+from bikeflow.core.model import UTC, LakeReconciled, ObjectInfo, Partition, RawFile
 from bikeflow.lake.layer_comparison import LayerComparison
-from bikeflow.ledger import Ledger
+from bikeflow.ledger import SystemIndex
 from bikeflow.runtime.log import get_logger
 from bikeflow.store.base import Store
 
@@ -39,7 +39,7 @@ class Reconciliation:
 
 
 class Reconciler:
-    """Makes the ledger agree with the whole lake; reads only what differs.
+    """Makes the ledger agree with the whole lake of one system; reads only what differs.
 
     `trace_id` knows those of snapshots that are just being stored by this process; all others get a new one.
     """
@@ -48,7 +48,7 @@ class Reconciler:
         self,
         store: Store,
         layout: Layout,
-        ledger: Ledger,
+        index: SystemIndex,
         seal_after_minutes: float,
         *,
         trace_id: Callable[[str], str | None] = lambda key: None,
@@ -59,17 +59,17 @@ class Reconciler:
         self._store = store
         self._seal_after = dt.timedelta(minutes=seal_after_minutes)
         self._layout = layout
-        self._ledger = ledger
+        self._index = index
 
     async def reconcile(self) -> Reconciliation:
         """One full pass; raises what the store raises, and is then to be repeated."""
         started = time.monotonic()
-        before = await asyncio.to_thread(self._ledger.files.known_keys)
+        before = await asyncio.to_thread(self._index.files.known_keys)
         keys, changed, foreign = await self._list_raw()
         vanished = await self._vanished(before.keys() - keys)
-        adopted, lost, foreign_parquet = await LayerComparison(self._store, self._layout, self._ledger).run()
+        adopted, lost, foreign_parquet = await LayerComparison(self._store, self._layout, self._index).run()
         await self._compare_dead_letters()
-        await asyncio.to_thread(self._ledger.files.set_reconciled, dt.datetime.now(UTC))
+        await asyncio.to_thread(self._index.files.set_reconciled, dt.datetime.now(UTC))
         result = Reconciliation(
             len(keys),
             changed,
@@ -79,9 +79,10 @@ class Reconciler:
             lost,
             round(time.monotonic() - started, 3),
         )
-        self._tell(LakeReconciled(adopted, lost))
+        self._tell(LakeReconciled(self._layout.system_id, adopted, lost))
         log.info(
             "reconciled",
+            system=self._layout.system_id,
             raw_files=result.raw_files,
             changed=changed,
             vanished=vanished,
@@ -92,16 +93,16 @@ class Reconciler:
         )
         return result
 
-    async def seal_finished_days(self, quiet: dt.timedelta = RESEAL_QUIET, *, idle: bool = False) -> list[dt.date]:
-        """Days that are over, and whose late files had their time, become one segment each; returns those days.
+    async def seal_finished_days(self, quiet: dt.timedelta = RESEAL_QUIET, *, idle: bool = False) -> list[Partition]:
+        """Days that are over, and whose late files had their time, become one segment each; returns those partitions.
 
         A sealed day is sealed again when late files came to it, and then none for a time of `quiet`.
         `idle` promises that no processor is at work.
         """
         now = dt.datetime.now(UTC)
-        days = await asyncio.to_thread(self._ledger.files.unsealed, (now - self._seal_after).date(), now - quiet)
+        days = await asyncio.to_thread(self._index.files.unsealed, (now - self._seal_after).date(), now - quiet)
         for day in days:
-            await asyncio.to_thread(self._ledger.files.seal, day, idle=idle)
+            await asyncio.to_thread(self._index.files.seal, day, idle=idle)
         return days
 
     async def observe(self, infos: list[ObjectInfo]) -> list[RawFile]:
@@ -113,7 +114,7 @@ class Reconciler:
         """The keys of all that are raw files, and those that are new or changed."""
         files = [file for info in infos if (file := self._layout.raw_file(info)) is not None]
         traced = [(file, self._trace_id(file.key) or new_trace_id()) for file in files]
-        return [file.key for file in files], self._ledger.files.observe(traced)
+        return [file.key for file in files], self._index.files.observe(traced)
 
     async def _list_raw(self) -> tuple[set[str], int, int]:
         keys: set[str] = set()
@@ -129,7 +130,7 @@ class Reconciler:
         gone = [key for key in sorted(missing) if not await self._exists(key)]
         if gone:
             log.warning("raw_files_vanished", count=len(gone), first=gone[0], last=gone[-1])
-            await asyncio.to_thread(self._ledger.files.forget, gone)
+            await asyncio.to_thread(self._index.files.forget, gone)
         return len(gone)
 
     async def _exists(self, key: str) -> bool:
@@ -146,19 +147,19 @@ class Reconciler:
             listed.update(self._layout.raw_key_of(info.key) for info in page)
         # A processor may have written dead letters during the listing: those must not look like old ones.
         _, still_clean = await asyncio.to_thread(self._judged)
-        orphans = listed - (await asyncio.to_thread(self._ledger.files.known_keys)).keys()
+        orphans = listed - (await asyncio.to_thread(self._index.files.known_keys)).keys()
         orphaned = {key for key in orphans if not await self._exists(key)}
         for key in sorted((listed & clean & still_clean) | orphaned):
             await self._store.delete(self._layout.dead_letter_key(key))
         missing = sorted(expected - listed)
         if missing:
             log.warning("dead_letters_lost", count=len(missing), first=missing[0])
-            await asyncio.to_thread(self._ledger.files.process_again, missing)
+            await asyncio.to_thread(self._index.files.process_again, missing)
 
     def _judged(self) -> tuple[set[str], set[str]]:
         """Raw files that gave dead letters, and those that were processed and gave none."""
-        rejecting = self._ledger.files.rejecting()
-        return rejecting, self._ledger.files.processed_keys() - rejecting
+        rejecting = self._index.files.rejecting()
+        return rejecting, self._index.files.processed_keys() - rejecting
 
 
 def new_trace_id() -> str:

@@ -14,10 +14,20 @@ from contextlib import suppress
 
 from bikeflow.core.errors import BikeflowError
 from bikeflow.core.layout import Layout
-from bikeflow.core.model import UTC, ObjectInfo, PartitionJob, RawFile, SnapshotStored, StoreAnswered, StoreOperation
+from bikeflow.core.model import (
+    UTC,
+    ObjectInfo,
+    Partition,
+    PartitionJob,
+    RawFile,
+    SnapshotStored,
+    StoreAnswered,
+    StoreOperation,
+)
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.lake.reconciler import Reconciler
-from bikeflow.ledger import Ledger
+from bikeflow.ledger import SystemIndex
+from bikeflow.ledger.runs import RunLog
 from bikeflow.runtime.log import get_logger
 from bikeflow.runtime.retry import tick
 from bikeflow.settings.sections import WatcherSettings
@@ -36,21 +46,23 @@ log = get_logger()
 
 
 class Watcher:
-    """Turns what lies in the store into partition jobs."""
+    """Turns what lies in the store of one system into partition jobs."""
 
     def __init__(
         self,
         settings: WatcherSettings,
         store: Store,
         layout: Layout,
-        ledger: Ledger,
+        index: SystemIndex,
+        runs: RunLog,
         queue: PartitionQueue,
         reconciler: Reconciler,
     ) -> None:
         self._settings = settings
         self._store = store
         self._layout = layout
-        self._ledger = ledger
+        self._index = index
+        self._runs = runs
         self._queue = queue
         self._reconciler = reconciler
         self._announced: asyncio.Queue[SnapshotStored | None] = asyncio.Queue()
@@ -102,11 +114,11 @@ class Watcher:
         """The fast path, once: returns the raw files that are new or changed, whose partitions now wait."""
         # Never from the beginning, which would be a look at all that lies there: a listing that goes on after a key may
         # rely on what the last one saw.
-        after = await asyncio.to_thread(self._ledger.files.key_before_newest, LOOKBACK_KEYS) or self._layout.raw
-        if self._forgettings != self._ledger.files.forgettings:
+        after = await asyncio.to_thread(self._index.files.key_before_newest, LOOKBACK_KEYS) or self._layout.raw
+        if self._forgettings != self._index.files.forgettings:
             # One that could not be found when it was read may be there all the same, if it is still listed.
             self._seen = {}
-        self._forgettings = self._ledger.files.forgettings
+        self._forgettings = self._index.files.forgettings
         listed: dict[str, str] = {}
         unseen: list[ObjectInfo] = []
         async for page in self._store.pages(self._layout.raw, after=after):
@@ -116,7 +128,13 @@ class Watcher:
         found = await self._reconciler.observe(unseen)
         self._seen = listed
         if found:
-            log.info("raw_files_found", count=len(found), first=found[0].key, last=found[-1].key)
+            log.info(
+                "raw_files_found",
+                system=self._layout.system_id,
+                count=len(found),
+                first=found[0].key,
+                last=found[-1].key,
+            )
         # First, as a day that is over and not begun yet is then written as one segment at once.
         sealed = await self._reconciler.seal_finished_days()
         await self._enqueue([*(file.partition for file in found), *sealed])
@@ -131,7 +149,7 @@ class Watcher:
             await tick(stop, max(self._settings.poll_seconds - (time.monotonic() - started), 0))
 
     async def _reconcile_forever(self, stop: asyncio.Event) -> None:
-        if await asyncio.to_thread(self._ledger.files.reconciled_at) is not None:
+        if await asyncio.to_thread(self._index.files.reconciled_at) is not None:
             # The ledger knows what our segments hold: nothing needs to wait for the listing. It would take seconds from
             # the first snapshot and the first refresh, and can wait itself.
             self._ready.set()
@@ -152,16 +170,16 @@ class Watcher:
         while (event := await self._announced.get()) is not None:
             if raw := self._layout.raw_file(event.info):
                 with suppress(BikeflowError):  # the disk fails, which the next poll tells, and finds the file as well
-                    await asyncio.to_thread(self._ledger.files.observe, [(raw, event.trace_id)])
+                    await asyncio.to_thread(self._index.files.observe, [(raw, event.trace_id)])
                     await self._enqueue([raw.partition])
 
     async def _enqueue_due(self) -> None:
         if self._forgiving:
-            await asyncio.to_thread(self._ledger.runs.forgive)
+            await asyncio.to_thread(self._runs.retry_now, self._layout.system_id)
             self._forgiving = False
-        await self._enqueue(await asyncio.to_thread(self._ledger.files.due_partitions, dt.datetime.now(UTC)))
+        await self._enqueue(await asyncio.to_thread(self._index.files.due_partitions, dt.datetime.now(UTC)))
 
-    async def _enqueue(self, partitions: Iterable[dt.date]) -> None:
+    async def _enqueue(self, partitions: Iterable[Partition]) -> None:
         for partition in sorted(set(partitions)):
             await self._queue.put(PartitionJob(partition))
 
@@ -171,7 +189,12 @@ class Watcher:
             await work()
         except BikeflowError as error:
             if str(error) != self.last_error:
-                log.error("storage_failed", error=str(error), next_try_seconds=self._settings.poll_seconds)
+                log.error(
+                    "storage_failed",
+                    system=self._layout.system_id,
+                    error=str(error),
+                    next_try_seconds=self._settings.poll_seconds,
+                )
             self.last_error = str(error)
             self.failing_since = self.failing_since or dt.datetime.now(UTC)
             self._forgiving = True  # what failed for want of storage need not wait once it is back
@@ -179,7 +202,7 @@ class Watcher:
         finally:
             self.attempts += 1
         if self.last_error is not None:
-            log.info("storage_recovered")
+            log.info("storage_recovered", system=self._layout.system_id)
         self.last_error = self.failing_since = None
         self.last_poll_at = dt.datetime.now(UTC)
         return True

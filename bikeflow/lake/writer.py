@@ -31,9 +31,9 @@ class SegmentWriter:
         self.files_parsed = 0
         """Raw files parsed for this process, for progress."""
 
-    def hurry(self) -> None:
+    def fail_fast(self) -> None:
         """From now on try nothing again: what fails is left to the next run."""
-        self._engine.hurry()
+        self._engine.fail_fast()
 
     async def write(self, work: SegmentWork) -> Built:
         """Bring the segment's files in the store up to date, then tell the ledger; raises what the engine raises."""
@@ -43,7 +43,7 @@ class SegmentWriter:
             if error.current is not None:
                 await asyncio.to_thread(self._observe, error.current)
             raise
-        self._report_drift(built.drifted)
+        self._report_drift(work.segment.partition.system_id, built.drifted)
         await asyncio.to_thread(self._record, work, built)
         return built
 
@@ -51,17 +51,19 @@ class SegmentWriter:
         self.files_parsed += files
 
     def _record(self, work: SegmentWork, built: Built) -> None:
+        files = self._ledger.systems[work.segment.partition.system_id].files
         if built.vanished:
-            self._ledger.files.forget(built.vanished)
-        self._ledger.files.segment_written(work, built.objects, built.results)
+            files.forget(built.vanished)
+        files.segment_written(work, built.objects, built.results)
 
     def _observe(self, current: RawFile) -> None:
-        self._ledger.files.observe([(current, self._ledger.files.trace_id(current.key))])
+        files = self._ledger.systems[current.partition.system_id].files
+        files.observe([(current, files.trace_id(current.key))])
 
-    def _report_drift(self, drifted: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+    def _report_drift(self, system_id: str, drifted: Iterable[tuple[str, tuple[str, ...]]]) -> None:
         """Unknown columns are logged once, not with every snapshot."""
         for key, columns in drifted:
-            self._tell(SchemaDrifted(columns))
+            self._tell(SchemaDrifted(system_id, columns))
             new = sorted(set(columns) - self._drifted)
             if new:
                 self._drifted.update(new)

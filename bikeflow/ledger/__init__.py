@@ -5,10 +5,15 @@ Its methods are short and synchronous; roles call them through `asyncio.to_threa
 
 from __future__ import annotations
 
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from bikeflow.core.layout import Layout
+from bikeflow.core.model import SegmentObject
 from bikeflow.ledger.database import Database
 from bikeflow.ledger.feed import FeedMemory
 from bikeflow.ledger.files import FileIndex
@@ -19,16 +24,45 @@ from bikeflow.ledger.runs import RunLog
 FILE_NAME = "ledger.sqlite"
 
 
-class Ledger:
-    """One file, seen from four sides: raw files and segments, Parquet objects, runs, the feed."""
+@dataclass(frozen=True, slots=True)
+class SystemIndex:
+    """What the ledger knows of one system: its raw files and segments, its Parquet files, its feed."""
 
-    def __init__(self, data_dir: Path, layout: Layout, segment_minutes: int, *, read_only: bool = False) -> None:
-        self._database = Database(data_dir / FILE_NAME, read_only=read_only)
-        self.files = FileIndex(self._database, layout, segment_minutes)
-        self.objects = ObjectIndex(self._database, layout)
-        self.runs = RunLog(self._database)
-        self.reports = Reports(self._database)
-        self.feed = FeedMemory(self._database)
+    files: FileIndex
+    objects: ObjectIndex
+    feed: FeedMemory
+
+
+class Ledger:
+    """One file with an index of each system, by its id, and what all systems share: runs and reports."""
+
+    def __init__(
+        self, data_dir: Path, layouts: Iterable[Layout], segment_minutes: int, *, read_only: bool = False
+    ) -> None:
+        database = self._database = Database(data_dir / FILE_NAME, read_only=read_only)
+        self.systems: Mapping[str, SystemIndex] = {
+            layout.system_id: SystemIndex(
+                FileIndex(database, layout, segment_minutes),
+                ObjectIndex(database, layout),
+                FeedMemory(database, layout.system_id),
+            )
+            for layout in layouts
+        }
+        self.runs = RunLog(database)
+        self.reports = Reports(database)
+
+    def published_segments(self) -> list[SegmentObject] | None:
+        """The enhanced files of all systems whose lake is known; None while none is."""
+        found = [index.files.published_segments() for index in self.systems.values()]
+        known = [segments for segments in found if segments is not None]
+        return [segment for segments in known for segment in segments] if known else None
+
+    def totals(self, day: dt.date | None = None) -> dict[str, int]:
+        """Counts for `status` over all systems; see `FileIndex.totals`."""
+        counts: Counter[str] = Counter()
+        for index in self.systems.values():
+            counts.update(index.files.totals(day))
+        return dict(counts)
 
     def close(self) -> None:
         """Close the file."""

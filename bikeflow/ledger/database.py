@@ -7,13 +7,14 @@ import datetime as dt
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from bikeflow.core.errors import Transient
 from bikeflow.core.model import UTC
+from bikeflow.ledger.queries import query
 from bikeflow.runtime.log import get_logger
 
 _SCHEMA = resources.files("bikeflow.ledger").joinpath("schema.sql").read_text(encoding="utf-8")
@@ -24,6 +25,21 @@ _OF_THE_MACHINE = (
     sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM,
 )  # fmt: skip
 log = get_logger()
+
+
+class Transaction:
+    """Runs the queries of one transaction, by name."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def run(self, name: str, **parameters: object) -> sqlite3.Cursor:
+        """Run a query."""
+        return self._connection.execute(query(name), parameters)
+
+    def run_many(self, name: str, parameters: Iterable[Mapping[str, object]]) -> None:
+        """Run a query once for each of these."""
+        self._connection.executemany(query(name), parameters)
 
 
 class Database:
@@ -46,39 +62,43 @@ class Database:
                 self._connection = self._open()
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[Transaction]:
         """All or nothing; one at a time. Raises `Transient` where the disk fails."""
         with self._lock, self._translated():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
+                yield Transaction(self._connection)
                 self._connection.commit()
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # SQLite itself has mostly done so where the disk failed
                     self._connection.rollback()
                 raise
 
-    def rows(self, sql: str, *parameters: object) -> list[sqlite3.Row]:
-        """The rows of one query. Raises `Transient` where the disk fails."""
+    def rows(self, name: str, **parameters: object) -> list[sqlite3.Row]:
+        """The rows of the query of this name. Raises `Transient` where the disk fails."""
         with self._lock, self._translated():
-            return self._connection.execute(sql, parameters).fetchall()
+            return self._connection.execute(query(name), parameters).fetchall()
 
-    def values(self, sql: str, *parameters: object) -> set[Any]:
-        """The values of a query's one column. Raises `Transient` where the disk fails."""
+    def row(self, name: str, **parameters: object) -> sqlite3.Row | None:
+        """Its first row, or None where it has none."""
+        return next(iter(self.rows(name, **parameters)), None)
+
+    def values(self, name: str, **parameters: object) -> set[Any]:
+        """The values of its one column. Raises `Transient` where the disk fails."""
         # Row by row: a hundred thousand rows at once are as many objects for the garbage collector to go through.
-        with self._plain(sql, parameters) as rows:
+        with self._plain(name, parameters) as rows:
             return {value for (value,) in rows}
 
-    def pairs(self, sql: str, *parameters: object) -> dict[Any, Any]:
-        """A query's second column by its first. Raises `Transient` where the disk fails."""
-        with self._plain(sql, parameters) as rows:
+    def pairs(self, name: str, **parameters: object) -> dict[Any, Any]:
+        """Its second column by its first. Raises `Transient` where the disk fails."""
+        with self._plain(name, parameters) as rows:
             return dict(rows)
 
     @contextlib.contextmanager
-    def _plain(self, sql: str, parameters: tuple[object, ...]) -> Iterator[Iterator[Any]]:
+    def _plain(self, name: str, parameters: Mapping[str, object]) -> Iterator[Iterator[Any]]:
         with self._lock, self._translated(), contextlib.closing(self._connection.cursor()) as cursor:
             cursor.row_factory = None
-            yield cursor.execute(sql, parameters)
+            yield cursor.execute(query(name), parameters)
 
     def close(self) -> None:
         """Close the file; the write-ahead log is merged into it."""

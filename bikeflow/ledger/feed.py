@@ -1,4 +1,4 @@
-"""What the fetcher remembers across restarts."""
+"""What a system's fetcher remembers across restarts."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ log = get_logger()
 
 
 class FeedMemory:
-    """The table `fetch_state`: the last snapshot that was taken over from the feed."""
+    """The last snapshot that was taken over from one system's feed."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, system_id: str) -> None:
         self._database = database
+        self._system_id = system_id
 
     def fetch_state(self) -> FetchState | None:
         """The last snapshot, or None where nothing was fetched yet."""
-        rows = self._database.rows("SELECT state FROM fetch_state")
-        if not rows:
+        row = self._database.row("fetch_state", system_id=self._system_id)
+        if row is None:
             return None
         try:
-            values = json.loads(rows[0]["state"])
-            return FetchState(**{**values, "fetched_at": dt.datetime.fromisoformat(values["fetched_at"])})
-        except (ValueError, TypeError, KeyError) as error:  # damaged; the archive knows the last snapshot as well
+            values = json.loads(row["state"])
+            validators = {url: tuple(pair) for url, pair in values["validators"].items()}
+            fetched_at = dt.datetime.fromisoformat(values["fetched_at"])
+            return FetchState(values["sha256"], values["key"], fetched_at, validators)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            # damaged; the archive knows the last snapshot as well
             log.warning("fetch_state_damaged", error=str(error))
             return None
 
@@ -35,4 +39,4 @@ class FeedMemory:
         """Replace what is remembered."""
         text = json.dumps({**asdict(state), "fetched_at": state.fetched_at.isoformat()})
         with self._database.transaction() as transaction:
-            transaction.execute("INSERT OR REPLACE INTO fetch_state VALUES (1, ?)", (text,))
+            transaction.run("save_fetch_state", system_id=self._system_id, state=text)

@@ -1,4 +1,4 @@
-"""Which raw files and segments there are, and which segments are dirty.
+"""Which raw files and segments a system has, and which segments are dirty.
 
 Level-triggered: a segment is dirty until a run has written it from the raw files that it is now wanted to hold. What
 arrives while a run works raises `wanted` once more, so nothing is missed and nothing needs to be remembered.
@@ -12,24 +12,12 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from typing import NamedTuple
 
 from bikeflow.core.layout import DAY_END, LAYERS, Layer, Layout, sealed_segment, segment_of
-from bikeflow.core.model import UTC, ObjectInfo, RawFile, Segment, SegmentObject
-from bikeflow.ledger.database import Database, text
-
-_UPSERT = """
-INSERT INTO raw_files (key, partition, segment_start, segment_end, time, size, etag, last_modified, trace_id, seen_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (key) DO UPDATE SET segment_start = excluded.segment_start, segment_end = excluded.segment_end,
-    time = excluded.time, size = excluded.size, etag = excluded.etag, last_modified = excluded.last_modified,
-    trace_id = excluded.trace_id
-"""
-_WANT = """
-INSERT INTO segments (partition, segment_end, segment_start, wanted) VALUES (?, ?, ?, 1)
-ON CONFLICT (partition, segment_end) DO UPDATE SET segment_start = excluded.segment_start, wanted = wanted + 1
-"""
-_WANT_AGAIN = "UPDATE segments SET wanted = wanted + 1 WHERE partition = ? AND segment_end = ?"
+from bikeflow.core.model import UTC, ObjectInfo, Partition, RawFile, Segment, SegmentObject
+from bikeflow.ledger.database import Database, Transaction, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +62,7 @@ class _Seen(NamedTuple):
 
 
 class FileIndex:
-    """The tables `raw_files`, `segments` and `foreign_objects`."""
+    """The raw files and segments of one system."""
 
     def __init__(self, database: Database, layout: Layout, segment_minutes: int) -> None:
         self._database = database
@@ -90,197 +78,126 @@ class FileIndex:
         changed: list[RawFile] = []
         rows, wanted, left = [], set(), set()
         with self._database.transaction() as transaction:
-            known = _known(transaction, [file.key for file, _ in listed])
-            sealed = {row["partition"] for row in transaction.execute("SELECT partition FROM sealed")}
+            known = self._known(transaction, [file.key for file, _ in listed])
+            sealed = {row["day"] for row in transaction.run("sealed_days", system_id=self._system)}
             for file, trace_id in listed:
-                before, day = known.get(file.key), file.partition.isoformat()
+                before, day = known.get(file.key), file.partition.day.isoformat()
                 segment = self._segment_of(file, before and before.segment_end, sealed=day in sealed)
-                span = (_clock(segment.start), _clock(segment.end))
-                seen = _Seen(file.etag, file.size, text(file.time), *span)
+                seen = _Seen(file.etag, file.size, text(file.time), _clock(segment.start), _clock(segment.end))
                 if seen == before:
                     continue
                 known[file.key] = seen
-                times = (seen.time, file.size, file.etag, text(file.last_modified))
-                rows.append((file.key, day, *span, *times, trace_id, now))
-                wanted.add((day, *reversed(span)))
+                rows.append(self._row(file, seen) | {"trace_id": trace_id, "seen_at": now})
+                wanted.add((day, seen.segment_start, seen.segment_end))
                 if before is not None and before.segment_end != seen.segment_end:
                     left.add((day, before.segment_end))
                 changed.append(file)
-            transaction.executemany(_UPSERT, rows)
-            transaction.executemany(_WANT, wanted)
-            transaction.executemany(_WANT_AGAIN, left)
+            transaction.run_many("observe_raw_file", rows)
+            for day, start, end in wanted:
+                transaction.run("want_segment", system_id=self._system, day=day, start=start, end=end)
+            for day, end in left:
+                transaction.run("want_known_segment", system_id=self._system, day=day, end=end)
         return changed
 
-    def unsealed(self, before: dt.date, quiet_since: dt.datetime) -> list[dt.date]:
-        """Days before this one that can be sealed: all their segments are written, or none is yet.
+    def unsealed(self, before: dt.date, quiet_since: dt.datetime) -> list[Partition]:
+        """Days before this one that can be sealed now: see `days_to_seal`."""
+        candidates = self._rows("sealing_candidates", before=before.isoformat(), day_end=_clock(DAY_END))
+        return [self._partition(day) for day in days_to_seal(candidates, text(quiet_since))]
 
-        A sealed day that late files came to is sealed again once no further one has come since `quiet_since`.
-        """
-        rows = self._database.rows(
-            "SELECT partition FROM segments LEFT JOIN sealed USING (partition) WHERE partition < ?1"
-            # asked of late segments only: else each poll would go through all raw files of all sealed days
-            " AND (sealed.partition IS NULL OR segments.segment_end <> ?2 AND EXISTS (SELECT 1 FROM raw_files AS raw"
-            " WHERE (raw.partition, raw.segment_end) = (segments.partition, segments.segment_end))"
-            " AND NOT EXISTS (SELECT 1 FROM raw_files AS raw WHERE raw.partition = segments.partition"
-            " AND raw.segment_end <> ?2 AND raw.seen_at > ?3))"
-            " GROUP BY partition HAVING count(*) FILTER (WHERE done = wanted) IN (0, count(*))"
-            " AND count(*) FILTER (WHERE 0 < done AND done < wanted) = 0 ORDER BY partition",
-            before.isoformat(),
-            _clock(DAY_END),
-            text(quiet_since),
-        )
-        return [dt.date.fromisoformat(row["partition"]) for row in rows]
-
-    def seal(self, partition: dt.date, *, idle: bool = False) -> None:
+    def seal(self, partition: Partition, *, idle: bool = False) -> None:
         """From now on the day is one segment: that is to be written, and those it was cut into have nothing left.
 
         While the day is `idle`, segments that were never written are forgotten. Otherwise a run may be writing one of
         them just now: the next run then removes its files.
         """
-        day, whole = partition.isoformat(), sealed_segment(partition)
-        span = (_clock(whole.start), _clock(whole.end))
+        segment = identity(sealed_segment(partition))
+        day = {"system_id": segment["system_id"], "day": segment["day"]}
         with self._database.transaction() as transaction:
-            transaction.execute("INSERT OR IGNORE INTO sealed VALUES (?)", (day,))
-            moved = transaction.execute(
-                "UPDATE raw_files SET segment_start = ?1, segment_end = ?2"
-                " WHERE partition = ?3 AND (segment_start, segment_end) <> (?1, ?2)",
-                (*span, day),
-            )
-            if moved.rowcount:
+            transaction.run("seal_day", **day)
+            if transaction.run("move_raw_files", **segment).rowcount:
                 if idle:
-                    transaction.execute(
-                        "DELETE FROM segments WHERE partition = ? AND processed_etag IS NULL AND enhanced_etag IS NULL",
-                        (day,),
-                    )
-                transaction.execute(
-                    "UPDATE segments SET wanted = wanted + 1 WHERE partition = ? AND segment_end <> ?", (day, span[1])
-                )
-                transaction.execute(_WANT, (day, *reversed(span)))
+                    transaction.run("forget_unwritten_segments", **day)
+                transaction.run("want_segments_of_day", **day, except_end=segment["end"])
+                transaction.run("want_segment", **segment)
 
     def forget(self, keys: Collection[str]) -> None:
-        """Raw files that are gone from the store: their segments are written anew without them."""
+        """Raw files that are gone from the store: their segments are written again without them."""
         self.forgettings += 1
-        with self._database.transaction() as transaction:
-            for key in keys:
-                row = transaction.execute(
-                    "DELETE FROM raw_files WHERE key = ? RETURNING partition, segment_end", (key,)
-                ).fetchone()
-                if row is not None:
-                    self._want_again(transaction, row["partition"], row["segment_end"])
+        self._want_again("forget_raw_file", keys)
 
     def known_keys(self) -> dict[str, str]:
         """The ETag of every known raw file by key."""
-        return self._database.pairs("SELECT key, etag FROM raw_files")
+        return self._database.pairs("known_etags", system_id=self._system)
 
     def raw_files(self, keys: Collection[str]) -> dict[str, RawFile]:
         """Those of these raw files that are known, by key."""
-        rows = self._database.rows(
-            "SELECT * FROM raw_files WHERE key IN (SELECT value FROM json_each(?))", json.dumps(list(keys))
-        )
-        return {row["key"]: _raw_file(dt.date.fromisoformat(row["partition"]), row) for row in rows}
+        return {row["key"]: self._raw_file(row) for row in self._rows("raw_files", keys=json.dumps(list(keys)))}
 
     def key_before_newest(self, count: int) -> str:
         """The key that has `count` known keys behind it, or an empty one where there are not so many."""
-        rows = self._database.rows("SELECT key FROM raw_files ORDER BY key DESC LIMIT 1 OFFSET ?", count)
-        return str(rows[0]["key"]) if rows else ""
+        row = self._database.row("key_before_newest", system_id=self._system, count=count)
+        return "" if row is None else str(row["key"])
 
     def trace_id(self, key: str) -> str:
         """The trace id of a known raw file."""
-        (row,) = self._database.rows("SELECT trace_id FROM raw_files WHERE key = ?", key)
+        (row,) = self._rows("trace_id", key=key)
         return str(row["trace_id"])
 
     def rejecting(self) -> set[str]:
         """Keys of the raw files that gave dead letters."""
-        return self._database.values("SELECT key FROM raw_files WHERE rejected > 0")
+        return self._database.values("rejecting_keys", system_id=self._system)
 
     def processed_keys(self) -> set[str]:
         """Keys of the raw files whose rows lie in their segment."""
-        return self._database.values("SELECT key FROM raw_files WHERE done_etag = etag")
+        return self._database.values("processed_keys", system_id=self._system)
 
     def process_again(self, keys: Collection[str]) -> None:
         """Raw files whose dead letters got lost: they count as changed."""
-        with self._database.transaction() as transaction:
-            for key in keys:
-                row = transaction.execute(
-                    "UPDATE raw_files SET done_etag = NULL WHERE key = ? RETURNING partition, segment_end", (key,)
-                ).fetchone()
-                if row is not None:
-                    self._want_again(transaction, row["partition"], row["segment_end"])
+        self._want_again("process_again", keys)
 
-    def write_again(self, partition: dt.date) -> None:
+    def write_again(self, day: dt.date) -> None:
         """A whole day, from its raw files alone; segments of it to which none belongs any more go."""
         with self._database.transaction() as transaction:
-            day = partition.isoformat()
-            transaction.execute("UPDATE raw_files SET done_etag = NULL WHERE partition = ?", (day,))
-            transaction.execute("UPDATE segments SET wanted = wanted + 1 WHERE partition = ?", (day,))
+            transaction.run("process_day_again", system_id=self._system, day=day.isoformat())
+            transaction.run("want_segments_of_day", system_id=self._system, day=day.isoformat(), except_end="")
 
-    def due_partitions(self, now: dt.datetime) -> list[dt.date]:
+    def due_partitions(self, now: dt.datetime) -> list[Partition]:
         """Days with dirty segments, but for those that failed lately and wait for their next try."""
-        rows = self._database.rows(
-            "SELECT DISTINCT partition FROM segments LEFT JOIN backoff USING (partition)"
-            " WHERE wanted > done AND coalesce(retry_at, '') <= ? ORDER BY partition",
-            text(now),
-        )
-        return [dt.date.fromisoformat(row["partition"]) for row in rows]
+        return [self._partition(row["day"]) for row in self._rows("due_days", now=text(now))]
 
-    def dirty_partitions(self) -> list[dt.date]:
+    def dirty_partitions(self) -> list[Partition]:
         """All days with dirty segments."""
-        rows = self._database.rows("SELECT DISTINCT partition FROM segments WHERE wanted > done ORDER BY partition")
-        return [dt.date.fromisoformat(row["partition"]) for row in rows]
+        return [self._partition(row["day"]) for row in self._rows("dirty_days")]
 
     def dirty_files(self, first: dt.date, last: dt.date) -> int:
         """Number of raw files in a range of days that are still to be processed."""
-        (row,) = self._database.rows(
-            "SELECT count(*) AS files FROM raw_files WHERE partition BETWEEN ? AND ? AND done_etag IS NOT etag",
-            first.isoformat(),
-            last.isoformat(),
-        )
-        return int(row["files"])
+        (row,) = self._rows("count_unprocessed", first=first.isoformat(), last=last.isoformat())
+        return int(row[0])
 
     def keys(self, first: dt.date, last: dt.date) -> list[str]:
         """Keys of all raw files in a range of days."""
-        rows = self._database.rows(
-            "SELECT key FROM raw_files WHERE partition BETWEEN ? AND ?", first.isoformat(), last.isoformat()
-        )
-        return [row["key"] for row in rows]
+        return [row["key"] for row in self._rows("raw_files_of_days", first=first.isoformat(), last=last.isoformat())]
 
-    def dirty_segments(self, partition: dt.date) -> list[SegmentWork]:
+    def dirty_segments(self, day: dt.date) -> list[SegmentWork]:
         """The work of a run: segments to be written in the order of time, then those that nothing belongs to."""
-        rows = self._database.rows(
-            "SELECT * FROM segments WHERE partition = ? AND wanted > done ORDER BY segment_end", partition.isoformat()
-        )
-        work = [self._work(partition, row) for row in rows]
+        work = [self._work(row) for row in self._rows("dirty_segments", day=day.isoformat())]
         return sorted(work, key=lambda item: not item.files)
 
     def segment_written(
         self, work: SegmentWork, objects: Mapping[Layer, ObjectInfo], results: Iterable[FileResult]
     ) -> None:
         """A run has written the segment (no `objects`: it holds no row and has no files)."""
-        day, end, now = work.segment.partition.isoformat(), _clock(work.segment.end), text(dt.datetime.now(UTC))
+        segment, now = identity(work.segment), text(dt.datetime.now(UTC))
+        place = {"system_id": segment["system_id"], "end": segment["end"], "now": now}
         with self._database.transaction() as transaction:
-            transaction.executemany(
-                "UPDATE raw_files SET done_at = iif(done_etag IS ?1, done_at, ?2), done_etag = ?1, done_end = ?3,"
-                " md5 = ?4, lines = ?5, rows = ?6, rejected = ?7 WHERE key = ?8",
-                [(r.etag, now, end, r.md5, r.lines, r.rows, r.rejected, r.key) for r in results],
-            )
-            self._set_objects(transaction, day, end, objects)
-            transaction.execute(
-                "UPDATE segments SET done = max(done, ?) WHERE partition = ? AND segment_end = ?",
-                (work.wanted, day, end),
-            )
-            transaction.execute(
-                "DELETE FROM segments WHERE wanted = done AND enhanced_etag IS NULL"
-                " AND partition = ? AND segment_end = ? AND NOT EXISTS (SELECT 1 FROM raw_files AS raw"
-                " WHERE raw.partition = segments.partition AND raw.segment_end = segments.segment_end)",
-                (day, end),
-            )
+            transaction.run_many("raw_file_processed", [place | result_values(result) for result in results])
+            set_objects(transaction, segment, objects)
+            transaction.run("segment_done", **segment, wanted=work.wanted)
+            transaction.run("forget_empty_segment", **segment)
 
     def segment_objects(self) -> list[SegmentObject]:
         """The enhanced files that the analytics database is made of."""
-        rows = self._database.rows(
-            "SELECT partition, segment_end, segment_start, enhanced_etag, enhanced_size FROM segments"
-            " WHERE enhanced_etag IS NOT NULL ORDER BY partition, segment_end"
-        )
+        rows = self._rows("segment_objects")
         # taken over for all that did not change: one more refresh of an archive of years makes a few only
         known, keys = self._segment_objects, [tuple(row) for row in rows]
         self._segment_objects = {
@@ -289,45 +206,50 @@ class FileIndex:
         return list(self._segment_objects.values())
 
     def published_segments(self) -> list[SegmentObject] | None:
-        """The same, or None as long as the ledger has not seen the whole lake: an empty database would be a lie."""
+        """The same, or None while the ledger has not seen the system's whole lake: an empty database would be a lie."""
         return None if self.reconciled_at() is None else self.segment_objects()
 
     def set_reconciled(self, at: dt.datetime) -> None:
-        """The ledger now agrees with the whole lake."""
+        """The ledger now agrees with the system's whole lake."""
         with self._database.transaction() as transaction:
-            transaction.execute("INSERT OR REPLACE INTO facts VALUES ('reconciled_at', ?)", (text(at),))
+            transaction.run("set_reconciled", system_id=self._system, now=text(at))
 
     def reconciled_at(self) -> dt.datetime | None:
-        """When the ledger last agreed with the whole lake; None where it never did: then it is no index yet."""
-        rows = self._database.rows("SELECT value FROM facts WHERE name = 'reconciled_at'")
-        return dt.datetime.fromisoformat(rows[0]["value"]) if rows else None
+        """When the ledger last agreed with the system's whole lake; None where it never did, and so is no index yet."""
+        row = self._database.row("reconciled_at", system_id=self._system)
+        return None if row is None else dt.datetime.fromisoformat(row["reconciled_at"])
 
-    def totals(self, partition: dt.date | None = None) -> dict[str, int]:
+    def totals(self, day: dt.date | None = None) -> dict[str, int]:
         """Counts for `status`, of all or of one day: raw files, done, lines, rows, rejected; dirty segments of all."""
-        (row,) = self._database.rows(
-            "SELECT count(*) AS raw_files, count(*) FILTER (WHERE done_etag = etag) AS processed_files,"
-            " coalesce(sum(lines), 0) AS lines, coalesce(sum(rows), 0) AS rows,"
-            " coalesce(sum(rejected), 0) AS rejected,"
-            " (SELECT count(*) FROM segments WHERE wanted > done) AS dirty_segments FROM raw_files"
-            + ("" if partition is None else " WHERE partition = ?"),
-            *([] if partition is None else [partition.isoformat()]),
-        )
+        (row,) = self._rows("totals", day=day and day.isoformat())
         return dict(row)
 
-    def _work(self, partition: dt.date, row: sqlite3.Row) -> SegmentWork:
-        raw = self._database.rows(
-            "SELECT * FROM raw_files WHERE partition = ? AND segment_end = ? ORDER BY key",
-            row["partition"],
-            row["segment_end"],
-        )
+    @property
+    def _system(self) -> str:
+        return self._layout.system_id
+
+    def _rows(self, name: str, **parameters: object) -> list[sqlite3.Row]:
+        return self._database.rows(name, system_id=self._system, **parameters)
+
+    def _want_again(self, name: str, keys: Collection[str]) -> None:
+        """Run a query for raw files that gives their segments, which are then to be written again."""
+        with self._database.transaction() as transaction:
+            for key in keys:
+                for row in transaction.run(name, system_id=self._system, key=key).fetchall():
+                    segment = {"system_id": self._system, "day": row["day"], "end": row["segment_end"]}
+                    transaction.run("want_known_segment", **segment)
+
+    def _work(self, row: sqlite3.Row) -> SegmentWork:
+        raw = self._rows("raw_files_of_segment", day=row["day"], end=row["segment_end"])
         changed = [item for item in raw if item["done_etag"] != item["etag"]]
         ends = {item["done_end"] for item in raw if item["done_etag"] == item["etag"]}
+        written = self._rows("written_segments", day=row["day"])
         return SegmentWork(
-            segment=_segment(row),
+            segment=segment_from(row),
             wanted=row["wanted"],
-            files=tuple(_raw_file(partition, item) for item in raw),
+            files=tuple(self._raw_file(item) for item in raw),
             changed=frozenset(item["key"] for item in changed),
-            bases=tuple(self._segment_object(item) for item in self._written(row["partition"], ends)),
+            bases=tuple(self._segment_object(item) for item in written if item["segment_end"] in ends),
             etags={layer: row[f"{layer}_etag"] for layer in LAYERS if row[f"{layer}_etag"] is not None},
             rejected_before=frozenset(item["key"] for item in raw if item["rejected"]),
             traces=tuple(sorted({item["trace_id"] for item in changed})),
@@ -345,47 +267,82 @@ class FileIndex:
             return sealed_segment(file.partition)
         return segment
 
-    def _written(self, day: str, ends: Collection[str]) -> list[sqlite3.Row]:
-        rows = self._database.rows("SELECT * FROM segments WHERE partition = ? AND enhanced_etag IS NOT NULL", day)
-        return [row for row in rows if row["segment_end"] in ends]
-
     def _segment_object(self, row: sqlite3.Row) -> SegmentObject:
-        segment = _segment(row)
+        segment = segment_from(row, self._system)
         key = self._layout.segment_key("enhanced", segment)
         return SegmentObject(key, segment.partition, row["enhanced_etag"], row["enhanced_size"])
 
-    @staticmethod
-    def _want_again(transaction: sqlite3.Connection, day: str, end: str) -> None:
-        transaction.execute(_WANT_AGAIN, (day, end))
+    def _known(self, transaction: Transaction, keys: list[str]) -> dict[str, _Seen]:
+        """What is known of those of these raw files that are."""
+        rows = transaction.run("seen_raw_files", system_id=self._system, keys=json.dumps(keys))
+        return {key: _Seen(*seen) for key, *seen in rows}
 
-    @staticmethod
-    def _set_objects(transaction: sqlite3.Connection, day: str, end: str, objects: Mapping[Layer, ObjectInfo]) -> None:
-        for layer in LAYERS:
-            info = objects.get(layer)
-            transaction.execute(
-                f"UPDATE segments SET {layer}_etag = ?, {layer}_size = ? WHERE partition = ? AND segment_end = ?",
-                (info and info.etag, info and info.size, day, end),
-            )
+    def _row(self, file: RawFile, seen: _Seen) -> dict[str, object]:
+        return {
+            "system_id": self._system,
+            "key": file.key,
+            "day": file.partition.day.isoformat(),
+            "start": seen.segment_start,
+            "end": seen.segment_end,
+            "time": seen.time,
+            "size": file.size,
+            "etag": file.etag,
+            "last_modified": text(file.last_modified),
+        }
 
+    def _raw_file(self, row: sqlite3.Row) -> RawFile:
+        time, last_modified = (dt.datetime.fromisoformat(row[name]) for name in ("time", "last_modified"))
+        return RawFile(row["key"], self._partition(row["day"]), time, row["size"], row["etag"], last_modified)
 
-def _known(transaction: sqlite3.Connection, keys: list[str]) -> dict[str, _Seen]:
-    """What is known of those of these raw files that are."""
-    rows = transaction.execute(
-        "SELECT key, etag, size, time, segment_start, segment_end FROM raw_files"
-        " WHERE key IN (SELECT value FROM json_each(?))",
-        (json.dumps(keys),),
-    )
-    return {key: _Seen(*seen) for key, *seen in rows}
-
-
-def _raw_file(partition: dt.date, row: sqlite3.Row) -> RawFile:
-    time, last_modified = (dt.datetime.fromisoformat(row[name]) for name in ("time", "last_modified"))
-    return RawFile(row["key"], partition, time, row["size"], row["etag"], last_modified)
+    def _partition(self, day: str) -> Partition:
+        return Partition(self._system, dt.date.fromisoformat(day))
 
 
-def _segment(row: sqlite3.Row) -> Segment:
+def days_to_seal(candidates: Iterable[sqlite3.Row], quiet_since: str) -> list[str]:
+    """Of the days of these segments (ordered by day), those that can be sealed now.
+
+    All of a day's segments must be written, or none begun. A sealed day that late files came to is sealed again once
+    no further one has come since `quiet_since`; only the segments that hold late files decide about it.
+    """
+    found = []
+    for day, group in groupby(candidates, key=lambda segment: str(segment["day"])):
+        segments = [item for item in group if not item["is_sealed"] or item["late_file_seen_at"] is not None]
+        written = sum(item["done"] == item["wanted"] for item in segments)
+        begun = any(0 < item["done"] < item["wanted"] for item in segments)
+        restless = any((item["late_file_seen_at"] or "") > quiet_since for item in segments)
+        if segments and written in (0, len(segments)) and not begun and not restless:
+            found.append(day)
+    return found
+
+
+def identity(segment: Segment) -> dict[str, str]:
+    """What identifies a segment in queries, and where it starts."""
+    return {
+        "system_id": segment.partition.system_id,
+        "day": segment.partition.day.isoformat(),
+        "start": _clock(segment.start),
+        "end": _clock(segment.end),
+    }
+
+
+def segment_from(row: sqlite3.Row, system_id: str | None = None) -> Segment:
+    """The segment of a row of the table `segments`; `system_id` where the row does not have it."""
     start, end = (dt.time.fromisoformat(row[name]) for name in ("segment_start", "segment_end"))
-    return Segment(dt.date.fromisoformat(row["partition"]), start, end)
+    partition = Partition(system_id or row["system_id"], dt.date.fromisoformat(row["day"]))
+    return Segment(partition, start, end)
+
+
+def set_objects(transaction: Transaction, segment: Mapping[str, str], objects: Mapping[Layer, ObjectInfo]) -> None:
+    """Take note of both layers' files of a segment as they now lie in the store."""
+    for layer in LAYERS:
+        info = objects.get(layer)
+        transaction.run("set_segment_object", **segment, layer=layer, etag=info and info.etag, size=info and info.size)
+
+
+def result_values(result: FileResult) -> dict[str, object]:
+    """A raw file's result as parameters of a query."""
+    names = ("key", "etag", "md5", "lines", "rows", "rejected")
+    return {name: getattr(result, name) for name in names}
 
 
 @cache

@@ -1,12 +1,13 @@
 -- The ledger: an index of the lake, never the truth. Deleted or damaged, it is rebuilt from the lake.
--- Times are RFC 3339 text in UTC, partitions are YYYY-MM-DD, segment ends are HHMMSS. The checks are there for damage:
--- the integrity check at each start finds the values that break them, and the ledger is rebuilt.
+-- Times are RFC 3339 text in UTC, days are YYYY-MM-DD, segment ends are HHMMSS. The checks are there for damage: the
+-- integrity check at each start finds the values that break them, and the ledger is rebuilt.
 
 -- Every raw file seen in the store. It is done when done_etag equals etag: its rows lie in the segment that ends at
--- done_end, which is another one than segment_end for a moment only, while a day is sealed or cut anew.
+-- done_end, which differs from segment_end only for a moment, while a day is sealed or cut in other segments.
 CREATE TABLE IF NOT EXISTS raw_files (
-    key           TEXT PRIMARY KEY,
-    partition     TEXT NOT NULL,
+    system_id     TEXT NOT NULL,
+    key           TEXT NOT NULL,
+    day           TEXT NOT NULL,
     segment_start TEXT NOT NULL,
     segment_end   TEXT NOT NULL,
     time          TEXT NOT NULL CHECK (julianday(time) IS NOT NULL),
@@ -22,13 +23,15 @@ CREATE TABLE IF NOT EXISTS raw_files (
     lines         INTEGER,
     rows          INTEGER,
     rejected      INTEGER,
+    PRIMARY KEY (system_id, key),
     CHECK (lines = rows + rejected AND min(size, lines, rows, rejected) >= 0)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS raw_files_by_segment ON raw_files (partition, segment_end);
+CREATE INDEX IF NOT EXISTS raw_files_by_segment ON raw_files (system_id, day, segment_end);
 
 -- One row for each Parquet file a layer has or should have. It is dirty while wanted > done.
 CREATE TABLE IF NOT EXISTS segments (
-    partition       TEXT NOT NULL,
+    system_id       TEXT NOT NULL,
+    day             TEXT NOT NULL,
     segment_end     TEXT NOT NULL,
     segment_start   TEXT NOT NULL,
     wanted          INTEGER NOT NULL,
@@ -37,29 +40,34 @@ CREATE TABLE IF NOT EXISTS segments (
     processed_size  INTEGER,
     enhanced_etag   TEXT,
     enhanced_size   INTEGER,
-    PRIMARY KEY (partition, segment_end),
-    CHECK (date(partition) IS NOT NULL AND 0 <= done AND done <= wanted),
+    PRIMARY KEY (system_id, day, segment_end),
+    CHECK (date(day) IS NOT NULL AND 0 <= done AND done <= wanted),
     CHECK (segment_start GLOB '[0-2][0-9][0-5][0-9]00' AND segment_end GLOB '[0-2][0-9][0-5][0-9]59'),
     CHECK (segment_start < segment_end AND segment_end < '24')
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS segments_dirty ON segments (partition) WHERE wanted > done;
-CREATE INDEX IF NOT EXISTS segments_without_file ON segments (partition) WHERE enhanced_etag IS NULL;
+CREATE INDEX IF NOT EXISTS segments_dirty ON segments (system_id, day) WHERE wanted > done;
+CREATE INDEX IF NOT EXISTS segments_without_file ON segments (system_id, day) WHERE enhanced_etag IS NULL;
 
 -- Days that are over and lie in one file a layer.
 CREATE TABLE IF NOT EXISTS sealed (
-    partition TEXT PRIMARY KEY CHECK (date(partition) IS NOT NULL)
+    system_id TEXT NOT NULL,
+    day       TEXT NOT NULL CHECK (date(day) IS NOT NULL),
+    PRIMARY KEY (system_id, day)
 ) WITHOUT ROWID;
 
 -- Parquet files below our layers that are not ours (a predecessor's): never counted, never touched.
 CREATE TABLE IF NOT EXISTS foreign_objects (
-    key  TEXT PRIMARY KEY,
-    etag TEXT NOT NULL
+    system_id TEXT NOT NULL,
+    key       TEXT NOT NULL,
+    etag      TEXT NOT NULL,
+    PRIMARY KEY (system_id, key)
 ) WITHOUT ROWID;
 
 -- What was run, newest last; `backoff` keeps a failing partition from being tried at every poll.
 CREATE TABLE IF NOT EXISTS runs (
     run_id      TEXT PRIMARY KEY,
-    partition   TEXT NOT NULL,
+    system_id   TEXT NOT NULL,
+    day         TEXT NOT NULL,
     started_at  TEXT NOT NULL,
     finished_at TEXT NOT NULL,
     outcome     TEXT NOT NULL,
@@ -72,20 +80,22 @@ CREATE TABLE IF NOT EXISTS runs (
     traces      TEXT NOT NULL CHECK (json_valid(traces))
 );
 CREATE TABLE IF NOT EXISTS backoff (
-    partition TEXT PRIMARY KEY,
+    system_id TEXT NOT NULL,
+    day       TEXT NOT NULL,
     failures  INTEGER NOT NULL,
     retry_at  TEXT NOT NULL CHECK (julianday(retry_at) IS NOT NULL),
-    error     TEXT NOT NULL
+    error     TEXT NOT NULL,
+    PRIMARY KEY (system_id, day)
 ) WITHOUT ROWID;
 
--- Single facts: `reconciled_at`, when the ledger last agreed with the whole lake.
-CREATE TABLE IF NOT EXISTS facts (
-    name  TEXT PRIMARY KEY,
-    value TEXT NOT NULL CHECK (julianday(value) IS NOT NULL)
+-- When the ledger last agreed with the whole lake of a system.
+CREATE TABLE IF NOT EXISTS reconciliations (
+    system_id     TEXT PRIMARY KEY,
+    reconciled_at TEXT NOT NULL CHECK (julianday(reconciled_at) IS NOT NULL)
 ) WITHOUT ROWID;
 
--- The last snapshot that was taken over from the feed.
-CREATE TABLE IF NOT EXISTS fetch_state (
-    id    INTEGER PRIMARY KEY CHECK (id = 1),
-    state TEXT NOT NULL CHECK (json_valid(state))
-);
+-- The last snapshot that was taken over from each system's feed.
+CREATE TABLE IF NOT EXISTS fetch_states (
+    system_id TEXT PRIMARY KEY,
+    state     TEXT NOT NULL CHECK (json_valid(state))
+) WITHOUT ROWID;

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -19,18 +19,20 @@ import pyarrow as pa
 from bikeflow.core.errors import NotFound, Permanent, Transient
 from bikeflow.core.layout import LAYERS, Layer, Layout
 from bikeflow.core.model import UTC, ObjectInfo, RawFile, SegmentObject
-from bikeflow.feeds.wrm.parsing import ParsedFile, RawText, dead_letter_lines, parse_files
-from bikeflow.feeds.wrm.text import as_utf8
+from bikeflow.feeds import format_of, layout_of
+from bikeflow.feeds.base import Format, ParsedFile, RawContent
 from bikeflow.ledger.files import FileResult, SegmentWork
 from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.runtime.log import get_logger
 from bikeflow.runtime.memory import give_back
 from bikeflow.runtime.retry import retrying
+from bikeflow.segments.dead_letters import dead_letter_lines
 from bikeflow.segments.memory import SegmentMemory
 from bikeflow.segments.provenance import NotOurs, read_provenance
 from bikeflow.segments.table import SegmentTable, collect, read, write
 from bikeflow.segments.tally import Tally, tally
 from bikeflow.settings.sections import RetrySettings, RulesSettings
+from bikeflow.settings.systems import System
 from bikeflow.store.base import Store
 from bikeflow.store.cache import ObjectCache
 
@@ -73,13 +75,10 @@ class RawFileChanged(Transient):
 class SegmentBuilder:
     """Reads, parses, validates and writes segments; one instance serves all processors."""
 
-    def __init__(
-        self, store: Store, cache: ObjectCache, layout: Layout, rules: RulesSettings, retry: RetrySettings
-    ) -> None:
+    def __init__(self, store: Store, cache: ObjectCache, systems: Iterable[System], retry: RetrySettings) -> None:
         self._store = store
         self._cache = cache
-        self._layout = layout
-        self._rules = rules
+        self._systems = {one.id: _SystemFormat(layout_of(one), format_of(one), one.rules) for one in systems}
         self._retry = retry
         self._memory = SegmentMemory()
         self._hurry = asyncio.Event()
@@ -88,7 +87,7 @@ class SegmentBuilder:
         """The rows of this version of a segment's file, if they are still in memory."""
         return self._memory.get(source.key, source.etag)
 
-    def hurry(self) -> None:
+    def fail_fast(self) -> None:
         """From now on try nothing again: what fails is left to the next run."""
         self._hurry.set()
 
@@ -125,7 +124,7 @@ class SegmentBuilder:
             return remembered
         try:
             found = await self._try(self._store.get, source.key)
-            content = await asyncio.to_thread(read, found.data)
+            content = await asyncio.to_thread(read, found.data, source.partition.system_id)
         except (NotFound, pa.ArrowInvalid, OSError) as error:
             log.warning("segment_unreadable", key=source.key, error=str(error))
             return None
@@ -135,7 +134,7 @@ class SegmentBuilder:
         """Read and parse raw files, so many at once that memory stays bounded, and store their dead letters."""
 
         async def parse(some: Sequence[RawFile]) -> _Batch:
-            batch = await asyncio.to_thread(_parsed, await self._contents(some), self._rules)
+            batch = await asyncio.to_thread(_parsed, await self._contents(some), self._system(work))
             await self._write_dead_letters(work, batch.parsed)
             tell(len(batch.parsed))
             return batch.without_rows()
@@ -159,7 +158,8 @@ class SegmentBuilder:
             return None
         except Transient as error:
             # It can't be read as it was listed: perhaps it was overwritten, then the next run is to read the new one.
-            current = self._layout.raw_file(await self._store.head(raw.key))
+            layout = self._systems[raw.partition.system_id].layout
+            current = layout.raw_file(await self._store.head(raw.key))
             if current is None or current.etag == raw.etag:
                 raise
             raise RawFileChanged(str(error), current) from error
@@ -167,7 +167,7 @@ class SegmentBuilder:
     async def _write_dead_letters(self, work: SegmentWork, parsed: Sequence[ParsedFile]) -> None:
         now = dt.datetime.now(UTC)
         for item in parsed:
-            key = self._layout.dead_letter_key(item.raw.key)
+            key = self._system(work).layout.dead_letter_key(item.raw.key)
             if item.raw.key in work.rejected_before - work.changed:
                 continue  # it is only read again for its rows: its dead letters are there, or were dropped
             if item.dead_letters:
@@ -177,19 +177,20 @@ class SegmentBuilder:
 
     async def _write_layers(self, work: SegmentWork, files: Mapping[Layer, bytes]) -> dict[Layer, ObjectInfo]:
         """Put both files in the store; where no row is left, the segment's files go."""
-        keys = {layer: self._layout.segment_key(layer, work.segment) for layer in LAYERS}
+        layout = self._system(work).layout
+        keys = {layer: layout.segment_key(layer, work.segment) for layer in LAYERS}
         if not files:
             for layer in work.etags:
                 await self._try(self._store.delete, keys[layer])
             return {}
         for layer in keys.keys() - work.etags.keys():
-            await self._refuse_foreign(keys[layer])
+            await self._refuse_foreign(keys[layer], layout.system_id)
         return {layer: await self._try(self._store.put, key, files[layer]) for layer, key in keys.items()}
 
-    async def _refuse_foreign(self, key: str) -> None:
+    async def _refuse_foreign(self, key: str, system_id: str) -> None:
         """Where no file of ours is known: a predecessor's of the same name is not ours to replace."""
         try:
-            found = await self._try(read_provenance, self._store, key)
+            found = await self._try(read_provenance, self._store, key, system_id)
         except NotFound:
             return
         if found is NotOurs.FOREIGN:
@@ -197,8 +198,20 @@ class SegmentBuilder:
         if found is NotOurs.DAMAGED:
             log.warning("damaged_file_replaced", key=key)
 
+    def _system(self, work: SegmentWork) -> _SystemFormat:
+        return self._systems[work.segment.partition.system_id]
+
     async def _try(self, call: Callable[..., Awaitable[Answer]], *arguments: object) -> Answer:
         return await retrying(self._retry, self._hurry)(call, *arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class _SystemFormat:
+    """What it takes to read one system's raw files."""
+
+    layout: Layout
+    format: Format
+    rules: RulesSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +249,10 @@ def _batches(files: Sequence[RawFile]) -> Iterator[list[RawFile]]:
         yield batch
 
 
-def _parsed(contents: Sequence[tuple[RawFile, bytes]], rules: RulesSettings) -> _Batch:
+def _parsed(contents: Sequence[tuple[RawFile, bytes]], system: _SystemFormat) -> _Batch:
     """All that takes time in a batch of raw files."""
-    texts = [
-        RawText(raw, hashlib.md5(data, usedforsecurity=False).hexdigest(), as_utf8(data)) for raw, data in contents
-    ]
-    parsed = parse_files(texts, rules)
+    files = [RawContent(raw, hashlib.md5(data, usedforsecurity=False).hexdigest(), data) for raw, data in contents]
+    parsed = system.format.parse(files, system.rules)
     drifted = tuple((item.raw.key, tuple(sorted(item.unknown_columns))) for item in parsed if item.unknown_columns)
     return _Batch(tuple(parsed), collect(parsed), tally(parsed), drifted)
 

@@ -10,10 +10,21 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any
+
+from bikeflow.feeds.base import DeadLetter
 
 Letter = dict[str, Any]
 DROPPED = "dropped"
+
+
+def dead_letter_lines(letters: Iterable[DeadLetter], rejected_at: dt.datetime) -> bytes:
+    """The content of a dead-letter file: one JSON object a line."""
+    stamp = rejected_at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return b"".join(
+        json.dumps({**asdict(letter), "rejected_at": stamp}, ensure_ascii=False).encode() + b"\n" for letter in letters
+    )
 
 
 def read_letters(data: bytes) -> list[Letter]:

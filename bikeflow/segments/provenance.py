@@ -18,16 +18,16 @@ class NotOurs(Enum):
     DAMAGED = "no whole Parquet file"
 
 
-async def read_provenance(store: Store, key: str) -> Footer | NotOurs:
-    """The footer of our file under this key, read from its end where that is enough; raises what the store raises."""
+async def read_provenance(store: Store, key: str, system_id: str) -> Footer | NotOurs:
+    """The footer of a system's file, read from its end where that is enough; raises what the store raises."""
     try:
         tail = await store.get(key, last_bytes=FOOTER_READ_BYTES)
         try:
-            footer = await asyncio.to_thread(read_footer, tail.data)
+            footer = await asyncio.to_thread(read_footer, tail.data, system_id)
         except (pa.ArrowInvalid, OSError):
             if tail.info.size <= FOOTER_READ_BYTES:
                 raise
-            footer = await asyncio.to_thread(read_footer, (await store.get(key)).data)
+            footer = await asyncio.to_thread(read_footer, (await store.get(key)).data, system_id)
     except (pa.ArrowInvalid, OSError):
         return NotOurs.DAMAGED
     return footer or NotOurs.FOREIGN

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from bikeflow.core.layout import LAYERS, Layer
 from bikeflow.core.model import Segment
 from bikeflow.core.schema import ENCODED, ENHANCED, PROCESSED
-from bikeflow.feeds.wrm.parsing import ParsedFile
+from bikeflow.feeds.base import ParsedFile
 from bikeflow.segments.footer import FileRecord, footer_metadata, read_footer
 
 ROW_GROUP_ROWS = 128 * 1024
@@ -102,9 +102,9 @@ def write(segment: Segment, keys: Collection[str], bases: Iterable[SegmentTable]
     return SegmentFiles(data, files, SegmentTable(group, files) if groups == 1 else None)
 
 
-def read(data: bytes) -> SegmentTable | None:
-    """The rows of an enhanced-layer file, or None where it is not bikeflow's; raises pyarrow.ArrowInvalid, OSError."""
-    footer = read_footer(data)
+def read(data: bytes, system_id: str) -> SegmentTable | None:
+    """The rows of an enhanced file of a system, or None where it is not ours; raises pyarrow.ArrowInvalid, OSError."""
+    footer = read_footer(data, system_id)
     if footer is None:
         return None
     dictionaries = [field.name for field in ENCODED if pa.types.is_dictionary(field.type)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pyarrow.compute as pc
 
-from bikeflow.feeds.wrm.parsing import ParsedFile
+from bikeflow.feeds.base import ParsedFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from bikeflow import __version__
 from bikeflow.core.events import Events
@@ -28,6 +28,7 @@ from bikeflow.service.reload import Reload
 from bikeflow.service.roles import Roles
 from bikeflow.settings import LoadedSettings, Settings
 from bikeflow.settings.sections import DaemonSettings
+from bikeflow.settings.systems import System
 
 log = get_logger()
 
@@ -68,7 +69,7 @@ async def serve(settings: Settings, load: Callable[[], LoadedSettings] | None = 
                 supervisor.stopping(signals.settings.shutdown_seconds)
                 await alerts.close()
                 site.health.stopping()
-                queue = reload.roles.pipeline.queue
+                queue = reload.roles.pipeline.shared.queue
                 log.info("stopping", waiting_jobs=queue.waiting, jobs_in_flight=queue.in_flight)
                 await reload.roles.finish()
             finally:
@@ -85,11 +86,18 @@ def _tell_start(roles: Roles) -> None:
     log.info(
         "started",
         version=__version__,
-        feed=public_url(settings.feed.url),
-        interval_seconds=settings.feed.interval_seconds,
-        store=pipeline.store.describe(),
+        **_feeds(settings.all_systems),
+        store=pipeline.shared.store.describe(),
         database=str(pipeline.database_path),
     )
+
+
+def _feeds(systems: Sequence[System]) -> dict[str, object]:
+    """The one feed, or how many there are."""
+    if len(systems) > 1:
+        return {"systems": len(systems), "feeds": ",".join(system.id for system in systems)}
+    feed = systems[0].feed
+    return {"feed": public_url(feed.url), "interval_seconds": feed.interval_seconds}
 
 
 class Signals:

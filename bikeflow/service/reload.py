@@ -18,8 +18,8 @@ import duckdb
 
 from bikeflow.core.errors import BikeflowError, ConfigError
 from bikeflow.core.events import Events
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, SettingsReloaded
+from bikeflow.feeds import layout_of
 from bikeflow.health.alerts.role import Alerts
 from bikeflow.http.site import Site
 from bikeflow.runtime import log as logging
@@ -118,7 +118,7 @@ async def _try_out(old: Settings, new: Settings) -> None:
         async with open_store(new.storage, new.data_dir.absolute()) as store:
 
             async def look() -> None:
-                async with aclosing(store.pages(Layout(new.storage.prefix).raw)) as pages:  # type: ignore[type-var]
+                async with aclosing(store.pages(layout_of(new.all_systems[0]).raw)) as pages:  # type: ignore[type-var]
                     async for _ in pages:
                         break
 

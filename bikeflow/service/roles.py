@@ -13,7 +13,7 @@ from typing import Self
 
 from bikeflow.core.events import Events
 from bikeflow.runtime.log import get_logger
-from bikeflow.service.pipeline import Pipeline, open_pipeline
+from bikeflow.service.pipeline import Pipeline, open_pipeline, role_name
 from bikeflow.settings import Settings
 
 LAST_FETCH_SECONDS = 5.0
@@ -55,15 +55,16 @@ class Roles:
 
     async def finish(self) -> None:
         """End all in order, with the work in hand done; a backlog gets half of `daemon.shutdown_seconds`."""
+        queue = self.pipeline.shared.queue
         self._stop_fetching.set()
-        await asyncio.wait([self._tasks["fetcher"]])
-        self._stop_watching.set()  # the watcher has heard of the last snapshot
-        await asyncio.wait([self._tasks["watcher"]])
-        await self.pipeline.queue.close()
-        _, busy = await asyncio.wait(self._named("processor-"), timeout=self.settings.daemon.shutdown_seconds / 2)
+        await asyncio.wait(self._named("fetcher "))
+        self._stop_watching.set()  # the watchers have heard of the last snapshots
+        await asyncio.wait(self._named("watcher "))
+        await queue.close()
+        _, busy = await asyncio.wait(self._named("processor "), timeout=self.settings.daemon.shutdown_seconds / 2)
         if busy:
             # A long backlog is no work in hand: the ledger keeps it for the next start.
-            await self.pipeline.queue.drop_waiting()
+            await queue.drop_waiting()
             await asyncio.wait(busy)
         self._last_refresh.set()
         await asyncio.wait([self._tasks["refresher"]])
@@ -72,22 +73,24 @@ class Roles:
         await self._closing.aclose()
 
     async def wind_down(self) -> None:
-        """End all roles but the fetcher: work in hand is done, what waits is left to the ledger, and so to others."""
+        """End all roles but the fetchers: work in hand is done, what waits is left to the ledger, and so to others."""
+        shared = self.pipeline.shared
         self._stop_watching.set()
-        await self.pipeline.queue.drop_waiting()
-        await self.pipeline.queue.close()
-        self.pipeline.writer.hurry()
-        await self._end([self._tasks["watcher"], *self._named("processor-")])
+        await shared.queue.drop_waiting()
+        await shared.queue.close()
+        shared.writer.fail_fast()
+        await self._end([*self._named("watcher "), *self._named("processor ")])
         self._last_refresh.set()
         await self._end([self._tasks["refresher"]])
         self._last_export.set()
-        await self._end(self._named("exporter-"))
+        await self._end(self._named("exporter "))
 
     async def relieve(self) -> None:
-        """Let the fetcher end after the fetch under way, and close everything; raises what a role has raised."""
-        fetcher = self._tasks["fetcher"]
-        self.pipeline.fetcher.leave()
-        await asyncio.wait([fetcher], timeout=self.settings.feed.timeout_seconds + LAST_FETCH_SECONDS)
+        """Let the fetchers end after the fetch under way, and close everything; raises what a role has raised."""
+        for lane in self.pipeline.lanes.values():
+            lane.fetcher.leave()
+        longest = max(system.feed.timeout_seconds for system in self.settings.all_systems)
+        await asyncio.wait(self._named("fetcher "), timeout=longest + LAST_FETCH_SECONDS)
         self._stop_fetching.set()
         await self.work
         await self._closing.aclose()
@@ -102,13 +105,13 @@ class Roles:
         return [task for name, task in self._tasks.items() if name.startswith(prefix)]
 
     async def _run(self) -> None:
-        pipeline = self.pipeline
+        shared, lanes = self.pipeline.shared, self.pipeline.lanes
         work = {
-            "fetcher": pipeline.fetcher.run(self._stop_fetching),
-            "watcher": pipeline.watcher.run(self._stop_watching),
-            **{f"processor-{number}": one.run() for number, one in enumerate(pipeline.processors, start=1)},
-            "refresher": pipeline.refresher.run(self._last_refresh),
-            **{f"exporter-{number}": one.run(self._last_export) for number, one in enumerate(pipeline.exporters, 1)},
+            **{role_name("fetcher", name): lane.fetcher.run(self._stop_fetching) for name, lane in lanes.items()},
+            **{role_name("watcher", name): lane.watcher.run(self._stop_watching) for name, lane in lanes.items()},
+            **{f"processor {number}": one.run() for number, one in enumerate(shared.processors, start=1)},
+            "refresher": shared.refresher.run(self._last_refresh),
+            **{f"exporter {number}": one.run(self._last_export) for number, one in enumerate(shared.exporters, 1)},
         }
         async with asyncio.TaskGroup() as group:
             self._tasks = {name: group.create_task(role, name=name) for name, role in work.items()}
@@ -132,7 +135,8 @@ def same_lake(one: Settings, other: Settings) -> bool:
     return _place(one) == _place(other)
 
 
-def _place(settings: Settings) -> tuple[str, str, str, str]:
+def _place(settings: Settings) -> tuple[object, ...]:
     storage = settings.storage
     local = str(settings.data_dir.resolve()) if storage.backend == "local" else ""
-    return storage.backend, local or storage.endpoint_url, storage.bucket, storage.prefix
+    prefixes = tuple((system.id, system.prefix) for system in settings.all_systems)
+    return storage.backend, local or storage.endpoint_url, storage.bucket, prefixes

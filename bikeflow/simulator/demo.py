@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bikeflow.core.errors import ConfigError
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC
+from bikeflow.feeds import layout_of
 from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, HttpSettings
@@ -61,7 +61,7 @@ async def write_history(
     last = until.astimezone(UTC).replace(microsecond=0)
     count = int(HISTORY / CADENCE)
     times = [last - CADENCE * number for number in reversed(range(count))]
-    layout, done = Layout(settings.storage.prefix), 0
+    layout, done = layout_of(settings.all_systems[0]), 0
     async with open_store(settings.storage, settings.data_dir) as store:
 
         async def write(at: dt.datetime) -> None:

@@ -19,6 +19,7 @@ RUNS = pa.schema(
     [
         ("number", pa.int64()),
         ("run_id", pa.string()),
+        ("system_id", pa.string()),
         ("date", pa.date32()),
         ("started_at", _TIME),
         ("finished_at", _TIME),
@@ -33,6 +34,7 @@ RUNS = pa.schema(
 FILES = pa.schema(
     [
         ("s3_source_key", pa.string()),
+        ("system_id", pa.string()),
         ("date", pa.date32()),
         ("file_timestamp", _TIME),
         ("size_bytes", pa.int64()),
@@ -105,14 +107,22 @@ def _insert(
 def _run(number: int, run: Run) -> dict[str, object]:
     times = {"started_at": _naive(run.started_at), "finished_at": _naive(run.finished_at)}
     values = {name: getattr(run, name) for name in RUNS.names if hasattr(run, name)}
-    return {**values, **times, "number": number, "date": run.partition, "traces": list(run.traces)}
+    return {
+        **values,
+        **times,
+        "number": number,
+        "system_id": run.partition.system_id,
+        "date": run.partition.day,
+        "traces": list(run.traces),
+    }
 
 
 def _file(fact: RawFileFact) -> dict[str, object]:
     counts = {"lines": fact.lines, "rows": fact.rows, "rejected": fact.rejected}
     return {
         "s3_source_key": fact.key,
-        "date": fact.partition,
+        "system_id": fact.partition.system_id,
+        "date": fact.partition.day,
         "file_timestamp": _naive(fact.time),
         "size_bytes": fact.size,
         "md5": fact.md5,

@@ -226,4 +226,6 @@ def _version(segment: SegmentObject) -> str:
 
 
 def _name(segment: SegmentObject) -> str:
-    return f"dt={segment.partition:%Y-%m-%d}/{segment.key.rpartition('/')[2].removesuffix('.parquet')}"
+    partition = segment.partition
+    file = segment.key.rpartition("/")[2].removesuffix(".parquet")
+    return f"system_id={partition.system_id}/dt={partition.day.isoformat()}/{file}"

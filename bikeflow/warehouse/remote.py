@@ -70,10 +70,12 @@ class _Plan:
 class RemoteDatabase:
     """Uploads what the warehouse has published to `duckdb/analytics.duckdb`, and its files below `duckdb/files/`."""
 
-    def __init__(self, store: Bucket, storage: StorageSettings, warehouse: Warehouse, directory: Path) -> None:
+    def __init__(
+        self, store: Bucket, storage: StorageSettings, layout: Layout, warehouse: Warehouse, directory: Path
+    ) -> None:
         self._store = store
         self._storage = storage
-        self._layout = Layout(storage.prefix)
+        self._layout = layout
         self._warehouse = warehouse
         self._directory = directory
         self._present: set[str] = set()

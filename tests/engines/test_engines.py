@@ -18,7 +18,7 @@ import pytest
 from pydantic import SecretStr
 
 from bikeflow.core.errors import Permanent
-from bikeflow.segments.engines import Workplace
+from bikeflow.segments.engines import WorkerConfig
 from bikeflow.segments.engines.worker import VERSIONS, build_elsewhere
 from bikeflow.settings.sections import LogSettings, ProcessingSettings, RulesSettings, StorageSettings
 from tests.support.cluster import Cluster, cluster
@@ -270,30 +270,30 @@ class TestAWorkerElsewhere:
     """What a worker on another machine refuses, before it touches anything."""
 
     @pytest.fixture
-    def workplace(self, tmp_path: Path) -> Workplace:
-        return Workplace(tmp_path, StorageSettings(), ProcessingSettings(), RulesSettings(), RETRY, LogSettings())
+    def config(self, tmp_path: Path) -> WorkerConfig:
+        return WorkerConfig(tmp_path, StorageSettings(), ProcessingSettings(), RulesSettings(), RETRY, LogSettings())
 
-    async def refusal(self, workplace: Workplace, versions: str = VERSIONS) -> str:
-        async with open_road(StorageSettings(), workplace.data_dir / "other") as road:
+    async def refusal(self, config: WorkerConfig, versions: str = VERSIONS) -> str:
+        async with open_road(StorageSettings(), config.data_dir / "other") as road:
             await road.put_all(odd_files())
             await road.reconciler.reconcile()
             work = road.ledger.files.dirty_segments(DAY)[0]
         with pytest.raises(Permanent) as refused:
-            await build_elsewhere(workplace, work, versions)
+            await build_elsewhere(config, work, versions)
         return str(refused.value)
 
-    async def test_other_versions_would_write_other_bytes(self, workplace: Workplace) -> None:
-        assert "install the same versions" in await self.refusal(workplace, "bikeflow 0.0, pyarrow 1")
+    async def test_other_versions_would_write_other_bytes(self, config: WorkerConfig) -> None:
+        assert "install the same versions" in await self.refusal(config, "bikeflow 0.0, pyarrow 1")
 
-    async def test_a_local_lake_that_it_does_not_see_is_not_an_empty_one(self, workplace: Workplace) -> None:
-        assert "shared file system" in await self.refusal(workplace)
+    async def test_a_local_lake_that_it_does_not_see_is_not_an_empty_one(self, config: WorkerConfig) -> None:
+        assert "shared file system" in await self.refusal(config)
 
     async def test_the_secrets_of_the_store_are_its_own(
-        self, workplace: Workplace, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+        self, config: WorkerConfig, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         no_secrets = {"access_key_id": SecretStr(""), "secret_access_key": SecretStr("")}
         storage = s3_server.settings().model_copy(update=no_secrets)
-        monkeypatch.chdir(workplace.data_dir)
+        monkeypatch.chdir(config.data_dir)
         for variable in ("S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"):
             monkeypatch.delenv(variable, raising=False)
-        assert "S3_ACCESS_KEY_ID" in await self.refusal(replace(workplace, storage=storage))
+        assert "S3_ACCESS_KEY_ID" in await self.refusal(replace(config, storage=storage))

@@ -18,7 +18,7 @@ from bikeflow.lake.queue import PartitionQueue
 from bikeflow.lake.reconciler import Reconciler
 from bikeflow.lake.writer import SegmentWriter
 from bikeflow.ledger import Ledger
-from bikeflow.segments.engines import Workplace, open_engine
+from bikeflow.segments.engines import WorkerConfig, open_engine
 from bikeflow.settings.sections import LogSettings, ProcessingSettings, RetrySettings, RulesSettings, StorageSettings
 from bikeflow.store import ObjectCache, Store, open_store
 from bikeflow.verifier import Report, Verifier
@@ -97,11 +97,11 @@ async def open_road(
 ) -> AsyncIterator[Road]:
     """A road over a store, with its ledger in `data_dir`."""
     layout = Layout(storage.prefix)
-    workplace = Workplace(data_dir, storage, processing or ProcessingSettings(), RulesSettings(), RETRY, LogSettings())
+    config = WorkerConfig(data_dir, storage, processing or ProcessingSettings(), RulesSettings(), RETRY, LogSettings())
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(storage, data_dir))
         cache = ObjectCache(store, data_dir / "cache", storage.cache_max_bytes)
-        engine = await stack.enter_async_context(open_engine(workplace, store, cache))
+        engine = await stack.enter_async_context(open_engine(config, store, cache))
         ledger = stack.enter_context(Ledger(data_dir, layout, segment_minutes))
         writer = SegmentWriter(engine, ledger)
         told: list[RunFinished | PartitionProcessed] = []

@@ -2,71 +2,25 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from bikeflow import __version__
-from bikeflow.core.model import RawFile
 from bikeflow.core.schema import ENCODED
+from bikeflow.feeds.base import DeadLetter, ParsedFile, RawContent
 from bikeflow.feeds.wrm.columnar import Broken, parse
 from bikeflow.feeds.wrm.document import Document, Unreadable, count_records, read_document, records
 from bikeflow.feeds.wrm.rows import enhanced, impossible
+from bikeflow.feeds.wrm.text import as_utf8
 from bikeflow.settings.sections import RulesSettings
 
 _MAX_RAW_LINE = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """One rejected line, in the fields of the contract; a whole unreadable file has `line_number` None."""
-
-    source_key: str
-    line_number: int | None
-    raw_line: str
-    column: str | None
-    check: str
-    value: str | None
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedFile:
-    """What one raw file gave: `table` holds its accepted rows (columns `ENCODED`), in the order of its lines.
-
-    The conservation law holds by construction and is checked again by `verify`: lines = rows + rejected.
-    """
-
-    raw: RawFile
-    md5: str
-    table: pa.Table
-    lines: int
-    rejected: int
-    dead_letters: tuple[DeadLetter, ...]
-    recipe: str
-    unknown_columns: tuple[str, ...] = ()
-
-    @property
-    def rows(self) -> int:
-        """Number of accepted lines."""
-        return int(self.table.num_rows)
-
-
-@dataclass(frozen=True, slots=True)
-class RawText:
-    """A raw file's identity and its content as UTF-8; `md5` is that of the bytes in the store."""
-
-    raw: RawFile
-    md5: str
-    text: bytes
-
-
-def parse_files(files: Sequence[RawText], rules: RulesSettings) -> list[ParsedFile]:
+def parse_files(files: Sequence[RawContent], rules: RulesSettings) -> list[ParsedFile]:
     """Parse, type, validate, classify and flag all lines of the files; one result a file, in the same order."""
     parsed: dict[int, ParsedFile] = {}
     documents: list[Document] = []
@@ -74,7 +28,7 @@ def parse_files(files: Sequence[RawText], rules: RulesSettings) -> list[ParsedFi
     recipe = _recipe(rules)
     for index, file in enumerate(files):
         try:
-            documents.append(read_document(file.raw.key, file.raw.time, file.raw.partition, file.text))
+            documents.append(read_document(file.raw.key, file.raw.time, file.raw.partition.day, as_utf8(file.data)))
             sources.append(index)
         except Unreadable as error:
             parsed[index] = _unreadable(file, error, recipe)
@@ -89,16 +43,17 @@ def _recipe(rules: RulesSettings) -> str:
     return hashlib.sha256(f"{__version__} {rules.model_dump_json()}".encode()).hexdigest()[:12]
 
 
-def dead_letter_lines(letters: Iterable[DeadLetter], rejected_at: dt.datetime) -> bytes:
-    """The content of a dead-letter file: one JSON object a line."""
-    stamp = rejected_at.isoformat(timespec="seconds").replace("+00:00", "Z")
-    return b"".join(
-        json.dumps({**asdict(letter), "rejected_at": stamp}, ensure_ascii=False).encode() + b"\n" for letter in letters
-    )
+def count_lines(file: RawContent) -> int:
+    """Number of data lines of a raw file; of one whose header can't be used, its lines but the first."""
+    text = as_utf8(file.data)
+    try:
+        return sum(1 for _ in records(read_document(file.raw.key, file.raw.time, file.raw.partition.day, text)))
+    except Unreadable:
+        return count_records(text.decode())
 
 
 def _parse_readable(
-    files: Sequence[RawText], documents: Sequence[Document], rules: RulesSettings, recipe: str
+    files: Sequence[RawContent], documents: Sequence[Document], rules: RulesSettings, recipe: str
 ) -> list[ParsedFile]:
     table, broken = parse(documents)
     letters: list[list[DeadLetter]] = [[] for _ in documents]
@@ -155,9 +110,9 @@ def _broken(key: str, line: Broken) -> DeadLetter:
     return _letter(key, record.line_number, record.text, reason.column, reason.check, reason.value, str(reason))
 
 
-def _unreadable(file: RawText, error: Unreadable, recipe: str) -> ParsedFile:
+def _unreadable(file: RawContent, error: Unreadable, recipe: str) -> ParsedFile:
     """A file that gives no rows: one dead letter stands for all of its lines."""
-    text = file.text.decode()
+    text = as_utf8(file.data).decode()
     header = text.lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
     letter = _letter(file.raw.key, None, header, error.column, error.check, None, str(error))
     lines = count_records(text)

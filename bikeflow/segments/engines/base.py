@@ -12,28 +12,29 @@ from bikeflow.ledger.files import SegmentWork
 from bikeflow.segments.builder import Built
 from bikeflow.segments.table import SegmentTable
 from bikeflow.settings import Settings
-from bikeflow.settings.sections import LogSettings, ProcessingSettings, RetrySettings, RulesSettings, StorageSettings
+from bikeflow.settings.sections import LogSettings, ProcessingSettings, RetrySettings, StorageSettings
+from bikeflow.settings.systems import System
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class WorkerConfig:
     """All that a worker anywhere needs besides the work itself; `data_dir` is absolute and holds the local lake."""
 
     data_dir: Path
+    systems: tuple[System, ...]
     storage: StorageSettings
     processing: ProcessingSettings
-    rules: RulesSettings
     retry: RetrySettings
     log: LogSettings
 
     @classmethod
-    def of(cls, settings: Settings) -> Workplace:
+    def of(cls, settings: Settings) -> WorkerConfig:
         """The one that the configuration describes."""
         return cls(
             settings.data_dir.absolute(),
+            settings.all_systems,
             settings.storage,
             settings.processing,
-            settings.rules,
             settings.retry,
             settings.log,
         )
@@ -58,6 +59,6 @@ class Engine(Protocol):
         """The rows of this version of a segment's file, where they are still in this process's memory."""
         ...
 
-    def hurry(self) -> None:
+    def fail_fast(self) -> None:
         """From now on try nothing again: what fails is left to the next run."""
         ...

@@ -21,7 +21,7 @@ from bikeflow.core.model import SegmentObject
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime.log import get_logger
 from bikeflow.segments.builder import Built
-from bikeflow.segments.engines.base import Engine, Workplace
+from bikeflow.segments.engines.base import Engine, WorkerConfig
 from bikeflow.segments.engines.worker import VERSIONS, build_elsewhere
 from bikeflow.store import ObjectCache, Store
 
@@ -35,14 +35,12 @@ log = get_logger()
 class DaskEngine:
     """Submits segments to a scheduler; connects when there is work, and again when the connection is lost."""
 
-    def __init__(self, distributed: Any, workplace: Workplace) -> None:
+    def __init__(self, distributed: Any, config: WorkerConfig) -> None:
         self._distributed = distributed
-        self._address = workplace.processing.scheduler
+        self._address = config.processing.scheduler
         # The secrets of the store travel on no wire: workers have their own.
-        storage = workplace.storage.model_copy(
-            update={"access_key_id": SecretStr(""), "secret_access_key": SecretStr("")}
-        )
-        self._workplace = replace(workplace, storage=storage)
+        storage = config.storage.model_copy(update={"access_key_id": SecretStr(""), "secret_access_key": SecretStr("")})
+        self._worker_config = replace(config, storage=storage)
         self._client: Any = None
         self._connecting = asyncio.Lock()
 
@@ -56,8 +54,9 @@ class DaskEngine:
         """See `Engine.build`; `parsed` is told when the whole segment is done."""
         client = await self._connected()
         # A key of its own for each try: the outcome of an earlier one is not asked for again.
-        key = f"bikeflow-{work.segment.partition}-{work.segment.end:%H%M%S}-{uuid.uuid4().hex}"
-        future = client.submit(build_elsewhere, self._workplace, work, VERSIONS, key=key, pure=False)
+        partition = work.segment.partition
+        key = f"bikeflow-{partition.system_id}-{partition.day}-{work.segment.end:%H%M%S}-{uuid.uuid4().hex}"
+        future = client.submit(build_elsewhere, self._worker_config, work, VERSIONS, key=key, pure=False)
         try:
             built = await self._outcome(client, future)
         except self._distributed.KilledWorker as error:
@@ -77,8 +76,8 @@ class DaskEngine:
     def recent(self, source: SegmentObject) -> None:
         """See `Engine.recent`: they are the workers'."""
 
-    def hurry(self) -> None:
-        """See `Engine.hurry`: workers are not told, the deadline is for them too."""
+    def fail_fast(self) -> None:
+        """See `Engine.fail_fast`: workers are not told, the deadline is for them too."""
 
     async def close(self) -> None:
         """Leave the cluster; tasks that nobody waits for any more are dropped by it."""
@@ -119,7 +118,7 @@ class DaskEngine:
 
 
 @asynccontextmanager
-async def open_dask(workplace: Workplace, _store: Store, _cache: ObjectCache) -> AsyncIterator[Engine]:
+async def open_dask(config: WorkerConfig, _store: Store, _cache: ObjectCache) -> AsyncIterator[Engine]:
     """An engine whose workers read and write the store themselves. Raises ConfigError where Dask is not installed."""
     try:
         import distributed  # noqa: PLC0415 - an extra
@@ -127,7 +126,7 @@ async def open_dask(workplace: Workplace, _store: Store, _cache: ObjectCache) ->
         raise ConfigError(
             'processing.engine = "dask" needs an extra that is not installed: pip install "bikeflow[dask]"'
         ) from error
-    engine = DaskEngine(distributed, workplace)
+    engine = DaskEngine(distributed, config)
     try:
         yield engine
     finally:

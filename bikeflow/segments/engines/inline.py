@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import SegmentObject
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime.memory import give_back, memory_bytes
 from bikeflow.segments.builder import Built, SegmentBuilder
-from bikeflow.segments.engines.base import Engine, Workplace
+from bikeflow.segments.engines.base import Engine, WorkerConfig
 from bikeflow.segments.engines.budget import MemoryBudget, build_bytes
 from bikeflow.segments.table import SegmentTable
 from bikeflow.store import ObjectCache, Store
@@ -44,13 +43,13 @@ class InlineEngine:
         """See `Engine.recent`."""
         return self._builder.recent(source)
 
-    def hurry(self) -> None:
-        """See `Engine.hurry`."""
-        self._builder.hurry()
+    def fail_fast(self) -> None:
+        """See `Engine.fail_fast`."""
+        self._builder.fail_fast()
 
 
 @asynccontextmanager
-async def open_inline(workplace: Workplace, store: Store, cache: ObjectCache) -> AsyncIterator[Engine]:
+async def open_inline(config: WorkerConfig, store: Store, cache: ObjectCache) -> AsyncIterator[Engine]:
     """An engine over the caller's own store and cache."""
-    builder = SegmentBuilder(store, cache, Layout(workplace.storage.prefix), workplace.rules, workplace.retry)
-    yield InlineEngine(builder, MemoryBudget(memory_bytes(workplace.processing.memory_limit)))
+    builder = SegmentBuilder(store, cache, config.systems, config.retry)
+    yield InlineEngine(builder, MemoryBudget(memory_bytes(config.processing.memory_limit)))

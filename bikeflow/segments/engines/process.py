@@ -19,7 +19,7 @@ from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime import log
 from bikeflow.runtime.memory import economise, give_back, memory_bytes
 from bikeflow.segments.builder import Built
-from bikeflow.segments.engines.base import Engine, Workplace
+from bikeflow.segments.engines.base import Engine, WorkerConfig
 from bikeflow.segments.engines.budget import MemoryBudget, build_bytes
 from bikeflow.segments.engines.worker import build_segment
 from bikeflow.store import ObjectCache, Store
@@ -33,9 +33,9 @@ logger = log.get_logger()
 class ProcessEngine:
     """Hands segments to a pool of processes, which is replaced when one of them dies."""
 
-    def __init__(self, workplace: Workplace) -> None:
-        self._workplace = workplace
-        self._budget = MemoryBudget(memory_bytes(workplace.processing.memory_limit))
+    def __init__(self, config: WorkerConfig) -> None:
+        self._worker_config = config
+        self._budget = MemoryBudget(memory_bytes(config.processing.memory_limit))
         self._pool = self._new_pool()
         self._building = 0
 
@@ -62,8 +62,8 @@ class ProcessEngine:
     def recent(self, source: SegmentObject) -> None:
         """See `Engine.recent`: they are the workers'."""
 
-    def hurry(self) -> None:
-        """See `Engine.hurry`: workers are not told, the deadline is for them too."""
+    def fail_fast(self) -> None:
+        """See `Engine.fail_fast`: workers are not told, the deadline is for them too."""
 
     async def close(self) -> None:
         """End the workers: at once where they still work, as nobody wants to know any more."""
@@ -80,30 +80,30 @@ class ProcessEngine:
     def _new_pool(self) -> ProcessPoolExecutor:
         # Forking a process that has threads, as this one has, can leave a lock locked forever in the child.
         context = multiprocessing.get_context("spawn")
-        workers = self._workplace.processing.workers
-        return ProcessPoolExecutor(workers, context, initializer=_start, initargs=(self._workplace,))
+        workers = self._worker_config.processing.workers
+        return ProcessPoolExecutor(workers, context, initializer=_start, initargs=(self._worker_config,))
 
 
 @asynccontextmanager
-async def open_process(workplace: Workplace, _store: Store, _cache: ObjectCache) -> AsyncIterator[Engine]:
+async def open_process(config: WorkerConfig, _store: Store, _cache: ObjectCache) -> AsyncIterator[Engine]:
     """An engine whose workers read and write the store themselves; they start with the first work."""
-    engine = ProcessEngine(workplace)
+    engine = ProcessEngine(config)
     try:
         yield engine
     finally:
         await engine.close()
 
 
-_workplace: Workplace
+_worker_config: WorkerConfig
 """In a worker: where it works."""
 
 
-def _start(workplace: Workplace) -> None:
+def _start(config: WorkerConfig) -> None:
     """Prepare a worker process; it never outlives the process that it works for."""
-    global _workplace  # noqa: PLW0603 - a pool's workers have no other place for what they are given at the start
-    _workplace = workplace
+    global _worker_config  # noqa: PLW0603 - a pool's workers have no other place for what they are given at the start
+    _worker_config = config
     economise()
-    log.configure(workplace.log)
+    log.configure(config.log)
     # Ctrl-C in a terminal goes to all processes, but what becomes of the work is for the first one to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -117,6 +117,6 @@ def _end_with_parent() -> None:
 
 
 def _build(work: SegmentWork) -> Built:
-    built = asyncio.run(build_segment(_workplace, work))
+    built = asyncio.run(build_segment(_worker_config, work))
     give_back()
     return built

@@ -8,10 +8,9 @@ import pyarrow as pa
 
 from bikeflow import __version__
 from bikeflow.core.errors import Permanent
-from bikeflow.core.layout import Layout
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.segments.builder import Built, SegmentBuilder
-from bikeflow.segments.engines.base import Workplace
+from bikeflow.segments.engines.base import WorkerConfig
 from bikeflow.settings import store_secrets
 from bikeflow.store import ObjectCache, open_store
 
@@ -19,30 +18,29 @@ VERSIONS = f"bikeflow {__version__}, pyarrow {pa.__version__}"
 """What the bytes of a Parquet file depend on besides its raw files."""
 
 
-async def build_segment(workplace: Workplace, work: SegmentWork) -> Built:
+async def build_segment(config: WorkerConfig, work: SegmentWork) -> Built:
     """Read, parse and write one segment; it can be done again, by anybody, with the same result.
 
     Raises what `SegmentBuilder.build` raises.
     """
-    async with open_store(workplace.storage, workplace.data_dir) as store:
+    async with open_store(config.storage, config.data_dir) as store:
         # Each raw file is read once, and the machine's own cache has one user: the service.
-        cache = ObjectCache(store, workplace.data_dir / "cache", max_bytes=0)
-        layout = Layout(workplace.storage.prefix)
-        return await SegmentBuilder(store, cache, layout, workplace.rules, workplace.retry).build(work)
+        cache = ObjectCache(store, config.data_dir / "cache", max_bytes=0)
+        return await SegmentBuilder(store, cache, config.systems, config.retry).build(work)
 
 
-async def build_elsewhere(workplace: Workplace, work: SegmentWork, versions: str) -> Built:
+async def build_elsewhere(config: WorkerConfig, work: SegmentWork, versions: str) -> Built:
     """The same on another machine, which has its own secrets; `versions` are those of who asks.
 
     Raises Permanent where this worker would write other bytes, has no secrets or sees no such local lake.
     """
     if versions != VERSIONS:
         raise Permanent(f"a Dask worker has {VERSIONS}, but the service has {versions}: install the same versions")
-    storage = workplace.storage
+    storage = config.storage
     if storage.backend == "local":
-        if not (workplace.data_dir / "lake").is_dir():
+        if not (config.data_dir / "lake").is_dir():
             raise Permanent(
-                f"a Dask worker sees no {workplace.data_dir / 'lake'}: workers on other machines need"
+                f"a Dask worker sees no {config.data_dir / 'lake'}: workers on other machines need"
                 ' storage.backend = "s3", or that directory in a shared file system'
             )
     else:
@@ -53,5 +51,5 @@ async def build_elsewhere(workplace: Workplace, work: SegmentWork, versions: str
                 " or give it systemd credentials"
             )
         own = dict(zip(("access_key_id", "secret_access_key"), secrets, strict=True))
-        workplace = replace(workplace, storage=storage.model_copy(update=own))
-    return await build_segment(workplace, work)
+        config = replace(config, storage=storage.model_copy(update=own))
+    return await build_segment(config, work)

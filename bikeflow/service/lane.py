@@ -1,0 +1,99 @@
+"""A lane: what one system has for itself. Its trouble ends at its edge."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import Fault, LaneVitals, Pulse
+from bikeflow.feeds import layout_of
+from bikeflow.ingest import Delivery, Fetcher, open_fetcher
+from bikeflow.ingest.spool import NotSpooled, Spool
+from bikeflow.lake.reconciler import Reconciler
+from bikeflow.lake.watcher import Watcher
+from bikeflow.ledger import SystemIndex
+from bikeflow.runtime.log import get_logger
+from bikeflow.service.shared import Shared
+from bikeflow.settings.systems import System
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The parts of one system: fetcher, spool, and the watcher of its raw files."""
+
+    system: System
+    layout: Layout
+    index: SystemIndex
+    fetcher: Fetcher
+    delivery: Delivery
+    watcher: Watcher
+    reconciler: Reconciler
+
+    async def take_over(self, predecessor: Lane, *, same_lake: bool) -> None:
+        """Go on where another lane of the system was, whose roles have ended; `same_lake`: it worked on our lake."""
+        self.fetcher.take_over(predecessor.fetcher)
+        spool, left = self.delivery.spool, predecessor.delivery.spool
+        if left.directory.resolve() != spool.directory.resolve():
+            try:
+                await spool.adopt(left)
+            except NotSpooled as error:
+                log.error("snapshots_left_behind", count=left.depth, directory=str(left.directory), error=str(error))
+        if same_lake:
+            self.delivery.take_over(predecessor.delivery)
+            self.watcher.take_over(predecessor.watcher)
+
+    def vitals(self) -> LaneVitals:
+        """How the lane's roles are doing now."""
+        fetcher = self.fetcher.status
+        return LaneVitals(
+            feed=fetcher.fault,
+            delivery=fetcher.store_fault,
+            watcher=fault(self.watcher.failing_since, self.watcher.last_error),
+            polled_at=self.watcher.last_poll_at,
+            spool_snapshots=fetcher.spool_entries,
+            spool_bytes=fetcher.spool_bytes,
+        )
+
+    def pulses(self, answered: int, *, held_back: bool) -> dict[str, Pulse]:
+        """How far each role has come; `answered` counts requests to the store, `held_back`: the queue has no room."""
+        delivery = self.delivery
+        return {
+            "fetcher": Pulse(sum(self.fetcher.status.counts.values())),
+            "delivery": Pulse(delivery.attempts, idle=delivery.spool.depth == 0),
+            "watcher": Pulse(self.watcher.attempts + answered, idle=held_back),
+        }
+
+
+@asynccontextmanager
+async def open_lane(system: System, shared: Shared) -> AsyncIterator[Lane]:
+    """Open what the system has for itself, over the parts that all systems share."""
+    settings, store, emit = shared.settings, shared.store, shared.events.emit
+    layout, index = layout_of(system), shared.ledger.systems[system.id]
+    directory = settings.data_dir.absolute() / "spool"
+    await asyncio.to_thread(_adopt_old_spool, directory, directory / system.id)
+    spool = await Spool.open(directory / system.id, system.feed.spool_max_bytes)
+    delivery = Delivery(store, layout, spool, settings.retry, emit, shared.cache)
+    seal_after = settings.processing.seal_after_minutes
+    reconciler = Reconciler(store, layout, index, seal_after, trace_id=delivery.trace_id, tell=emit)
+    watcher = Watcher(settings.watcher, store, layout, index, shared.ledger.runs, shared.queue, reconciler)
+    async with open_fetcher(system, settings.retry, delivery, index.feed, on_fetched=emit) as fetcher:
+        yield Lane(system, layout, index, fetcher, delivery, watcher, reconciler)
+
+
+def fault(since: dt.datetime | None, reason: str | None) -> Fault | None:
+    """A fault, where it is known since when."""
+    return None if since is None else Fault(since, reason or "")
+
+
+def _adopt_old_spool(old: Path, new: Path) -> None:
+    """Snapshots that a version without systems has left go to the first system that is opened: it had only one."""
+    for path in sorted(old.glob("*.txt")) if old.is_dir() else ():
+        new.mkdir(parents=True, exist_ok=True)
+        path.rename(new / path.name)
