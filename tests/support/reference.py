@@ -69,6 +69,19 @@ def judge(line: str, header: list[str]) -> dict[str, object] | None:
     return row
 
 
+def flags(row: dict[str, object], file_us: int) -> list[str]:
+    """What is odd about an accepted row by the default rules; `file_us` is its file's time."""
+    lat, lon, bikes, docks = (float(str(row[name])) for name in ("lat", "lon", "bikes", "total_docks"))
+    seconds = (int(str(row["timestamp"])) - file_us) / 1_000_000
+    odd = {
+        "outside_service_area": not (51.00 <= lat <= 51.25 and 16.75 <= lon <= 17.25),
+        "over_capacity": bikes > docks,
+        "future_timestamp": seconds > 300,
+        "stale_timestamp": seconds < -86_400,
+    }
+    return [flag for flag, is_odd in odd.items() if is_odd]
+
+
 def whole(text: str) -> int | None:
     """A whole number of 64 bits in plain ASCII decimals."""
     if not re.fullmatch(r"[+-]?[0-9]+", text) or len(text) > 4000:

@@ -18,6 +18,11 @@ from bikeflow.feeds.wrm.text import as_utf8
 from bikeflow.settings.sections import RulesSettings
 
 _MAX_RAW_LINE = 64 * 1024
+RULES_VERSION = 2
+"""Raise it whenever the same file under the same [rules] gives other rows than before.
+
+2: `over_capacity` counts bikes against docks; it counted bikes and spaces.
+"""
 
 
 def parse_files(files: Sequence[RawContent], rules: RulesSettings) -> list[ParsedFile]:
@@ -40,7 +45,7 @@ def parse_files(files: Sequence[RawContent], rules: RulesSettings) -> list[Parse
 
 def _recipe(rules: RulesSettings) -> str:
     """What decides, together with a file's content, which rows it gives: in a few characters."""
-    return hashlib.sha256(f"{__version__} {rules.model_dump_json()}".encode()).hexdigest()[:12]
+    return hashlib.sha256(f"{__version__} {RULES_VERSION} {rules.model_dump_json()}".encode()).hexdigest()[:12]
 
 
 def count_lines(file: RawContent) -> int:
