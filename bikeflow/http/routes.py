@@ -14,8 +14,8 @@ from typing import TypeVar
 from aiohttp import web
 
 from bikeflow.core.errors import Transient
-from bikeflow.feeds import layout_of
 from bikeflow.core.model import UTC
+from bikeflow.feeds import layout_of
 from bikeflow.health.readiness import Verdict, verdict_document
 from bikeflow.http.metrics import Metrics
 from bikeflow.http.pages import Page, map_page, page

@@ -176,10 +176,16 @@ def _passing_on(pipeline: Pipeline) -> Listener:
                 for exporter in pipeline.shared.exporters:
                     exporter.wake()
             case StoreAnswered():
-                for lane in lanes.values():
-                    lane.watcher.note_answer(event)
-                if event.operation == "list" and event.outcome == "ok":
-                    for waiting in (*(lane.delivery for lane in lanes.values()), refresher):
-                        waiting.store_answers()
+                _note_answer(pipeline, event)
 
     return listen
+
+
+def _note_answer(pipeline: Pipeline, event: StoreAnswered) -> None:
+    works = event.operation == "list" and event.outcome == "ok"
+    for lane in pipeline.lanes.values():
+        lane.watcher.note_answer(event)
+        if works:
+            lane.delivery.store_answers()
+    if works:
+        pipeline.shared.refresher.store_answers()

@@ -7,10 +7,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC
 from bikeflow.simulator import NO_ODDITIES, City
 from tests.benchmarks.measuring import Cost, Row, median, rounded, run
+from tests.support.wrm import wrm_layout
 
 DAY = dt.datetime(2025, 6, 1, tzinfo=UTC)
 FILES = 2880
@@ -21,7 +21,7 @@ BASELINES = ("duckdb", "pyarrow", "pandas")
 def write_day(folder: Path, midnight: dt.datetime = DAY, files: int = FILES, city: City | None = None) -> int:
     """Raw files of a simulated day (of some 750 lines each) below a local lake; returns the number of data lines."""
     city = city or City(7, stations=235, free_bikes=513, oddities=NO_ODDITIES)
-    layout, lines = Layout(PREFIX), 0
+    layout, lines = wrm_layout(PREFIX), 0
     for number in range(files):
         at = midnight + dt.timedelta(seconds=number * 86_400 // files)
         path = folder / layout.raw_key(at)

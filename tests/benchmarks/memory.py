@@ -7,13 +7,13 @@ import datetime as dt
 import time
 from pathlib import Path
 
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC
 from bikeflow.simulator import City
 from tests.benchmarks.day import PREFIX
 from tests.benchmarks.measuring import Row, cpu_seconds, memory_mb, proportional_mb, put, rounded, visible
 from tests.support import feedserver
 from tests.support.service import running
+from tests.support.wrm import wrm_layout
 
 SNAPSHOTS = 10_000
 LOOKS = (1_000, 2_500, 5_000, 7_500, 10_000)
@@ -33,7 +33,7 @@ def measure(folder: Path, runs: int) -> dict[str, object]:
 
 
 async def _long_run(data_dir: Path) -> list[Row]:
-    city, layout, rows = City(7, stations=100, free_bikes=50), Layout(PREFIX), list[Row]()
+    city, layout, rows = City(7, stations=100, free_bikes=50), wrm_layout(PREFIX), list[Row]()
     now = dt.datetime.now(UTC).replace(microsecond=0)
     first = now - dt.timedelta(seconds=SNAPSHOTS * EVERY_SECONDS)
     async with feedserver.serve() as feed:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import ObjectInfo, RawFile
 from bikeflow.feeds.wrm.parsing import RawText, parse_files
 from bikeflow.feeds.wrm.text import as_utf8
@@ -15,6 +14,7 @@ from bikeflow.settings.sections import RulesSettings
 from tests.benchmarks.baselines import read_with_pyarrow
 from tests.benchmarks.day import DAY, PREFIX, write_day
 from tests.benchmarks.measuring import Row, rounded
+from tests.support.wrm import wrm_layout
 
 FILES = 600
 BATCH = 60
@@ -66,6 +66,6 @@ def _parse(lake: Path, paths: Sequence[Path]) -> int:
 
 
 def _raw_text(key: str, data: bytes) -> RawText:
-    raw = Layout(PREFIX).raw_file(ObjectInfo(key, len(data), "", DAY))
+    raw = wrm_layout(PREFIX).raw_file(ObjectInfo(key, len(data), "", DAY))
     assert isinstance(raw, RawFile)
     return RawText(raw, "", as_utf8(data))

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import StoreAnswered
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.lake.reconciler import Reconciler
@@ -24,6 +23,7 @@ from bikeflow.store.counting import CountingStore
 from tests.benchmarks.day import DAY, PREFIX
 from tests.benchmarks.measuring import Row, rounded
 from tests.support.s3server import S3Server, rclone
+from tests.support.wrm import wrm_layout
 
 BUCKET = "bikes"
 KEYS = 100_000
@@ -41,7 +41,7 @@ def measure(folder: Path, runs: int) -> dict[str, object]:
 
 
 async def _measure(folder: Path, server: S3Server, polls: int) -> list[Row]:
-    layout, requests = Layout(PREFIX), Counter[str]()
+    layout, requests = wrm_layout(PREFIX), Counter[str]()
 
     def count(event: StoreAnswered) -> None:
         requests[event.operation] += 1
@@ -85,7 +85,7 @@ def _row(what: str, seconds: float, requests: float) -> Row:
 
 def _put(buckets: Path, number: int) -> None:
     """A raw file beside the S3 server's back: 100,000 PUTs would take longer than all that is measured."""
-    path = buckets / BUCKET / Layout(PREFIX).raw_key(_at(number))
+    path = buckets / BUCKET / wrm_layout(PREFIX).raw_key(_at(number))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{number}\n")
 

@@ -19,7 +19,6 @@ import duckdb
 import pytest
 
 from bikeflow.core.errors import BikeflowError
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, PartitionJob
 from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
@@ -27,8 +26,9 @@ from bikeflow.settings.sections import FeedSettings, ProcessingSettings, RetrySe
 from bikeflow.store import Store, open_store
 from tests.support.chaos import ChaosStore
 from tests.support.oracle import PREFIX, Oracle, Verdict, local_lake
+from tests.support.wrm import wrm_layout
 
-LAYOUT = Layout(PREFIX)
+LAYOUT = wrm_layout(PREFIX)
 SETTLING_ROUNDS = 3
 NEVER_MINUTES = 43_200
 PHASES = ((NEVER_MINUTES, (0, 1)), (0, (2, 3)))

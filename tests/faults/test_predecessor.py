@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from bikeflow.core.errors import BikeflowError
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, PartitionJob
 from bikeflow.ingest import Delivery, open_fetcher
 from bikeflow.ingest.spool import Spool
@@ -31,6 +30,7 @@ from tests.support import feedserver
 from tests.support.lines import HEADER, bike, raw_file, station
 from tests.support.road import Road, open_road
 from tests.support.s3server import S3Server
+from tests.support.wrm import wrm_layout
 
 MANY_FILES = 1_050
 """More than one page of a listing (1,000 keys)."""
@@ -111,7 +111,7 @@ async def test_of_two_files_with_the_same_whole_second_of_last_modified_both_are
 def archive(s3_server: S3Server) -> Iterator[StorageSettings]:
     """A bucket with more raw files than one page of a listing holds; each tells its number in its only row."""
     storage = s3_server.settings()
-    layout, client = Layout(storage.prefix), s3_server.client()
+    layout, client = wrm_layout(storage.prefix), s3_server.client()
 
     def put(number: int) -> None:
         at = FIRST + dt.timedelta(seconds=3 * number)
@@ -152,7 +152,7 @@ async def test_beyond_a_thousand_keys_the_duplicate_check_compares_with_the_newe
     archive: StorageSettings, tmp_path: Path, number: int, outcome: str
 ) -> None:
     """A fetcher that remembers nothing, at an archive that others have filled."""
-    layout = Layout(archive.prefix)
+    layout = wrm_layout(archive.prefix)
     async with feedserver.serve() as server, open_store(archive, tmp_path) as store:
         server.answers(feedserver.document(document(number)))
         spool = await Spool.open(tmp_path / "spool", 1_000_000)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, RawFile
 from bikeflow.ledger import FILE_NAME, Ledger
 from bikeflow.ledger.files import FileResult
 from tests.faults.test_predecessor import foreign_parquet
 from tests.support.lines import raw_file, station
 from tests.support.road import Road
+from tests.support.wrm import wrm_layout
 
 DAY = "dt=2025-06-01"
 RAW = f"{DAY}/wrm_stations_2025-06-01_18-10-00.txt"
@@ -98,7 +98,7 @@ async def test_a_crash_between_the_layers_does_not_bring_back_the_rows_of_an_ove
 
 
 def ledger_in(directory: Path) -> Ledger:
-    return Ledger(directory, Layout("lake/"), 60)
+    return Ledger(directory, wrm_layout("lake/"), 60)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from bikeflow.settings.sections import RetrySettings
 from bikeflow.store import Store, open_store
 from tests.support.chaos_proxy import proxying
 from tests.support.s3server import S3Server
+from tests.support.wrm import wrm_layout
 
 SECONDS = 12
 RETRY = RetrySettings(attempts=20, initial_seconds=0.01, max_seconds=0.05)
@@ -50,10 +51,10 @@ async def test_where_the_server_honours_conditions_none_overwrites_the_other(
         proxy.honours_conditions = True
         storage = storage.model_copy(update={"endpoint_url": proxy.server.endpoint_url})
         async with open_store(storage, tmp_path) as store:
-            assert await race(store, Layout(storage.prefix), tmp_path) == all_of_both()
+            assert await race(store, wrm_layout(storage.prefix), tmp_path) == all_of_both()
 
 
 async def test_nor_in_a_local_lake(tmp_path: Path, s3_server: S3Server) -> None:
     storage = s3_server.settings(backend="local")
     async with open_store(storage, tmp_path) as store:
-        assert await race(store, Layout(storage.prefix), tmp_path) == all_of_both()
+        assert await race(store, wrm_layout(storage.prefix), tmp_path) == all_of_both()

@@ -18,7 +18,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from bikeflow.core.errors import Permanent, Transient
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import FetchState, ObjectInfo, SnapshotStored, StoredObject
 from bikeflow.ingest import Delivery, Fetcher, open_fetcher
 from bikeflow.ingest.dead_letters import MAX_BODY_BYTES, MAX_PER_DAY
@@ -27,8 +26,9 @@ from bikeflow.settings.sections import FeedSettings, RetrySettings, StorageSetti
 from bikeflow.store import Store, open_store
 from tests.support.feedserver import FeedServer, Reply, document, gzipped, serve, sha256
 from tests.support.lines import raw_file, station
+from tests.support.wrm import wrm_layout
 
-LAYOUT = Layout("bike-data/gen_info/")
+LAYOUT = wrm_layout("bike-data/gen_info/")
 RETRY = RetrySettings(attempts=3, initial_seconds=0.01, max_seconds=0.05)
 NOON = dt.datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=dt.UTC)
 FIRST = raw_file(station(), station(15002, name="Dworzec Główny"))

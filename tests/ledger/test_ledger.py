@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from bikeflow.core.layout import LAYERS, Layout
+from bikeflow.core.layout import LAYERS
 from bikeflow.core.model import UTC, FetchState, ObjectInfo, RawFile, Run
 from bikeflow.ledger import FILE_NAME, Ledger
 from bikeflow.ledger.files import FileResult, SegmentWork
+from tests.support.wrm import wrm_layout
 
-LAYOUT = Layout("p/")
+LAYOUT = wrm_layout("p/")
 DAY = dt.date(2025, 6, 1)
 NOON = dt.datetime(2025, 6, 1, 12, 0, 5, tzinfo=UTC)
 

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from bikeflow.core.errors import InUse
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC
 from bikeflow.http.client import ADDRESS_FILE
 from bikeflow.runtime.lock import exclusive
@@ -24,10 +23,11 @@ from tests.support import feedserver, oracle
 from tests.support.oracle import PREFIX, Oracle
 from tests.support.s3server import S3Server
 from tests.support.service import Service, configure, running
+from tests.support.wrm import wrm_layout
 from tests.surfaces.conftest import client_of
 
 ROWS = "SELECT count(*) FROM wrm_analytics.wrm_stations_enhanced_data"
-LAYOUT = Layout(PREFIX)
+LAYOUT = wrm_layout(PREFIX)
 pytestmark = pytest.mark.timeout(120)
 
 

@@ -12,7 +12,6 @@ import aiohttp
 import duckdb
 import pytest
 
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.simulator import NO_ODDITIES, City, serve_feed
@@ -22,6 +21,7 @@ from tests.support.elsewhere import reading
 from tests.support.lines import raw_file, station
 from tests.support.s3server import S3Server
 from tests.support.service import Service, running
+from tests.support.wrm import wrm_layout
 
 ROWS = "SELECT count(*) FROM wrm_analytics.wrm_stations_enhanced_data"
 SNAPSHOTS = "SELECT count(DISTINCT s3_source_key) FROM wrm_analytics.wrm_stations_enhanced_data"
@@ -58,14 +58,14 @@ async def test_snapshots_go_all_the_way_and_a_stop_leaves_everything_in_order(
         assert await service.stop() == 0
         assert service_log_is_clean(service)
     async with open_store(storage, data_dir) as store:
-        layout = Layout(storage.prefix)
+        layout = wrm_layout(storage.prefix)
         raw = [info.key async for page in store.pages(layout.raw) for info in page]
         assert service.query(SNAPSHOTS) == len(raw)
         assert list((data_dir / "spool").glob("*.txt")) == []
 
 
 async def test_a_day_that_is_over_when_it_is_found_is_written_as_one_segment_at_once(tmp_path: Path) -> None:
-    data_dir, layout = tmp_path / "data", Layout(StorageSettings().prefix)
+    data_dir, layout = tmp_path / "data", wrm_layout(StorageSettings().prefix)
     for hour in range(24):
         raw = data_dir / "lake" / layout.raw_key(dt.datetime(2025, 6, 1, hour, tzinfo=UTC))
         raw.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ async def test_a_raw_file_of_somebody_else_becomes_visible_by_itself(
         feed.answers(feedserver.Reply(status=503))
         await service.sees(ROWS, 0)
         async with open_store(storage, tmp_path / "data") as store:
-            layout = Layout(storage.prefix)
+            layout = wrm_layout(storage.prefix)
             for day, rows in ((2, 2), (1, 5)):
                 at = dt.datetime(2025, 6, day, 12, tzinfo=UTC)
                 await store.put(layout.raw_key(at), raw_file(station(1), station(2), station(3, bikes="x")).encode())
@@ -176,7 +176,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path, number: signal.Si
 
 
 async def test_after_an_outage_of_the_store_what_waited_goes_through_by_itself(tmp_path: Path, feed_url: str) -> None:
-    layout, data_dir = Layout("bike-data/gen_info/"), tmp_path / "data"
+    layout, data_dir = wrm_layout("bike-data/gen_info/"), tmp_path / "data"
     settings = {"feed.interval_seconds": 60, "retry.attempts": 1}
     async with running(data_dir, feed_url, settings=settings) as service:
         await service.sees(SNAPSHOTS, 1)

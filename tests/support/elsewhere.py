@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bikeflow.core.layout import Layout
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.warehouse.bucket import httpfs_extension
 from tests.support.s3server import S3Server
+from tests.support.wrm import wrm_layout
 
 # Reads statements, one a line, and answers each with a line: rows as text, or the error.
 READER = """
@@ -53,7 +53,7 @@ async def reading(storage: StorageSettings, server: S3Server) -> AsyncIterator[R
     ssl = "true" if scheme == "https" else "false"
     await reader.ask(f"CREATE SECRET (TYPE s3, {secret}, ENDPOINT '{endpoint}', URL_STYLE 'path', USE_SSL {ssl})")
     await reader.ask("SET TimeZone = 'UTC'")
-    attached = f"ATTACH 's3://{storage.bucket}/{Layout(storage.prefix).database}' AS bikes (READ_ONLY)"
+    attached = f"ATTACH 's3://{storage.bucket}/{wrm_layout(storage.prefix).database}' AS bikes (READ_ONLY)"
     assert await reader.ask(attached) == []
     try:
         yield reader

@@ -17,6 +17,7 @@ from bikeflow.core.model import UTC, Segment, SegmentObject
 from bikeflow.core.schema import ENHANCED
 from bikeflow.segments.footer import FileRecord, footer_metadata
 from bikeflow.store import Store
+from tests.support.wrm import wrm_layout
 
 Row = dict[str, Any]
 DAY = dt.date(2025, 6, 1)
@@ -47,7 +48,7 @@ def row(station_id: str, snapshot: dt.datetime, **changes: object) -> Row:
         "givesbonus_acceptspedelecs_fbbattlevel": False,
         "pedelecs": 0,
         "record_type": "bike" if bike else "station",
-        "s3_source_key": Layout("bike-data/gen_info/").raw_key(snapshot),
+        "s3_source_key": wrm_layout("bike-data/gen_info/").raw_key(snapshot),
         "file_timestamp": naive,
         "date": snapshot.date(),
         "processed_at": naive,

@@ -22,6 +22,7 @@ from bikeflow.segments.engines import WorkerConfig, open_engine
 from bikeflow.settings.sections import LogSettings, ProcessingSettings, RetrySettings, RulesSettings, StorageSettings
 from bikeflow.store import ObjectCache, Store, open_store
 from bikeflow.verifier import Report, Verifier
+from tests.support.wrm import wrm_layout
 
 RETRY = RetrySettings(attempts=2, initial_seconds=0.01, max_seconds=0.02)
 
@@ -96,7 +97,7 @@ async def open_road(
     processing: ProcessingSettings | None = None,
 ) -> AsyncIterator[Road]:
     """A road over a store, with its ledger in `data_dir`."""
-    layout = Layout(storage.prefix)
+    layout = wrm_layout(storage.prefix)
     config = WorkerConfig(data_dir, storage, processing or ProcessingSettings(), RulesSettings(), RETRY, LogSettings())
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(storage, data_dir))

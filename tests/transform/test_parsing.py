@@ -10,15 +10,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, ObjectInfo
 from bikeflow.feeds.wrm.parsing import ParsedFile, RawText, dead_letter_lines, parse_files
 from bikeflow.settings.sections import RulesSettings
 from tests.support import reference
 from tests.support.lines import HEADER, PACKED, bike, raw_file, station
 from tests.support.real import SNAPSHOTS
+from tests.support.wrm import wrm_layout
 
-LAYOUT = Layout("bike-data/gen_info/")
+LAYOUT = wrm_layout("bike-data/gen_info/")
 FILE_TIME = dt.datetime(2025, 5, 31, 13, 50, 5, tzinfo=UTC)
 KEY = LAYOUT.raw_key(FILE_TIME)
 COMBINED = "timestamp|gmt_local_diff_sec|gmt_servertime_diff_sec"

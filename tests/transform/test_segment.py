@@ -12,15 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bikeflow.core.layout import LAYERS, Layout
+from bikeflow.core.layout import LAYERS
 from bikeflow.core.model import UTC, ObjectInfo, Segment
 from bikeflow.feeds.wrm.parsing import ParsedFile, RawText, parse_files
 from bikeflow.segments import table as segments
 from bikeflow.segments.table import SegmentTable, collect, read, write
 from bikeflow.settings.sections import RulesSettings
 from tests.support.lines import raw_file, station
+from tests.support.wrm import wrm_layout
 
-LAYOUT = Layout("bike-data/gen_info/")
+LAYOUT = wrm_layout("bike-data/gen_info/")
 FIRST = dt.datetime(2025, 5, 31, 13, 0, 0, tzinfo=UTC)
 HOUR = Segment(dt.date(2025, 5, 31), dt.time(13, 0, 0), dt.time(13, 59, 59))
 

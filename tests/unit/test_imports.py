@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bikeflow.core.layout import Layout
 from bikeflow.runtime.memory import lasting
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.simulator import City
+from tests.support.wrm import wrm_layout
 
 
 def imported_by(*arguments: str) -> set[str]:
@@ -34,7 +34,7 @@ def test_a_backfill_of_a_local_lake_imports_neither_clients_nor_servers(tmp_path
 
 def test_validation_does_not_import_the_library_of_the_tests(tmp_path: Path) -> None:
     at = dt.datetime(2025, 6, 1, 12, tzinfo=dt.UTC)
-    raw = tmp_path / "lake" / Layout(StorageSettings().prefix).raw_key(at)
+    raw = tmp_path / "lake" / wrm_layout(StorageSettings().prefix).raw_key(at)
     raw.parent.mkdir(parents=True)
     raw.write_text(City(7, stations=3, free_bikes=2).snapshot(at))
     imported = imported_by("backfill", "--data-dir", str(tmp_path))

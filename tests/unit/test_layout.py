@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bikeflow.core.layout import LAYERS, Layout, sealed_segment, segment_of, snapshot_time
+from bikeflow.core.layout import LAYERS, sealed_segment, segment_of, snapshot_time
 from bikeflow.core.model import UTC, ObjectInfo
+from tests.support.wrm import wrm_layout
 
-LAYOUT = Layout("bike-data/gen_info/")
+LAYOUT = wrm_layout("bike-data/gen_info/")
 DAY = dt.date(2025, 6, 1)
 moments = st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 lengths = st.sampled_from([minutes for minutes in range(1, 1441) if 1440 % minutes == 0])

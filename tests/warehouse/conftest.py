@@ -11,11 +11,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from bikeflow.core.layout import Layout
 from bikeflow.settings.sections import StorageSettings, WarehouseSettings
 from bikeflow.store import open_store
 from bikeflow.warehouse import Mirror, MirrorChange, RecentRows, Refresh, Warehouse
 from tests.support.parquet import EnhancedLayer
+from tests.support.wrm import wrm_layout
 
 
 @dataclass
@@ -61,7 +61,7 @@ async def open_analytics(
 ) -> AsyncIterator[Analytics]:
     storage = storage or StorageSettings()
     async with open_store(storage, data_dir) as store:
-        layer = EnhancedLayer(store, Layout(storage.prefix))
+        layer = EnhancedLayer(store, wrm_layout(storage.prefix))
         warehouse = Warehouse(settings or WarehouseSettings(), data_dir)
         yield Analytics(data_dir, layer, Mirror(store, data_dir), warehouse)
         warehouse.close()

@@ -13,13 +13,14 @@ import duckdb
 import pytest
 
 from bikeflow.core.errors import Transient
-from bikeflow.core.layout import Layout, segment_of
+from bikeflow.core.layout import segment_of
 from bikeflow.core.model import SegmentObject
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.store import open_store
 from bikeflow.warehouse import Mirror, mirror
 from bikeflow.warehouse.mirror import empty_file
 from tests.support.parquet import DAY, EnhancedLayer, at, snapshot
+from tests.support.wrm import wrm_layout
 from tests.warehouse.conftest import Analytics
 
 ANOTHER_FILE_SYSTEM = Path("/dev/shm")
@@ -269,7 +270,7 @@ async def unreachable_store(tmp_path: Path) -> AsyncIterator[Mirror]:
 
 async def test_a_store_that_fails_is_worth_another_attempt_and_costs_nothing(tmp_path: Path) -> None:
     async with open_store(StorageSettings(), tmp_path) as store:
-        layer = EnhancedLayer(store, Layout("bike-data/gen_info/"))
+        layer = EnhancedLayer(store, wrm_layout("bike-data/gen_info/"))
         first = await layer.put_hour(8, *snapshot(at(8), "1"))
         before = Mirror(store, tmp_path)
         await before.sync(layer.wanted)
