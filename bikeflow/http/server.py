@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 
 from bikeflow.core.errors import Permanent
 from bikeflow.http.client import ADDRESS_FILE
+from bikeflow.runtime.files import write_whole
 from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import HttpSettings
 
@@ -56,13 +57,11 @@ async def serving(settings: HttpSettings, app: web.Application, *, anywhere: boo
 def announce(url: str | None, data_dir: Path) -> None:
     """Write the service's URL to `data_dir`/http.address, where clients look for it; None takes the file away."""
     file = data_dir / ADDRESS_FILE
-    part = file.with_name(f".{file.name}.part")
     try:
         if url is None:
             file.unlink(missing_ok=True)
         else:
-            part.write_text(f"{url}\n")
-            part.replace(file)
+            write_whole(file, f"{url}\n".encode())
     except OSError as error:  # whoever finds an old address will find nobody there
         log.warning("http_address_not_written", file=str(file), error=error.strerror)
 

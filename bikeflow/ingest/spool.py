@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from typing import Self
 
 from bikeflow.core.errors import Permanent, Transient
 from bikeflow.core.model import UTC
+from bikeflow.runtime.files import flush, write_whole
 from bikeflow.runtime.log import get_logger
 
 _TIME = "%Y-%m-%d_%H-%M-%S"
@@ -155,8 +155,8 @@ def _scan(directory: Path) -> list[SpoolEntry]:
     for path in sorted(directory.iterdir()):
         if path.is_dir():
             continue
-        if path.name.startswith(".") and path.suffix == ".tmp":
-            path.unlink()  # a crash in the midst of a write, which nobody was told to have worked
+        if path.name.startswith("."):
+            path.unlink()  # a crash during a write, which no caller was told to have worked
             continue
         entry = _entry(path)
         if entry is None or entry.time in entries:
@@ -179,26 +179,13 @@ def _entry(path: Path) -> SpoolEntry | None:
 
 
 def _write(directory: Path, name: str, data: bytes) -> None:
-    temporary = directory / f".{name}.tmp"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        _rename(directory, temporary.name, name)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    directory.mkdir(parents=True, exist_ok=True)
+    write_whole(directory / name, data, durable=True)
 
 
 def _rename(directory: Path, old: str, new: str) -> None:
     (directory / old).replace(directory / new)
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush(directory)
 
 
 def _read(directory: Path, entry: SpoolEntry) -> bytes | None:

@@ -27,6 +27,27 @@ def hidden(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
+def write_whole(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Make `data` the content of a file at one instant: a reader, or a crash, meets the old content or the new.
+
+    A `durable` file is on the disk when this returns. Raises OSError, and then leaves nothing behind.
+    """
+    part = hidden(path)
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    if durable:
+        flush(path.parent)
+
+
 def flush(path: Path) -> None:
     """Bring a file, or the entries of a directory, to the disk."""
     handle = os.open(path, os.O_RDONLY)

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bikeflow.runtime.files import write_whole
+
 FILE_NAME = "reload.json"
 
 
@@ -25,10 +27,8 @@ class ReloadReport:
 
 def write_report(data_dir: Path, report: ReloadReport) -> None:
     """Replace the report in `data_dir`; raises OSError."""
-    file = data_dir / FILE_NAME
-    part = file.with_name(f".{FILE_NAME}.part")
-    part.write_text(json.dumps(asdict(report), ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(file)
+    text = json.dumps(asdict(report), ensure_ascii=False) + "\n"
+    write_whole(data_dir / FILE_NAME, text.encode())
 
 
 def read_report(data_dir: Path) -> ReloadReport | None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bikeflow.core.schema import ENHANCED
-from bikeflow.runtime.files import hidden, remove
+from bikeflow.runtime.files import remove, write_whole
 from bikeflow.runtime.log import get_logger
 
 Records = Mapping[str, Mapping[str, object]]
@@ -65,6 +65,4 @@ def write_empty(path: Path) -> None:
     if path.is_file() and path.read_bytes() == data:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = hidden(path)
-    part.write_bytes(data)
-    part.replace(path)
+    write_whole(path, data)

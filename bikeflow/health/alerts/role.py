@@ -16,6 +16,7 @@ from bikeflow.health.alerts.incidents import Incidents
 from bikeflow.health.alerts.messages import Alert, Message
 from bikeflow.health.health import Health
 from bikeflow.health.readiness import Verdict
+from bikeflow.runtime.files import write_whole
 from bikeflow.runtime.log import get_logger
 from bikeflow.runtime.retry import tick
 from bikeflow.settings import Settings
@@ -110,10 +111,8 @@ class Alerts:
         text = self._incidents.dump()
         if text == self._kept and self._file.exists():
             return
-        part = self._file.with_name(f".{FILE_NAME}.part")
         try:
-            part.write_text(text + "\n", encoding="utf-8")
-            part.replace(self._file)
+            write_whole(self._file, f"{text}\n".encode())
         except OSError as error:  # a full disk is one of the things to tell of
             log.debug("alerts_state_lost", error=error.strerror)
         else:
