@@ -9,7 +9,10 @@ import datetime as dt
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 UTC = dt.UTC
 
@@ -82,10 +85,47 @@ class RawFile:
 class SegmentObject:
     """The enhanced Parquet file of one segment as it now stands in the store."""
 
+    segment: Segment
     key: str
-    partition: Partition
     etag: str
     size: int
+
+    @property
+    def partition(self) -> Partition:
+        """The partition that the segment is a part of."""
+        return self.segment.partition
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What is recorded of a processed raw file: its identity, and the conservation record (lines = rows + rejected).
+
+    `recipe` names what made rows of it, this program's version and its rules; old records have none.
+    """
+
+    key: str
+    size: int
+    md5: str
+    lines: int
+    rows: int
+    rejected: int
+    recipe: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentWritten:
+    """A segment was written; `object` is its enhanced file as it now stands in the store (None: it holds no row).
+
+    `added` are the rows that the version with the ETag `former_etag` (None: there was none) did not have, in the
+    columns of the enhanced layer, and `records` those of their raw files. `added` is None where it is unknown, or where
+    rows that were there before have changed.
+    """
+
+    segment: Segment
+    object: SegmentObject | None
+    former_etag: str | None = None
+    added: pa.Table | None = None
+    records: tuple[FileRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +277,12 @@ class RunFinished:
 
 @dataclass(frozen=True, slots=True)
 class PartitionProcessed:
-    """A run has written all dirty segments of a partition; the refresher listens for it."""
+    """A run has written dirty segments of a partition; the refresher listens for it."""
 
     partition: Partition
     run_id: str
     traces: tuple[str, ...]
+    written: tuple[SegmentWritten, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +312,9 @@ class LakeReconciled:
 class DatabasePublished:
     """The analytics database was replaced; `traces` are those of the snapshots that it shows for the first time.
 
-    `newest_snapshot` is None where the lake is empty; the counts are of all that the database holds.
+    `newest_snapshot` is None where the lake is empty. Segments and rows are all that the database holds; stations and
+    free bikes those of the newest snapshots, inside the service area unless the name says otherwise. `future_snapshots`
+    are dated in the future, and count once their time has come.
     """
 
     at: dt.datetime
@@ -283,6 +326,11 @@ class DatabasePublished:
     stations: int
     bikes: int
     size_bytes: int
+    future_snapshots: int = 0
+    stations_outside: int = 0
+    stations_empty: int = 0
+    stations_full: int = 0
+    bikes_outside: int = 0
 
 
 @dataclass(frozen=True, slots=True)

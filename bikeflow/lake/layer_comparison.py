@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 from bikeflow.core.errors import NotFound
 from bikeflow.core.layout import LAYERS, Layer, Layout
-from bikeflow.core.model import ObjectInfo, RawFile, Segment
+from bikeflow.core.model import FileRecord, ObjectInfo, RawFile, Segment
 from bikeflow.ledger import SystemIndex
 from bikeflow.ledger.files import FileResult
 from bikeflow.runtime.concurrency import bounded_map
-from bikeflow.segments.footer import FileRecord, Footer
+from bikeflow.segments.footer import Footer
 from bikeflow.segments.provenance import NotOurs, read_provenance
 from bikeflow.store.base import Store
 

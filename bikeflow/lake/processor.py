@@ -83,7 +83,8 @@ class Processor:
         counts = _tally(progress)
         self._emit(RunFinished(run, started - job.queued_at, counts.rejected, counts.flagged))
         if progress.written:
-            self._emit(PartitionProcessed(job.partition, run.run_id, run.traces))
+            written = tuple(built.written for built in progress.written)
+            self._emit(PartitionProcessed(job.partition, run.run_id, run.traces, written))
         return run
 
     async def _record(self, run: Run) -> None:

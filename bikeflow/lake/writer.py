@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
-from bikeflow.core.model import RawFile, SchemaDrifted
+from bikeflow.core.model import RawFile, SchemaDrifted, SegmentObject
 from bikeflow.ledger import Ledger
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime.log import get_logger
@@ -19,11 +20,19 @@ log = get_logger()
 
 
 class SegmentWriter:
-    """Keeps engine and ledger together; one instance serves all processors."""
+    """Keeps engine and ledger together; one instance serves all processors.
+
+    `place` is given each enhanced file that was written by this process.
+    """
 
     def __init__(
-        self, engine: Engine, ledger: Ledger, tell: Callable[[SchemaDrifted], None] = lambda event: None
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        tell: Callable[[SchemaDrifted], None] = lambda event: None,
+        place: Callable[[SegmentObject, bytes], None] = lambda item, data: None,
     ) -> None:
+        self._place = place
         self._tell = tell
         self._engine = engine
         self._ledger = ledger
@@ -45,13 +54,15 @@ class SegmentWriter:
             raise
         self._report_drift(work.segment.partition.system_id, built.drifted)
         await asyncio.to_thread(self._record, work, built)
-        return built
+        return replace(built, data=None)
 
     def _count(self, files: int) -> None:
         self.files_parsed += files
 
     def _record(self, work: SegmentWork, built: Built) -> None:
         files = self._ledger.systems[work.segment.partition.system_id].files
+        if built.written.object is not None and built.data is not None:
+            self._place(built.written.object, built.data)
         if built.vanished:
             files.forget(built.vanished)
         files.segment_written(work, built.objects, built.results)

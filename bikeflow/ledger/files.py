@@ -270,7 +270,7 @@ class FileIndex:
     def _segment_object(self, row: sqlite3.Row) -> SegmentObject:
         segment = segment_from(row, self._system)
         key = self._layout.segment_key("enhanced", segment)
-        return SegmentObject(key, segment.partition, row["enhanced_etag"], row["enhanced_size"])
+        return SegmentObject(segment, key, row["enhanced_etag"], row["enhanced_size"])
 
     def _known(self, transaction: Transaction, keys: list[str]) -> dict[str, _Seen]:
         """What is known of those of these raw files that are."""

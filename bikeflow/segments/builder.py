@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from bikeflow.core.errors import NotFound, Permanent, Transient
 from bikeflow.core.layout import LAYERS, Layer, Layout
-from bikeflow.core.model import UTC, ObjectInfo, RawFile, SegmentObject
+from bikeflow.core.model import UTC, ObjectInfo, RawFile, SegmentObject, SegmentWritten
+from bikeflow.core.schema import ENHANCED
 from bikeflow.feeds import format_of, layout_of
 from bikeflow.feeds.base import Format, ParsedFile, RawContent
 from bikeflow.ledger.files import FileResult, SegmentWork
@@ -37,6 +38,8 @@ from bikeflow.store.base import Store
 from bikeflow.store.cache import ObjectCache
 
 CONCURRENT_REQUESTS = 8
+FEW_FILES = 16
+"""Rows of so many raw files are handed on to the warehouse; those of more are read from the file."""
 PARSED_BYTES = 16 * 1024 * 1024
 """So much is parsed at once: enough that a call of Pandera or numpy does not count, and memory stays bounded."""
 
@@ -46,13 +49,16 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What building a segment came to: all that the ledger is to be told, and nothing large.
+    """What building a segment gave.
 
     `objects` are the segment's files as they now lie in the store (none: it holds no row), `results` what every raw
     file in them gave. `vanished` raw files were not there any more. The counts, the tally and `drifted` (keys and
-    unknown columns of the raw files that have some) are of the raw files that were parsed in this run.
+    unknown columns of the raw files that have some) are of the raw files that were parsed in this run. `written` and
+    `data`, the content of the enhanced file, are for whoever works on this machine (see `without_rows`).
     """
 
+    written: SegmentWritten
+    data: bytes | None
     objects: Mapping[Layer, ObjectInfo]
     results: tuple[FileResult, ...]
     vanished: tuple[str, ...]
@@ -62,6 +68,10 @@ class Built:
     rejected: int
     tally: Tally
     drifted: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def without_rows(self) -> Built:
+        """The same, but for what is too large to be sent from another process: the rows will be read from the file."""
+        return replace(self, written=replace(self.written, added=None, records=()), data=None)
 
 
 class RawFileChanged(Transient):
@@ -83,10 +93,6 @@ class SegmentBuilder:
         self._memory = SegmentMemory()
         self._hurry = asyncio.Event()
 
-    def recent(self, source: SegmentObject) -> SegmentTable | None:
-        """The rows of this version of a segment's file, if they are still in memory."""
-        return self._memory.get(source.key, source.etag)
-
     def fail_fast(self) -> None:
         """From now on try nothing again: what fails is left to the next run."""
         self._hurry.set()
@@ -97,7 +103,8 @@ class SegmentBuilder:
         Raises what the store raises, and RawFileChanged.
         """
         old = await self._bases(work)
-        covered = {record.key for base in old for record in base.files} - work.changed
+        known = {record.key for base in old for record in base.files}
+        covered = known - work.changed
         wanted = [raw for raw in work.files if raw.key not in covered]
         batches = await self._parse(work, wanted, parsed)
         tables = [*(batch.table for batch in batches), *old]
@@ -111,7 +118,9 @@ class SegmentBuilder:
             self._memory.put(objects["enhanced"].key, objects["enhanced"].etag, written.content)
         etags = {raw.key: raw.etag for raw in work.files}
         results = [FileResult(f.key, etags[f.key], f.md5, f.lines, f.rows, f.rejected) for f in written.files]
-        return _summed(batches, objects, results, {raw.key for raw in wanted})
+        unchanged = not work.changed & known and covered <= listed and len(old) == len(work.bases)
+        segment = _written(work, objects, batches if unchanged and len(wanted) <= FEW_FILES else None)
+        return _summed(segment, written.data.get("enhanced"), batches, objects, results, {raw.key for raw in wanted})
 
     async def _bases(self, work: SegmentWork) -> list[SegmentTable]:
         """The segments in which the rows of unchanged raw files lie; one that can't be read is left out."""
@@ -119,7 +128,7 @@ class SegmentBuilder:
         return [base for base in found if base is not None]
 
     async def _base(self, source: SegmentObject) -> SegmentTable | None:
-        remembered = self.recent(source)
+        remembered = self._memory.get(source.key, source.etag)
         if remembered is not None:
             return remembered
         try:
@@ -257,14 +266,38 @@ def _parsed(contents: Sequence[tuple[RawFile, bytes]], system: _SystemFormat) ->
     return _Batch(tuple(parsed), collect(parsed), tally(parsed), drifted)
 
 
+def _written(
+    work: SegmentWork, objects: Mapping[Layer, ObjectInfo], batches: Sequence[_Batch] | None
+) -> SegmentWritten:
+    """What the warehouse is told: the rows of `batches` were added to the former file, or (None) that is not all."""
+    if "enhanced" not in objects:
+        return SegmentWritten(work.segment, None)
+    info, former = objects["enhanced"], work.etags.get("enhanced")
+    written = SegmentWritten(work.segment, SegmentObject(work.segment, info.key, info.etag, info.size), former)
+    # The rows of unchanged raw files must come from the segment's own former file, and from nowhere else.
+    if batches is None or [(base.segment, base.etag) for base in work.bases] != (
+        [(work.segment, former)] if former else []
+    ):
+        return written
+    rows = pa.concat_tables([ENHANCED.empty_table(), *(batch.table.table.cast(ENHANCED) for batch in batches)])
+    return replace(written, added=rows, records=tuple(record for batch in batches for record in batch.table.files))
+
+
 def _summed(
-    batches: Sequence[_Batch], objects: Mapping[Layer, ObjectInfo], results: Sequence[FileResult], wanted: set[str]
+    written: SegmentWritten,
+    data: bytes | None,
+    batches: Sequence[_Batch],
+    objects: Mapping[Layer, ObjectInfo],
+    results: Sequence[FileResult],
+    wanted: set[str],
 ) -> Built:
     records = [record for batch in batches for record in batch.table.files]
     counts = Tally()
     for batch in batches:
         counts.add(batch.tally)
     return Built(
+        written=written,
+        data=data,
         objects=objects,
         results=tuple(results),
         vanished=tuple(sorted(wanted - {record.key for record in records})),

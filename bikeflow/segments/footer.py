@@ -4,37 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bikeflow import __version__
-from bikeflow.core.model import Partition, Segment
+from bikeflow.core.model import FileRecord, Partition, Segment
 
 FOOTER_READ_BYTES = 512 * 1024
 """How much of a file's end holds the footer of a usual segment."""
 
 _VERSION, _SYSTEM, _SEGMENT, _FILES = b"bikeflow.version", b"bikeflow.system", b"bikeflow.segment", b"bikeflow.files"
-
-
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """What a footer tells of one raw file: identity, and the conservation record (lines = rows + rejected).
-
-    `recipe` names what made rows of it, this program's version and its rules; files from before it was told have none.
-    The same content by the same recipe gives the same rows.
-    """
-
-    key: str
-    size: int
-    md5: str
-    lines: int
-    rows: int
-    rejected: int
-    recipe: str = ""
 
 
 _FIELDS = tuple(field.name for field in fields(FileRecord))
@@ -69,7 +53,15 @@ def read_footer(tail: bytes, system_id: str) -> Footer | None:
     `system_id` is that of the system below whose prefix the file lies; a footer from before systems were told has none.
     Raises pyarrow.ArrowInvalid where it is no Parquet file, or its footer is larger than what was given.
     """
-    metadata = pq.read_metadata(pa.BufferReader(tail)).metadata or {}
+    return _footer(pq.read_metadata(pa.BufferReader(tail)).metadata or {}, system_id)
+
+
+def footer_of(path: Path, system_id: str = "") -> Footer | None:
+    """The same of a file on this machine. Raises OSError, too."""
+    return _footer(pq.read_metadata(path).metadata or {}, system_id)
+
+
+def _footer(metadata: Mapping[bytes, bytes], system_id: str) -> Footer | None:
     if _FILES not in metadata or _SEGMENT not in metadata:
         return None
     day, start, end = metadata[_SEGMENT].decode().split(" ")

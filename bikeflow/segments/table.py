@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bikeflow.core.layout import LAYERS, Layer
-from bikeflow.core.model import Segment
+from bikeflow.core.model import FileRecord, Segment
 from bikeflow.core.schema import ENCODED, ENHANCED, PROCESSED
 from bikeflow.feeds.base import ParsedFile
-from bikeflow.segments.footer import FileRecord, footer_metadata, read_footer
+from bikeflow.segments.footer import footer_metadata, read_footer
 
 ROW_GROUP_ROWS = 128 * 1024
 """A row group ends with the station that fills it: one station's rows are a small read."""

@@ -65,21 +65,20 @@ async def open_shared(
         stack.callback(ledger.close)
         await asyncio.to_thread(ledger.runs.retry_now)
         cache = ObjectCache(store, data_dir / "cache", settings.storage.cache_max_bytes)
-        warehouse = Warehouse(settings.warehouse, data_dir, ledger.reports)
+        warehouse = Warehouse(settings.warehouse, data_dir, ledger.reports, list(ledger.systems))
         # All is saved, for a tenth of a second; after a reload the loop goes on meanwhile.
         stack.push_async_callback(asyncio.to_thread, warehouse.close)
-        mirror = Mirror(store, data_dir)
+        mirror = Mirror(store, data_dir, settings.all_systems[0].id)
         await predecessor_left()
         engine = await stack.enter_async_context(open_engine(WorkerConfig.of(settings), store, cache))
         queue = PartitionQueue(settings.processing.queue_size)
-        writer = SegmentWriter(engine, ledger, events.emit)
+        writer = SegmentWriter(engine, ledger, events.emit, mirror.place)
         refresher = Refresher(
             settings.warehouse,
             settings.retry,
             ledger.published_segments,
             mirror,
             warehouse,
-            engine.recent,
             events.emit,
         )
         yield Shared(
@@ -101,8 +100,8 @@ async def open_shared(
 def _exporters(settings: Settings, store: Store, warehouse: Warehouse, events: Events) -> Iterator[Exporter]:
     directory = settings.data_dir.absolute() / "warehouse"
     if settings.warehouse.mode != "local":
-        first = layout_of(settings.all_systems[0])
-        remote = RemoteDatabase(store, settings.storage, first, warehouse, directory / "upload")
+        layouts = [layout_of(system) for system in settings.all_systems]
+        remote = RemoteDatabase(store, settings.storage, layouts, warehouse, directory / "upload")
         yield Exporter("s3", remote, settings.retry, settings.warehouse.upload_seconds, events.emit)
     if settings.postgres.dsn.get_secret_value():
         if importlib.util.find_spec("psycopg") is None:

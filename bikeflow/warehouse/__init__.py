@@ -5,7 +5,6 @@ from __future__ import annotations
 from bikeflow.warehouse.facts import PipelineFacts
 from bikeflow.warehouse.mirror import Mirror, MirrorChange
 from bikeflow.warehouse.publishing import Publication
-from bikeflow.warehouse.reading import RecentRows
 from bikeflow.warehouse.remote import RemoteDatabase
 from bikeflow.warehouse.warehouse import Refresh, Warehouse, published_path
 
@@ -14,7 +13,6 @@ __all__ = [
     "MirrorChange",
     "PipelineFacts",
     "Publication",
-    "RecentRows",
     "Refresh",
     "RemoteDatabase",
     "Warehouse",

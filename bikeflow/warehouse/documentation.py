@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
 from importlib import resources
@@ -17,29 +17,34 @@ import duckdb
 import pyarrow as pa
 
 from bikeflow.warehouse.statements import (
+    KEPT,
     MIRRORED,
     SCHEMA,
-    SEGMENT_ROWS,
+    PublishedObject,
+    derived,
     described,
-    kept,
-    partials,
     published,
     quoted,
     readings,
-    rollups,
 )
 
-_SOURCES = re.compile(r"\b(?:partials|temp)\.(\w+)(?!\w|\()|\bwrm_analytics\.(\w+)|\{(\w+)\}")
+_SOURCES = re.compile(r"\b(?:state|temp)\.(\w+)(?!\w|\()|\banalytics\.(\w+)|\{(\w+)\}")
+_ROWS = "read_rows"
 _LAKE = (
     ("raw files", "lake", "feed", "feed", "Each snapshot as it was fetched, its encoding repaired."),
-    ("processed layer", "lake", "raw files", "lake", "The lines that pass all checks, as Parquet by day."),
+    ("processed layer", "lake", "raw files", "lake", "The records that pass all checks, as Parquet by day."),
     ("enhanced layer", "lake", "raw files", "lake", "The same rows with what they are and how odd they are."),
-    ("dead letters", "lake", "raw files", "lake", "The lines that do not pass, with the reason."),
+    ("dead letters", "lake", "raw files", "lake", "The records that do not pass, with the reason."),
     ("ledger", "index", "raw files", "lake", "What was seen in the lake, what ran, and what each file gave."),
     ("mirror", "local files", "enhanced layer", "lake", "Each version of a segment's file under a name of its own."),
-    (SEGMENT_ROWS, "temporary table", "mirror", "local files", "The rows of a segment that are being read."),
-    ("runs", "partial result", "ledger", "index", "The newest runs."),
-    ("files_without_rows", "partial result", "ledger", "index", "Raw files that lie in no Parquet file."),
+    (_ROWS, "temporary table", "mirror", "local files", "The rows that are being read: a partition's, or new ones."),
+    ("current_rows", "derived table", _ROWS, "temporary table", "The rows of each system's newest snapshot."),
+    ("totals", "derived table", "spans", "derived table", "Spans joined over all days before the first open one."),
+    ("open_spans", "derived table", "totals", "derived table", "Those, and the spans of all days since."),
+    ("interleaved_days", "derived table", _ROWS, "temporary table", "Gaps of days that lie in several folders."),
+    ("applied", "derived table", "mirror", "local files", "The files that each partition was derived from."),
+    ("runs", "derived table", "ledger", "index", "The newest runs."),
+    ("files_without_rows", "derived table", "ledger", "index", "Raw files that lie in no Parquet file."),
 )
 
 
@@ -64,22 +69,23 @@ class Entry:
     position: int
     data_type: str | None
     description: str | None
+    schema: str = SCHEMA
 
     @property
     def comment_sql(self) -> str:
         """The statement that keeps it in the database."""
         kind, name = ("COLUMN", f".{quoted_name(self.column_name)}") if self.column_name else (self.kind.upper(), "")
-        return f"COMMENT ON {kind} {SCHEMA}.{self.object}{name} IS {quoted(self.description or '')}"
+        return f"COMMENT ON {kind} {self.schema}.{self.object}{name} IS {quoted(self.description or '')}"
 
 
 def lineage() -> tuple[Edge, ...]:
     """All edges, from the feed to the published objects."""
     kinds = {edge[0]: edge[1] for edge in _LAKE}
-    kinds |= dict.fromkeys(partials(), "partial result") | dict.fromkeys(rollups(), "partial result")
-    kinds |= dict.fromkeys(readings(), "temporary table") | dict.fromkeys(kept(), "kept files")
+    kinds |= dict.fromkeys(readings(), "temporary table")
+    kinds |= {name: "derived table and kept files" if name in KEPT else "derived table" for name in derived()}
     kinds |= {item.name: item.kind.lower() for item in published()}
     made: list[tuple[str, str, str]] = []
-    for name, query in (readings() | partials() | kept() | rollups()).items():
+    for name, query in (readings() | derived()).items():
         text, comment = described(query)
         made.append((name, text, comment))
     made += [(item.name, item.query, item.comment) for item in published()]
@@ -102,29 +108,34 @@ def create_inputs(cursor: duckdb.DuckDBPyConnection) -> None:
     _insert(cursor, "lineage_edges", enumerate(map(astuple, lineage())))
 
 
-def describe(cursor: duckdb.DuckDBPyConnection) -> list[Entry]:
-    """Enter all objects and columns of the attached database `published` in the catalog's input; returns them."""
+def describe(cursor: duckdb.DuckDBPyConnection, objects: Sequence[PublishedObject]) -> list[Entry]:
+    """Enter the objects and columns of the attached database `published` in the catalog's input; returns them.
+
+    The catalog lists those of `analytics`; all of `objects` get a comment.
+    """
     found = cursor.execute(
-        "SELECT table_name, column_name, column_index, data_type FROM duckdb_columns()"
+        "SELECT schema_name, table_name, column_name, column_index, data_type FROM duckdb_columns()"
         " WHERE database_name = 'published' ORDER BY column_index"
     ).fetchall()
     entries = []
-    for item in published():
+    for item in objects:
         kind = item.kind.lower()
-        entries.append(Entry(item.name, kind, None, 0, None, item.comment))
+        entries.append(Entry(item.name, kind, None, 0, None, item.comment, item.schema))
         entries += [
-            Entry(item.name, kind, column, position, data_type, meaning(item.name, column))
-            for table, column, position, data_type in found
-            if table == item.name
+            Entry(item.name, kind, column, position, data_type, meaning(item.name, column), item.schema)
+            for schema, table, column, position, data_type in found
+            if (schema, table) == (item.schema, item.name)
         ]
     numbers = {item.name: number for number, item in enumerate(published())}
-    _insert(cursor, "catalog_entries", ((numbers[entry.object], astuple(entry)) for entry in entries))
+    listed = [entry for entry in entries if entry.schema == SCHEMA]
+    _insert(cursor, "catalog_entries", ((numbers[entry.object], astuple(entry)[:-1]) for entry in listed))
     return entries
 
 
 def meaning(table: str, column: str) -> str | None:
-    """What a column of an object means, or None where nobody says."""
-    return meanings().get((table, column)) or meanings().get(("", column))
+    """What a column of an object means, or None where that is not documented."""
+    generic = table.removeprefix("wrm_")
+    return meanings().get((generic, column)) or meanings().get(("", column))
 
 
 @cache

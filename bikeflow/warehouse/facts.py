@@ -72,21 +72,21 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """The tables `runs` (numbered, newest last) and `files_without_rows`, empty."""
     for table, schema in (("runs", RUNS), ("files_without_rows", FILES)):
         connection.register("facts", schema.empty_table())
-        connection.execute(f"CREATE TABLE partials.{table} AS FROM facts")
+        connection.execute(f"CREATE TABLE state.{table} AS FROM facts")
         connection.unregister("facts")
 
 
 def take_over(connection: duckdb.DuckDBPyConnection, facts: PipelineFacts) -> None:
     """Bring both tables up to date: of the runs, only those that came since are asked for."""
-    newest = connection.execute("SELECT max(number), arg_max(run_id, number) FROM partials.runs").fetchone()
+    newest = connection.execute("SELECT max(number), arg_max(run_id, number) FROM state.runs").fetchone()
     number, run_id = newest or (None, None)
     if runs := facts.runs_since(run_id, KEPT):
         numbered = [_run(*item) for item in enumerate(runs, start=(number or 0) + 1)]
         _insert(connection, "runs", RUNS, numbered)
-        connection.execute("DELETE FROM partials.runs WHERE number <= $1", [(number or 0) + len(runs) - KEPT])
+        connection.execute("DELETE FROM state.runs WHERE number <= $1", [(number or 0) + len(runs) - KEPT])
     files = facts.files_without_rows(KEPT)
-    if files or connection.execute("SELECT 1 FROM partials.files_without_rows LIMIT 1").fetchone():
-        connection.execute("DELETE FROM partials.files_without_rows")
+    if files or connection.execute("SELECT 1 FROM state.files_without_rows LIMIT 1").fetchone():
+        connection.execute("DELETE FROM state.files_without_rows")
         _insert(connection, "files_without_rows", FILES, [_file(file) for file in files])
 
 
@@ -95,11 +95,11 @@ def _insert(
 ) -> None:
     if len(rows) == 1:  # a run, as after each arrival: a quarter of what it takes as a table
         values = ", ".join(f"${name}" for name in schema.names)
-        connection.execute(f"INSERT INTO partials.{table} VALUES ({values})", rows[0])  # noqa: S608
+        connection.execute(f"INSERT INTO state.{table} VALUES ({values})", rows[0])
         return
     connection.register("facts", pa.Table.from_pylist(rows, schema))
     try:
-        connection.execute(f"INSERT INTO partials.{table} FROM facts")
+        connection.execute(f"INSERT INTO state.{table} FROM facts")
     finally:
         connection.unregister("facts")
 

@@ -1,14 +1,13 @@
-"""Results too large for the published database: for each segment's file of the mirror, Parquet files derived from it.
+"""What is derived from sealed days and too large for the published database: Parquet files beside the mirror's.
 
-They are written once, when the segment changes, never changed, and live at least as long as the file that they were
-made of: so a reader who still has an earlier publication open finds what that one names. A segment that lies in pieces
-has one of each for every piece.
+They are written once, when a day is sealed, never changed, and live at least as long as the file that they were made
+of: so a reader who still has an earlier publication open finds what that one names.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -16,15 +15,19 @@ import duckdb
 
 from bikeflow.runtime.files import hidden, remove
 from bikeflow.warehouse.parquet import swept
-from bikeflow.warehouse.reading import reading
-from bikeflow.warehouse.statements import kept, pattern, quoted, stamp
+from bikeflow.warehouse.statements import KEPT, pattern, quoted, stamp
 
 LOOKS = 16
-"""How many files that are no longer used are looked after at a time: more than an arrival leaves behind."""
+"""How many files that are no longer used are looked after at a time."""
+NO_PARTITION = "system_id=-/dt=0001-01-01"
+"""The folder of files without rows."""
 
 
 class KeptFiles:
-    """The files below mirror/kept: `<stamp>/<name>/dt=YYYY-MM-DD/<file of the mirror>`, for each in `sql/kept`."""
+    """The files below mirror/kept: `<stamp>/<name>/<file of the mirror>`, for each name in `KEPT`.
+
+    `relative` is always the path of the mirror's file below its root, `system_id=<id>/dt=<day>/<file>`.
+    """
 
     def __init__(self, mirror: Path) -> None:
         self._mirror = mirror
@@ -37,54 +40,50 @@ class KeptFiles:
     @property
     def empty(self) -> dict[str, Path]:
         """A file without rows for each name: it gives the schema."""
-        return {name: self._root / name / "dt=0001-01-01" / "empty.parquet" for name in kept()}
+        return {name: self._root / name / NO_PARTITION / "empty.parquet" for name in KEPT}
 
-    def open(self, connection: duckdb.DuckDBPyConnection, empty: Path) -> None:
+    def open(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Learn what is there, and remove the rest: files of another version, and what is no whole file.
 
-        `empty` is a file of the enhanced layer without rows.
+        The connection's `state` tables give the schemas.
         """
         self._root.mkdir(parents=True, exist_ok=True)
         for other in self._root.parent.iterdir():
             if other != self._root:
                 remove(other)
-        for name in kept():
+        for name, empty in self.empty.items():
             root = self._root / name
             root.mkdir(exist_ok=True)
             self._present[name] = set(swept(root))
-            self._present[name].discard(str(self.empty[name].relative_to(root)))
+            self._present[name].discard(str(empty.relative_to(root)))
+            self._write(connection, name, empty, f"SELECT * EXCLUDE (system_id, dt) FROM state.{name} LIMIT 0")
         self._used = set[str]().union(*self._present.values())
-        with reading(connection, empty, {}):
-            for name, path in self.empty.items():
-                self._write(connection, name, path)
 
-    def has(self, segment: str, file: str) -> bool:
-        """Whether everything that derives from this version of the segment's file is there."""
-        relative = _relative(segment, file)
+    def has(self, relative: str) -> bool:
+        """Whether everything that derives from this file of the mirror is there."""
         return all(relative in present for present in self._present.values())
 
-    def write(self, connection: duckdb.DuckDBPyConnection, segment: str, file: Path) -> None:
-        """Write what derives from this version of the segment's file, now being read; raises duckdb.Error, OSError."""
-        relative = _relative(segment, file.name)
+    def write(self, connection: duckdb.DuckDBPyConnection, relative: str, queries: dict[str, str]) -> None:
+        """Write what derives from a file of the mirror, by name; raises duckdb.Error, OSError."""
         self._used.add(relative)  # first: what fails midway is then pruned as well
-        for name, present in self._present.items():
-            self._write(connection, name, self._root / name / relative)
-            present.add(relative)
+        for name, query in queries.items():
+            self._write(connection, name, self._root / name / relative, query)
+            self._present[name].add(relative)
 
-    def path(self, name: str, segment: str, file: str) -> Path:
-        """The file with the rows of this name that derive from this version of the segment's file."""
-        return self._root / name / _relative(segment, file)
+    def path(self, name: str, relative: str) -> Path:
+        """The file with the rows of this name that derive from this file of the mirror."""
+        return self._root / name / relative
 
-    def pattern(self, name: str, segment: str, file: str) -> str:
+    def pattern(self, name: str, relative: str) -> str:
         """What matches just that file."""
-        return f"{self._escaped_root}/{name}/{_relative(segment, file)}"
+        return f"{self._escaped_root}/{name}/{relative}"
 
-    def prune(self, files: Mapping[str, Iterable[str]]) -> None:
-        """Remove what derives from files that the mirror no longer has; `files` are those in use, by segment.
+    def prune(self, used: Iterable[str]) -> None:
+        """Remove what derives from files that the mirror no longer has; `used` are those in use.
 
-        A day leaves thousands of versions behind: each call looks at some of them in turn.
+        Each call looks at some of them in turn.
         """
-        used = {_relative(segment, file) for segment, some in files.items() for file in some}
+        used = set(used)
         self._unused.update(dict.fromkeys(sorted(self._used - used)))
         for relative in used - self._used:
             self._unused.pop(relative, None)
@@ -105,12 +104,8 @@ class KeptFiles:
                 path.parent.rmdir()
 
     @staticmethod
-    def _write(connection: duckdb.DuckDBPyConnection, name: str, target: Path) -> None:
+    def _write(connection: duckdb.DuckDBPyConnection, name: str, target: Path, query: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = hidden(target)
-        connection.execute(f"COPY (\n{kept()[name]}\n) TO {quoted(str(part))} (FORMAT parquet, COMPRESSION zstd)")
+        connection.execute(f"COPY (\n{query}\n) TO {quoted(str(part))} (FORMAT parquet, COMPRESSION zstd)")
         part.replace(target)
-
-
-def _relative(segment: str, file: str) -> str:
-    return f"{segment.partition('/')[0]}/{file}"

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from bikeflow.core.model import SegmentObject
+from bikeflow.core.model import Segment, SegmentObject
 from bikeflow.runtime.concurrency import bounded_map
-from bikeflow.runtime.files import disk_errors, hidden, remove
+from bikeflow.runtime.files import disk_errors, hidden, remove, write_whole
 from bikeflow.runtime.log import get_logger
 from bikeflow.warehouse.parquet import swept, write_empty
 from bikeflow.warehouse.sources import Lake, fetch
@@ -31,7 +31,7 @@ RETAINED_BYTES = 256 * 1024 * 1024
 """How long files that the published database no longer names stay, and how much of them: the oldest go first."""
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
-_EMPTY = "dt=0001-01-01/empty.parquet"
+_EMPTY = "system_id=-/dt=0001-01-01/empty.parquet"
 _PARALLEL_FETCHES = 4
 log = get_logger()
 
@@ -46,13 +46,14 @@ class MirrorChange:
 
 
 class Mirror:
-    """The files below `data_dir`/mirror/enhanced, kept as `dt=YYYY-MM-DD/<segment>.<version>.parquet`."""
+    """The files below `data_dir`/mirror/enhanced: `system_id=<id>/dt=YYYY-MM-DD/<segment>.<version>.parquet`."""
 
-    def __init__(self, lake: Lake, data_dir: Path) -> None:
+    def __init__(self, lake: Lake, data_dir: Path, first_system: str = "wrm") -> None:
         self.root = mirror_root(data_dir)
+        self._first_system = first_system
         self._lake = lake
-        self._current: dict[str, Path] = {}
-        self._paths: dict[SegmentObject, tuple[str, Path]] = {}
+        self._current: dict[Segment, Path] = {}
+        self._paths: dict[SegmentObject, Path] = {}
         self._sizes: dict[Path, int] = {}
         self._named: set[Path] = set()
         self._retired: dict[Path, float] = {}
@@ -64,8 +65,8 @@ class Mirror:
         self._checked: set[Path] = set()
 
     @property
-    def files(self) -> Mapping[str, Path]:
-        """The file of each wanted segment, by the segment's name, `dt=YYYY-MM-DD/<segment>`."""
+    def files(self) -> Mapping[Segment, Path]:
+        """The file of each wanted segment."""
         return MappingProxyType(self._current)
 
     async def sync(self, wanted: Iterable[SegmentObject]) -> MirrorChange:
@@ -78,34 +79,42 @@ class Mirror:
             if not self._verified:
                 await asyncio.to_thread(self._verify)
             # taken over for all that did not change: composing thousands of paths each time would cost more than all
-            self._paths = {segment: self._paths.get(segment) or self._path(segment) for segment in wanted}
-            segments = {name: segment for segment, (name, _) in self._paths.items()}
-            paths = dict(self._paths.values())
-            absent = [
-                name
-                for name, path in paths.items()
-                if self._sizes.get(path) != segments[name].size and self._discarded[path] < 2
-            ]
-            found = await bounded_map(lambda name: self._fetch(segments[name], paths[name]), absent, _PARALLEL_FETCHES)
-        present = {name: path for name, path in paths.items() if self._sizes.get(path) == segments[name].size}
-        kept = {name: path for name, path in self._current.items() if name in segments and path in self._sizes}
+            self._paths = {item: self._paths.get(item) or self._path(item) for item in wanted}
+            absent = [item for item, path in self._paths.items() if self._lacks(item, path)]
+            found = await bounded_map(lambda item: self._fetch(item, self._paths[item]), absent, _PARALLEL_FETCHES)
+        segments = {item.segment for item in self._paths}
+        present = {item.segment: path for item, path in self._paths.items() if self._sizes.get(path) == item.size}
+        kept = {segment: path for segment, path in self._current.items() if segment in segments and path in self._sizes}
         self._current = kept | present
-        self._digests = {paths[name]: item.etag for name, item in segments.items() if _MD5.fullmatch(item.etag)}
+        self._digests = {path: item.etag for item, path in self._paths.items() if _MD5.fullmatch(item.etag)}
         self._unchecked &= self._digests.keys()
-        fetched = [self._sizes[paths[name]] for name, complete in zip(absent, found, strict=True) if complete]
+        fetched = [item.size for item, complete in zip(absent, found, strict=True) if complete]
         return MirrorChange(len(fetched), sum(fetched), len(absent) - len(fetched))
 
-    def path_of(self, segment: SegmentObject) -> Path:
-        """Where this version of the segment's file lies, or would."""
-        return self._path(segment)[1]
+    def place(self, item: SegmentObject, data: bytes) -> None:
+        """Keep a file that was just written to the store, so that it need not be fetched back; called from any thread.
+
+        In a local lake nothing needs to be done. A disk that fails is no reason to fail: `sync` will fetch the file.
+        """
+        path = self._path(item)
+        if self._lake.local_path(item.key) is not None or not self._verified:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, data, durable=True)
+        except OSError as error:
+            log.debug("file_not_placed", path=str(path), error=error.strerror)
+            return
+        self._sizes[path] = item.size
+        self._checked.add(path)
 
     @property
     def is_checked(self) -> bool:
         """Whether the content of all files that an earlier process has left was compared with its digest."""
         return not self._unchecked
 
-    async def check_next(self) -> str | None:
-        """Compare one more of them; gives the name of its segment where the file is damaged, and was removed.
+    async def check_next(self) -> Segment | None:
+        """Compare one more of them; gives its segment where the file is damaged, and was removed.
 
         Where the store's ETag is no MD5 there is nothing to compare with; those of a local lake are its own files.
         """
@@ -116,17 +125,17 @@ class Mirror:
                 return None
             log.warning("mirrored_file_damaged", path=str(path))
             await asyncio.to_thread(self._unlink, path)
-        return next((name for name, current in self._current.items() if current == path), None)
+        return next((segment for segment, current in self._current.items() if current == path), None)
 
     async def prune(self) -> None:
         """Let go of what the database that is published by now does not name; the files stay for a while."""
         with disk_errors():
             await asyncio.to_thread(self._prune)
 
-    async def discard(self, names: Iterable[str]) -> None:
+    async def discard(self, segments: Iterable[Segment]) -> None:
         """Give up files that turned out to be damaged: the next `sync` fetches them again, but once only."""
         with disk_errors():
-            for path in [self._current.pop(name) for name in names]:
+            for path in [self._current.pop(segment) for segment in segments]:
                 self._discarded[path] += 1
                 await asyncio.to_thread(self._unlink, path)
 
@@ -151,6 +160,7 @@ class Mirror:
 
     def _verify(self) -> None:
         """Learn what is there; what is no whole file is removed, be it the trace of a crash or damage."""
+        _adopt_old_folders(self.root, self._first_system)
         write_empty(empty_file(self.root))
         self._sizes = {self.root / name: size for name, size in swept(self.root).items()}
         del self._sizes[empty_file(self.root)]
@@ -192,19 +202,39 @@ class Mirror:
         with contextlib.suppress(OSError):  # mostly there are other files beside it
             path.parent.rmdir()
 
-    def _path(self, segment: SegmentObject) -> tuple[str, Path]:
-        name = _name(segment)
-        return name, self.root / f"{name}.{_version(segment)}.parquet"
+    def _lacks(self, item: SegmentObject, path: Path) -> bool:
+        return self._sizes.get(path) != item.size and self._discarded[path] < 2
+
+    def _path(self, item: SegmentObject) -> Path:
+        return self.root / version_of(item, item.etag)
 
 
-def mirrored_file(data_dir: Path, segment: SegmentObject) -> Path:
+def mirrored_file(data_dir: Path, item: SegmentObject) -> Path:
     """Where the copy of this version of a segment's file lies, if it was fetched."""
-    return mirror_root(data_dir) / f"{_name(segment)}.{_version(segment)}.parquet"
+    return mirror_root(data_dir) / version_of(item, item.etag)
+
+
+def version_of(item: SegmentObject, etag: str) -> str:
+    """The path below the mirror's root of the version of a segment's file that has this ETag."""
+    partition, version = item.partition, hashlib.sha256(etag.encode()).hexdigest()[:12]
+    file = item.key.rpartition("/")[2].removesuffix(".parquet")
+    return f"system_id={partition.system_id}/dt={partition.day.isoformat()}/{file}.{version}.parquet"
 
 
 def mirror_root(data_dir: Path) -> Path:
     """Where the mirror lies."""
     return data_dir.absolute() / "mirror" / "enhanced"
+
+
+def _adopt_old_folders(root: Path, system_id: str) -> None:
+    """Folders that a version without systems has left belong to the one system that it had."""
+    for folder in root.glob("dt=*"):
+        target = root / f"system_id={system_id}" / folder.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() or folder.name == "dt=0001-01-01":
+            remove(folder)
+        else:
+            folder.rename(target)
 
 
 def empty_file(root: Path) -> Path:
@@ -219,13 +249,3 @@ def _md5_of(path: Path) -> str | None:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except FileNotFoundError:
         return None
-
-
-def _version(segment: SegmentObject) -> str:
-    return hashlib.sha256(segment.etag.encode()).hexdigest()[:12]
-
-
-def _name(segment: SegmentObject) -> str:
-    partition = segment.partition
-    file = segment.key.rpartition("/")[2].removesuffix(".parquet")
-    return f"system_id={partition.system_id}/dt={partition.day.isoformat()}/{file}"

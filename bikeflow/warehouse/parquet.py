@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bikeflow.core.model import FileRecord
 from bikeflow.core.schema import ENHANCED
 from bikeflow.runtime.files import remove, write_whole
 from bikeflow.runtime.log import get_logger
-
-Records = Mapping[str, Mapping[str, object]]
-"""What a segment's footer tells of each of its raw files, by key."""
+from bikeflow.segments.footer import footer_of
 
 log = get_logger()
 _MAGIC = b"PAR1"
-_RAW_FILES = b"bikeflow.files"
 
 
 def is_whole(path: str | Path) -> bool:
@@ -32,29 +28,32 @@ def is_whole(path: str | Path) -> bool:
 
 
 def swept(root: Path) -> dict[str, int]:
-    """The sizes of the Parquet files one level below `root`, by path from there; all else there is removed.
+    """The sizes of the Parquet files two levels below `root`, by path from there; all else there is removed.
 
-    It is the trace of a crash, or damage.
+    What is removed is left of a crash, or damaged.
     """
     found = {}
-    for directory in os.scandir(root):
-        for entry in os.scandir(directory.path) if directory.is_dir() else ():
+    for directory in root.glob("*/*"):
+        for entry in os.scandir(directory) if directory.is_dir() else ():
             name = entry.name
             if name.endswith(".parquet") and not name.startswith(".") and entry.is_file() and is_whole(entry.path):
-                found[f"{directory.name}/{name}"] = entry.stat().st_size
+                found[f"{directory.parent.name}/{directory.name}/{name}"] = entry.stat().st_size
             else:
                 log.info("mirror_cleaned", path=entry.path)
                 remove(Path(entry.path))
+        if not directory.is_dir():
+            log.info("mirror_cleaned", path=str(directory))
+            remove(directory)
     return found
 
 
-def raw_file_records(path: Path) -> Records:
-    """What a segment's footer tells of each of its raw files, by key; nothing where it is not to be read."""
+def raw_file_records(path: Path) -> tuple[FileRecord, ...]:
+    """What a segment's footer tells of each of its raw files; nothing where it can't be read."""
     try:
-        metadata = pq.read_metadata(path).metadata or {}
-        return {record["key"]: record for record in json.loads(metadata.get(_RAW_FILES, b"[]"))}
+        footer = footer_of(path)
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError):
-        return {}
+        return ()
+    return () if footer is None else footer.files
 
 
 def write_empty(path: Path) -> None:

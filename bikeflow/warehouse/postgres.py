@@ -7,10 +7,9 @@ archive; which files they were made of is kept in PostgreSQL itself, in `exporte
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -19,12 +18,13 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from bikeflow.core.errors import Permanent, Transient
+from bikeflow.core.model import Segment
 from bikeflow.runtime.files import disk_errors, remove
 from bikeflow.settings.sections import PostgresSettings
 from bikeflow.warehouse.bucket import modest
-from bikeflow.warehouse.statements import MIRRORED, SCHEMA
+from bikeflow.warehouse.state import first_line
+from bikeflow.warehouse.statements import COMPATIBLE
 from bikeflow.warehouse.warehouse import Frozen, Warehouse
-from bikeflow.warehouse.working import first_line
 
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30
@@ -61,12 +61,12 @@ class PostgresTables:
         remove(self._directory)
         self._directory.mkdir(parents=True)
         frozen = self._warehouse.freeze(self._directory / "frozen.duckdb")
-        if frozen is None:
+        if frozen is None or not self._warehouse.shown:
             return {}
         try:
             with self._connect() as target, self._opened(frozen.database) as source:
-                source.execute(f"USE {SCHEMA}")
-                return _Export(target, source, self._settings.schema_name).run(frozen)
+                source.execute(f"USE {COMPATIBLE}")
+                return _Export(target, source, self._settings.schema_name, self._warehouse.shown).run(frozen)
         except psycopg.OperationalError as error:
             raise Transient(f"PostgreSQL: {_brief(error)}") from error
         except psycopg.Error as error:
@@ -96,7 +96,8 @@ class PostgresTables:
 class _Export:
     """One export, from an open copy of the published database to an open connection."""
 
-    def __init__(self, target: Connection, source: duckdb.DuckDBPyConnection, schema: str) -> None:
+    def __init__(self, target: Connection, source: duckdb.DuckDBPyConnection, schema: str, shown: str) -> None:
+        self._shown = shown
         self._target = target
         self._source = source
         self._schema = schema
@@ -110,7 +111,7 @@ class _Export:
         with self._target.transaction():
             rows = sum(self._upsert(table, f"FROM {table}", "true") for table in LATEST)
         known = {row[0]: row[1] for row in self._execute("SELECT date, files FROM {}", "exported_days").fetchall()}
-        wanted = _days(frozen.files[MIRRORED])
+        wanted = _days(frozen.files, self._shown)
         # the newest first: they are what people look at
         changed = {day for day in known.keys() | wanted.keys() if known.get(day) != wanted.get(day)}
         for day in sorted(changed, key=str, reverse=True):
@@ -190,11 +191,12 @@ class _Export:
         return self._target.execute(sql.SQL(statement).format(self._named(table)), values)
 
 
-def _days(segments: Mapping[str, Iterable[Path]]) -> dict[object, str]:
-    """Which files each day is made of, as a digest: their names tell their versions."""
+def _days(files: Mapping[Segment, Path], system_id: str) -> dict[object, str]:
+    """Which files each day of the system is made of, as a digest: their names tell their versions."""
     names: defaultdict[object, list[str]] = defaultdict(list)
-    for segment, files in segments.items():
-        names[dt.date.fromisoformat(segment.partition("/")[0].removeprefix("dt="))] += [file.name for file in files]
+    for segment, path in files.items():
+        if segment.partition.system_id == system_id:
+            names[segment.partition.day].append(path.name)
     return {day: hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest() for day, found in names.items()}
 
 

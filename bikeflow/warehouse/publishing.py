@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import duckdb
@@ -23,9 +23,9 @@ from bikeflow.core.model import UTC
 from bikeflow.runtime.files import hidden, remove, replace
 from bikeflow.runtime.log import get_logger
 from bikeflow.warehouse.documentation import create_inputs, describe
-from bikeflow.warehouse.parts import FileList, recent_sql, settled_sql, whole_sql
-from bikeflow.warehouse.statements import PARTS, SCHEMA, grid, published, quoted
-from bikeflow.warehouse.working import BLOCK_BYTES, discard, first_line, quarantined, transaction
+from bikeflow.warehouse.parts import FileList, open_sql, sealed_sql, whole_sql
+from bikeflow.warehouse.state import BLOCK_BYTES, discard, first_line, quarantined, transaction
+from bikeflow.warehouse.statements import COMPATIBLE, PARTS, SCHEMA, compatible, published, quoted, shared
 
 STORAGE_VERSION = "v1.2.0"
 """The oldest DuckDB that can read it: the format before it takes twice the time to write."""
@@ -35,50 +35,79 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What was published: counts of segments, rows, stations and bikes; `newest_snapshot` is None in an empty lake."""
+    """What was published, of all systems together; `newest_snapshot` is None in an empty lake.
+
+    Stations and free bikes are those of the newest snapshot, inside the service area unless the name says otherwise.
+    """
 
     at: dt.datetime
     newest_snapshot: dt.datetime | None
+    size_bytes: int
     segments: int
     rows: int
     stations: int
     bikes: int
-    size_bytes: int
+    future_snapshots: int
+    stations_outside: int
+    stations_empty: int
+    stations_full: int
+    bikes_outside: int
+
+
+_TOTALS = f"""
+SELECT max(published_at), max(newest_snapshot), {
+    ", ".join(
+        f"CAST(sum({name}) AS BIGINT)"
+        for name in (field.name for field in fields(Publication))
+        if name not in ("at", "newest_snapshot", "size_bytes")
+    )
+}
+FROM {SCHEMA}.publication
+"""
 
 
 class Publisher:
-    """Publishes to `target` what the partial results in `working` and the segments' files give.
+    """Publishes to `target` what the working database and the segments' files give.
 
-    `empty` are files without rows, one for each list of files, as patterns: they give the schemas.
+    `empty` are files without rows, one for each list of files, as patterns: they give the schemas. `shown` is the id of
+    the system that the views in `wrm_analytics` show (empty: there are none).
     """
 
     def __init__(
-        self, working: duckdb.DuckDBPyConnection, template: Path, target: Path, empty: Mapping[str, str]
+        self,
+        working: duckdb.DuckDBPyConnection,
+        template: Path,
+        target: Path,
+        empty: Mapping[str, str],
+        systems: Sequence[str],
+        shown: str,
     ) -> None:
         self._template = template
         self._target = target
         self._empty = empty
-        self._settled: dict[str, tuple[str, ...]] = dict.fromkeys(empty, ())
+        self._sealed: dict[str, tuple[str, ...]] = dict.fromkeys(empty, ())
         self._part = hidden(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         make_way(target)
         self._cursor = working.cursor()
         self._cursor.execute(f"SET VARIABLE bikeflow_version = {quoted(__version__)}")
+        self._cursor.execute("SET VARIABLE systems = $1", [list(systems)])
         discard(template)
         with self._attached(template):
-            self._cursor.execute(f"CREATE SCHEMA {SCHEMA}")
-            self._cursor.execute(f"CREATE SCHEMA {PARTS}")
             create_inputs(self._cursor)
             with transaction(self._cursor) as run:
                 none = dict.fromkeys(empty, FileList())
-                for sql in (*grid(PARTS), *recent_sql(none, empty), *settled_sql(none, empty), *whole_sql(empty)):
+                objects = [*published(), *(compatible(shown) if shown else ())]
+                for schema in (SCHEMA, COMPATIBLE, PARTS):
+                    run(f"CREATE SCHEMA {schema}")
+                for sql in (*shared(PARTS), *open_sql(none, empty), *sealed_sql(none, empty), *whole_sql(empty)):
                     run(sql)
-                for item in published():
+                for item in objects:
                     run(item.create_sql)
-                for entry in describe(self._cursor):
+                for entry in describe(self._cursor, objects):
                     run(entry.comment_sql)
-                for item in published():
-                    if item.kind == "TABLE" and not item.changes:
+                for item in objects:
+                    if item.kind == "TABLE" and not item.from_state:
                         run(item.fill_sql)
 
     def publish(self, lists: Mapping[str, FileList]) -> Publication:
@@ -86,30 +115,24 @@ class Publisher:
 
         Raises duckdb.Error, OSError.
         """
-        self._cursor.execute(
-            "SET VARIABLE newest_source_key ="
-            " (SELECT arg_max(newest_source_key, (newest_snapshot, newest_source_key)) FROM working.partials.segments)"
-        )
         self._settle(lists)
         discard(self._part)
         shutil.copyfile(self._template, self._part)
         with self._attached(self._part):
             self._fill(lists)
-            row = self._cursor.execute(
-                f"SELECT published_at, newest_snapshot, segments, rows, stations, bikes FROM {SCHEMA}.publication"  # noqa: S608
-            ).fetchone()
+            told = self._cursor.execute(_TOTALS).fetchone() or ()
         # one that a reader who opened the old file for writing may have left: it would spoil the new one
         remove(self._target.with_name(f"{self._target.name}.wal"))
         size = replace(self._part, self._target)
-        at, newest, segments, rows, stations, bikes = row or ()
-        return Publication(_aware(at), newest and _aware(newest), segments, rows, stations, bikes, size)
+        at, newest, *counts = told
+        return Publication(_aware(at), newest and _aware(newest), size, *counts)
 
     @contextlib.contextmanager
     def _attached(self, path: Path) -> Iterator[None]:
         """Work in the database at `path`; at the end it is complete and closed, with nothing lying beside."""
         options = f"BLOCK_SIZE {BLOCK_BYTES}, STORAGE_VERSION '{STORAGE_VERSION}', RECOVERY_MODE no_wal_writes"
         self._cursor.execute(f"ATTACH {quoted(str(path))} AS published ({options})")
-        # small tables, read whole: to find out how each column is best compressed takes as long as all else
+        # small tables, read whole: finding the best compression of each column would take as long as all the rest
         self._cursor.execute("SET force_compression = 'uncompressed'")
         try:
             self._cursor.execute("USE published")
@@ -120,32 +143,32 @@ class Publisher:
             self._cursor.execute("RESET force_compression")
 
     def _settle(self, lists: Mapping[str, FileList]) -> None:
-        """Let the template name the settled files."""
-        settled = {name: files.settled for name, files in lists.items()}
-        if settled != self._settled:
+        """Let the template name the files of sealed days."""
+        sealed = {name: files.sealed for name, files in lists.items()}
+        if sealed != self._sealed:
             with self._attached(self._template), transaction(self._cursor) as run:
-                for sql in settled_sql(lists, self._empty):
+                for sql in sealed_sql(lists, self._empty):
                     run(sql)
-            self._settled = settled
+            self._sealed = sealed
 
     def _fill(self, lists: Mapping[str, FileList]) -> None:
         with transaction(self._cursor) as run:
-            for sql in recent_sql(lists, self._empty):
+            for sql in open_sql(lists, self._empty):
                 run(sql)
             for item in published():
-                if item.changes:
+                if item.from_state:
                     run(item.fill_sql)
 
 
 def make_way(target: Path) -> None:
-    """Let `target` be replaced: a damaged database is set aside; raises Permanent where the file is somebody else's."""
+    """Let `target` be replaced: a damaged database is set aside; raises Permanent where the file is not ours."""
     if target.is_dir():
         raise Permanent(f"{target} is a directory; set warehouse.path to a file")
     if not target.exists():
         return
     try:
         with duckdb.connect(str(target), read_only=True) as found:
-            ours = found.execute("SELECT 1 FROM duckdb_schemas() WHERE schema_name = $1", [SCHEMA]).fetchone()
+            ours = found.execute("SELECT 1 FROM duckdb_schemas() WHERE schema_name = $1", [COMPATIBLE]).fetchone()
     except duckdb.Error as error:
         if "Could not set lock" in str(error):
             return  # somebody has opened it for writing; they keep their file

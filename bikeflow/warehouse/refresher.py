@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from bikeflow.core.errors import BikeflowError
-from bikeflow.core.model import DatabasePublished, PartitionProcessed, SegmentObject
+from bikeflow.core.model import DatabasePublished, Partition, PartitionProcessed, SegmentObject, SegmentWritten
 from bikeflow.runtime.log import get_logger, traced
 from bikeflow.runtime.retry import retrying, tick, tick_or, woken_or
 from bikeflow.settings.sections import RetrySettings, WarehouseSettings
-from bikeflow.warehouse import Mirror, MirrorChange, Publication, RecentRows, Refresh, Warehouse
+from bikeflow.warehouse import Mirror, MirrorChange, Publication, Refresh, Warehouse
 
 log = get_logger()
 
@@ -24,8 +24,7 @@ log = get_logger()
 class Refresher:
     """Keeps the published database current.
 
-    `segments` gives the enhanced files that exist now, or None as long as nobody knows: nothing is published then.
-    `recent` gives the rows of such a file where they are still in memory.
+    `segments` gives the enhanced files that exist now, or None while that is unknown: nothing is published then.
     """
 
     def __init__(
@@ -35,7 +34,6 @@ class Refresher:
         segments: Callable[[], list[SegmentObject] | None],
         mirror: Mirror,
         warehouse: Warehouse,
-        recent: Callable[[SegmentObject], RecentRows | None],
         on_published: Callable[[DatabasePublished], None] | None = None,
     ) -> None:
         self._settings = settings
@@ -43,10 +41,10 @@ class Refresher:
         self._segments = segments
         self._mirror = mirror
         self._warehouse = warehouse
-        self._recent = recent
         self._on_published = on_published
         self._woken = asyncio.Event()
         self._traces: dict[str, None] = {}
+        self._written: dict[Partition, list[SegmentWritten]] = {}
         self.published: Publication | None = None
         """What this process published last."""
         self.last_error: str | None = None
@@ -75,6 +73,7 @@ class Refresher:
         """Something is to be published: what a run has processed, or (no `event`) what else the ledger has learned."""
         if event is not None:
             self._traces.update(dict.fromkeys(event.traces))
+            self._written.setdefault(event.partition, []).extend(event.written)
         self._woken.set()
 
     def store_answers(self) -> None:
@@ -111,11 +110,13 @@ class Refresher:
         """
         started, traces = time.monotonic(), tuple(self._traces)
         self._refreshing = True
+        # before the segments are asked for: what was written by now is among them
+        written, self._written = self._written, {}
         try:
             wanted = await asyncio.to_thread(self._segments)
             if wanted is None:
                 return None
-            change, refresh = await self._refresh(wanted)
+            change, refresh = await self._refresh(wanted, written)
         except BaseException as error:
             self.last_error = str(error)
             self.failing_since = self.failing_since or dt.datetime.now(dt.UTC)
@@ -135,12 +136,11 @@ class Refresher:
             self._on_published(_event(refresh.published, traces, seconds))
         return refresh.published
 
-    async def _refresh(self, wanted: list[SegmentObject]) -> tuple[MirrorChange, Refresh]:
+    async def _refresh(
+        self, wanted: list[SegmentObject], written: Mapping[Partition, Sequence[SegmentWritten]]
+    ) -> tuple[MirrorChange, Refresh]:
         change = await self._mirror.sync(wanted)
-        newest = max(wanted, key=lambda segment: segment.key, default=None)
-        rows = None if newest is None else self._recent(newest)
-        at_hand = {self._mirror.path_of(newest): rows} if newest is not None and rows is not None else {}
-        refresh = await asyncio.to_thread(self._warehouse.refresh, self._mirror.files, at_hand)
+        refresh = await asyncio.to_thread(self._warehouse.refresh, self._mirror.files, written)
         if refresh.damaged:
             # maybe only our copies are: fetch them again
             await self._mirror.discard(refresh.damaged)
@@ -174,6 +174,11 @@ def _event(published: Publication, traces: tuple[str, ...], seconds: float) -> D
         stations=published.stations,
         bikes=published.bikes,
         size_bytes=published.size_bytes,
+        future_snapshots=published.future_snapshots,
+        stations_outside=published.stations_outside,
+        stations_empty=published.stations_empty,
+        stations_full=published.stations_full,
+        bikes_outside=published.bikes_outside,
     )
 
 
@@ -183,8 +188,9 @@ def _report(change: MirrorChange, refresh: Refresh, traces: tuple[str, ...], sec
     tell = log.warning if refresh.damaged else log.info
     tell(
         "refreshed",
-        segments_changed=refresh.changed,
-        segments_removed=refresh.removed,
+        partitions_read=refresh.read,
+        partitions_added_to=refresh.added,
+        **({"partitions_removed": refresh.removed} if refresh.removed else {}),
         **({"segments_unavailable": change.unavailable} if change.unavailable else {}),
         **({"segments_damaged": len(refresh.damaged)} if refresh.damaged else {}),
         segments=published.segments,

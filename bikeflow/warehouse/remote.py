@@ -14,7 +14,7 @@ import hashlib
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,21 +22,31 @@ from typing import Protocol
 import duckdb
 
 from bikeflow.core.errors import Transient
-from bikeflow.core.layout import DAY_END, Layout
-from bikeflow.core.model import ObjectInfo
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import ObjectInfo, Segment
 from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.runtime.files import disk_errors, remove
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.warehouse import bucket
 from bikeflow.warehouse.documentation import Entry
-from bikeflow.warehouse.parts import FileList, halved, recent_sql, settled_sql, whole_sql
-from bikeflow.warehouse.statements import MIRRORED, PARTS, SCHEMA, PublishedObject, grid, published, quoted, stamp
-from bikeflow.warehouse.warehouse import Frozen, Warehouse
-from bikeflow.warehouse.working import BLOCK_BYTES, first_line, transaction
+from bikeflow.warehouse.parts import FileList, open_sql, sealed_sql, whole_sql
+from bikeflow.warehouse.state import BLOCK_BYTES, first_line, transaction
+from bikeflow.warehouse.statements import (
+    COMPATIBLE,
+    MIRRORED,
+    PARTS,
+    SCHEMA,
+    PublishedObject,
+    compatible,
+    published,
+    quoted,
+    shared,
+    stamp,
+)
+from bikeflow.warehouse.warehouse import Warehouse
 
 RETAINED_SECONDS = 3_600.0
 _PARALLEL_UPLOADS = 4
-_SEALED = f"_{DAY_END:%H%M%S}"
 CHANGING_DAYS = 2
 """So many of the newest days may change at any time: one that is under way, and one that is still to be sealed."""
 
@@ -59,11 +69,12 @@ class Bucket(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is to lie in the bucket: files by key, URLs of the lists of files, of files without rows, and of tables."""
+    """What is to lie in the bucket: files by key; URLs of lists, of files without rows, of files in the lake, of tables."""
 
     objects: dict[str, Path]
     lists: dict[str, FileList]
     empty: dict[str, str]
+    in_lake: dict[str, list[str]]
     tables: dict[str, str]
 
 
@@ -71,11 +82,18 @@ class RemoteDatabase:
     """Uploads what the warehouse has published to `duckdb/analytics.duckdb`, and its files below `duckdb/files/`."""
 
     def __init__(
-        self, store: Bucket, storage: StorageSettings, layout: Layout, warehouse: Warehouse, directory: Path
+        self,
+        store: Bucket,
+        storage: StorageSettings,
+        layouts: Sequence[Layout],
+        warehouse: Warehouse,
+        directory: Path,
     ) -> None:
         self._store = store
         self._storage = storage
-        self._layout = layout
+        self._layout = layouts[0]
+        self._layouts = {layout.system_id: layout for layout in layouts}
+        self._shown = warehouse.shown
         self._warehouse = warehouse
         self._directory = directory
         self._present: set[str] = set()
@@ -126,37 +144,40 @@ class RemoteDatabase:
         if frozen is None:
             return None
         objects = {self._file_key(name, path): path for name, path in frozen.empty.items()}
-        empty = {name: self._url(self._file_key(name, path)) for name, path in frozen.empty.items()}
-        lists = {name: self._listed(name, frozen, objects) for name in frozen.files}
+        empty = {name: self._url(key) for name, key in zip(frozen.empty, objects, strict=True)}
+        in_lake, uploaded = self._parted(frozen.files)
+        lists = {MIRRORED: FileList(open=tuple(self._upload_of(MIRRORED, path, objects) for path in uploaded))}
+        for name, files in frozen.kept.items():
+            newest_first = [files[partition] for partition in sorted(files, reverse=True)]
+            lists[name] = FileList(sealed=tuple(self._upload_of(name, path, objects) for path in newest_first))
         tables = {}
         for name, path in self._tables(frozen.database):
             digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
             key = f"{self._layout.database_files}tables/{name}.{digest}.parquet"
             objects[key], tables[name] = path, self._url(key)
-        return _Plan(objects, lists, empty, tables)
+        return _Plan(objects, lists, empty, in_lake, tables)
 
-    def _listed(self, name: str, frozen: Frozen, objects: dict[str, Path]) -> FileList:
-        """Where the files of a list are to be read; those that are to be uploaded for it are added to `objects`."""
-        files = frozen.files[name]
-        segments = Counter(_day(segment) for segment in files)
-        changing = sorted(segments)[-CHANGING_DAYS:]
+    def _parted(self, files: Mapping[Segment, Path]) -> tuple[dict[str, list[str]], list[Path]]:
+        """URLs of the sealed files that can be read where they lie in the lake, by system, and all other files."""
+        in_lake: dict[str, list[str]] = {}
+        uploaded = []
+        for system_id, layout in self._layouts.items():
+            mine = sorted((segment for segment in files if segment.partition.system_id == system_id), reverse=True)
+            segments = Counter(segment.partition.day for segment in mine)
+            changing = sorted(segments)[-CHANGING_DAYS:]
+            for segment in mine:
+                day = segment.partition.day
+                if segment.sealed and segments[day] == 1 and day not in changing:
+                    in_lake.setdefault(system_id, []).append(self._url(layout.segment_key("enhanced", segment)))
+                else:
+                    uploaded.append(files[segment])
+        return in_lake, uploaded
 
-        def urls(segment: str) -> Iterator[str]:
-            day = _day(segment)
-            sealed = segment.endswith(_SEALED) and segments[day] == 1 and day not in changing
-            if name == MIRRORED and sealed:
-                yield self._url(f"{self._layout.layer('enhanced')}{segment}.parquet")
-                return
-            for path in files[segment]:
-                key = self._file_key(name, path)
-                objects[key] = path
-                yield self._url(key)
-
-        recent, settled = halved(files)
-        return FileList(
-            tuple(url for segment in recent for url in urls(segment)),
-            tuple(url for segment in settled for url in urls(segment)),
-        )
+    def _upload_of(self, name: str, path: Path, objects: dict[str, Path]) -> str:
+        """The URL of a file that is to be uploaded: it is added to `objects`."""
+        key = self._file_key(name, path)
+        objects[key] = path
+        return self._url(key)
 
     def _tables(self, database: Path) -> Iterator[tuple[str, Path]]:
         """Each table of the frozen database, in a file."""
@@ -173,23 +194,27 @@ class RemoteDatabase:
         path = self._directory / "analytics.duckdb"
         with bucket.connect(self._directory / "builder.duckdb", self._storage) as connection:
             connection.execute(f"ATTACH {quoted(str(path))} AS published (BLOCK_SIZE {BLOCK_BYTES})")
-            connection.execute(f"USE published; CREATE SCHEMA {SCHEMA}; CREATE SCHEMA {PARTS}")
             with transaction(connection) as run:
+                run("USE published")
+                for schema in (SCHEMA, COMPATIBLE, PARTS):
+                    run(f"CREATE SCHEMA {schema}")
                 views = (
-                    *recent_sql(plan.lists, plan.empty),
-                    *settled_sql(plan.lists, plan.empty),
+                    *open_sql(plan.lists, plan.empty),
+                    *sealed_sql(plan.lists, plan.empty),
                     *whole_sql(plan.lists),
+                    *_with_lake_sql(plan.in_lake),
                 )
-                for sql in (*grid(PARTS), *views):
+                for sql in (*shared(PARTS), *views):
                     run(sql)
-                for item in published():
+                for item in (*published(), *(compatible(self._shown) if self._shown else ())):
                     run(_view_sql(item, plan.tables))
-                    run(Entry(item.name, "view", None, 0, None, item.comment).comment_sql)
+                    run(Entry(item.name, "view", None, 0, None, item.comment, item.schema).comment_sql)
             connection.execute("USE builder; DETACH published")
         return path.read_bytes()
 
     def _file_key(self, name: str, path: Path) -> str:
-        return f"{self._layout.database_files}{stamp()[:12]}/{name}/{path.parent.name}/{path.name}"
+        relative = "/".join(path.parts[-3:])
+        return f"{self._layout.database_files}{stamp()[:12]}/{name}/{relative}"
 
     def _url(self, key: str) -> str:
         return f"s3://{self._storage.bucket}/{key}"
@@ -203,11 +228,17 @@ def _database_errors(key: str) -> Iterator[None]:
         raise Transient(f"building the database for {key} failed: {first_line(error)}") from error
 
 
-def _day(segment: str) -> str:
-    return segment.partition("/")[0]
+def _with_lake_sql(in_lake: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """What adds the files that lie in the lake, whose paths do not tell their system, to the view of all files."""
+    if in_lake:
+        parts = [f"FROM {PARTS}.{MIRRORED}_open", f"FROM {PARTS}.{MIRRORED}_sealed"]
+        for system_id, urls in in_lake.items():
+            listed = f"[{', '.join(map(quoted, urls))}], hive_partitioning = true, hive_types = {{'dt': DATE}}"
+            parts.append(f"SELECT *, {quoted(system_id)} AS system_id FROM read_parquet({listed})")
+        yield f"CREATE OR REPLACE VIEW {PARTS}.{MIRRORED} AS {' UNION ALL BY NAME '.join(parts)}"
 
 
 def _view_sql(item: PublishedObject, tables: Mapping[str, str]) -> str:
     if item.kind == "VIEW":
         return item.create_sql
-    return f"CREATE VIEW {SCHEMA}.{item.name} AS FROM read_parquet({quoted(tables[item.name])})"
+    return f"CREATE VIEW {item.schema}.{item.name} AS FROM read_parquet({quoted(tables[item.name])})"

@@ -1,15 +1,19 @@
 """The warehouse's SQL: one file a table or view, which begins with the comment that documents it.
 
-`sql/readings/<order>_<table>.sql` is a query over one segment's file (`segment_rows`, its rows or those of some raw
-files in it, and `$records`, what its footer tells of these): a temporary table, for as long as what follows is made of
-it. `sql/partials/<table>.sql` is a query over these; its rows are kept for each segment, so that a refresh reads only
-the segments that changed. `sql/kept/<name>.sql` is one too, but its rows are too many to be copied at each
-publication: they are kept in a Parquet file beside the mirror's. `sql/rollups/current_x.sql` joins the rows that
-`settled_x` has of a month's segments (between `$first_segment` and `$next_segment`), so that a refresh does not join
-those of all history; both have the same columns. `sql/macros/` has what these share, `sql/grid/` what they share with
-the published database. `sql/published/<order>_<object>.sql` creates an object of the published database; in it,
-`{files}` stands for the rows of all segments' files, `{<name>}` for those of their kept ones, both with the partition
-as `dt`. A view or table is added by adding its file.
+The working database (schema `state`) holds what has been derived from the enhanced layer, partition by partition:
+
+- `sql/readings/<order>_<table>.sql` is a query over the rows that are being read (`read_rows`) and the records of their
+  raw files (`$records`): a temporary table, for as long as what follows is made of it.
+- `sql/derived/<table>.sql` is a query over these. Its rows are stored in `state.<table>`, with `system_id` and the
+  partition's day `dt`. Those of `KEPT` are too many to be copied at each publication: once a day is sealed they lie in
+  a Parquet file beside the mirror's.
+- `sql/merges/<table>.sql` adds what later raw files gave (`{added}`) to what is stored.
+- `sql/macros/` has what these share, `sql/shared/` what they share with the published database.
+
+`sql/published/<order>_<object>.sql` creates an object of the published database in the schema `analytics`; in it,
+`{files}` stands for the rows of all segments' files, `{<name>}` for those of the kept ones, both with `system_id` and
+the partition as `dt`. `sql/compatible/` has the same for `wrm_analytics`, the views of one `{system}`. A view or table
+is added by adding its file.
 """
 
 from __future__ import annotations
@@ -26,13 +30,19 @@ from pathlib import Path
 from bikeflow.core.schema import ENHANCED
 from bikeflow.warehouse.facts import FILES, RUNS
 
-SCHEMA = "wrm_analytics"
-SEGMENT_ROWS = "segment_rows"
-"""The rows of a segment's file that are being read, for `sql/readings`."""
+SCHEMA = "analytics"
+"""The schema of the published objects."""
+COMPATIBLE = "wrm_analytics"
+"""The schema of the views of one system."""
 PARTS = "parts"
-"""The schema of the views that name the files; users have no need to know it."""
+"""The schema of the views that name the files; users need not know it."""
 
 MIRRORED = "files"
+KEPT = ("raw_files", "station_hours", "cell_hours")
+"""The tables whose rows lie in files of their own once a day is sealed."""
+LISTS = (MIRRORED, *KEPT)
+"""The lists of files that published objects read."""
+
 _CREATED = re.compile(r"^CREATE OR REPLACE (VIEW|TABLE) (\w+)\.(\w+) AS$", re.MULTILINE)
 
 
@@ -40,15 +50,16 @@ _CREATED = re.compile(r"^CREATE OR REPLACE (VIEW|TABLE) (\w+)\.(\w+) AS$", re.MU
 class PublishedObject:
     """One object of the published database: what creates it, and what its comment tells."""
 
+    schema: str
     name: str
     kind: str
     sql: str
     comment: str
 
     @property
-    def changes(self) -> bool:
-        """Whether it is filled anew at each publication, from partial results."""
-        return self.kind == "TABLE" and "working." in self.sql
+    def from_state(self) -> bool:
+        """Whether it is filled at each publication, from what the working database holds."""
+        return self.kind == "TABLE" and "working.state." in self.sql
 
     @property
     def query(self) -> str:
@@ -59,66 +70,60 @@ class PublishedObject:
     def create_sql(self) -> str:
         """The statement that creates it; a table is empty."""
         sql = self.sql if self.kind == "VIEW" else f"{_query(self.sql)}\nWITH NO DATA"
-        for name in lists():
+        for name in LISTS:
             sql = sql.replace(f"{{{name}}}", f"{PARTS}.{name}")
         return sql
 
     @property
     def fill_sql(self) -> str:
         """The statement that fills the table."""
-        return f"INSERT INTO {SCHEMA}.{self.name}\n{self.query}"
-
-
-def lists() -> tuple[str, ...]:
-    """The lists of files that objects read: `files`, and the kept ones by their names."""
-    return (MIRRORED, *kept())
+        return f"INSERT INTO {self.schema}.{self.name}\n{self.query}"
 
 
 @cache
 def readings() -> dict[str, str]:
-    """The query of each temporary table over a segment's file, by the table's name, in the order of their making."""
+    """The query of each temporary table over the rows that are being read, by its name, in order."""
     return {name.partition("_")[2]: query for name, query in _queries("readings").items()}
 
 
 @cache
-def partials() -> dict[str, str]:
-    """The query of each table of partial results, by the table's name: `settled_` and what is joined by months."""
-    return _queries("partials")
+def derived() -> dict[str, str]:
+    """The query of each table that is derived from what is being read, by the table's name."""
+    return _queries("derived")
 
 
 @cache
-def kept() -> dict[str, str]:
-    """The query whose rows are kept in a Parquet file for each segment, by the files' common name."""
-    return _queries("kept")
-
-
-@cache
-def rollups() -> dict[str, str]:
-    """The query that joins the partial results of a month, by the table's name: `current_` and what is joined."""
-    return _queries("rollups")
+def merges() -> dict[str, str]:
+    """The statement that adds what later raw files gave to a derived table, by the table's name."""
+    return _queries("merges")
 
 
 @cache
 def macros() -> tuple[str, ...]:
     """The statements that create what the queries share."""
-    return (*_queries("macros").values(), *grid("partials"))
+    return (*shared("state"), *_queries("macros").values())
 
 
-def grid(schema: str) -> tuple[str, ...]:
-    """The statements that create in a schema what tells the cells of the grid."""
-    return tuple(sql.replace("{schema}", schema) for sql in _queries("grid").values())
+def shared(schema: str) -> tuple[str, ...]:
+    """The statements that create in a schema what the working and the published database share."""
+    return tuple(sql.replace("{schema}", schema) for sql in _queries("shared").values())
 
 
 @cache
 def published() -> tuple[PublishedObject, ...]:
-    """The published objects, in the order in which they can be created."""
+    """The objects of `analytics`, in the order in which they can be created."""
     return tuple(_object(text) for text in _files("published").values())
+
+
+def compatible(system_id: str) -> tuple[PublishedObject, ...]:
+    """The views of one system in `wrm_analytics`, in the order in which they can be created."""
+    return tuple(_object(text.replace("{system}", quoted(system_id))) for text in _files("compatible").values())
 
 
 @cache
 def stamp() -> str:
-    """Changes whenever the partial results would: a working database with another stamp is built anew."""
-    queries = [item for named in (readings(), partials(), kept(), rollups()) for pair in named.items() for item in pair]
+    """Changes whenever what is derived would: a working database with another stamp is rebuilt."""
+    queries = [item for named in (readings(), derived(), merges()) for pair in named.items() for item in pair]
     text = "\n".join([*queries, *macros(), str(ENHANCED), str(RUNS), str(FILES)])
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -157,4 +162,4 @@ def _object(text: str) -> PublishedObject:
     created = _CREATED.search(text)
     if created is None:
         raise ValueError(f"creates neither a view nor a table: {text!r}")
-    return PublishedObject(created[3], created[1], text, described(text)[1])
+    return PublishedObject(created[2], created[3], created[1], text, described(text)[1])

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 import duckdb
+import pyarrow as pa
 
 from bikeflow.core.errors import BikeflowError, ConfigError, Permanent, Transient
+from bikeflow.core.model import UTC, Partition, Segment, SegmentWritten
 from bikeflow.runtime.files import disk_errors
 from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse.facts import NoFacts, PipelineFacts, take_over
 from bikeflow.warehouse.kept import KeptFiles
-from bikeflow.warehouse.mirror import empty_file, mirror_root
-from bikeflow.warehouse.parts import FileList, halved
+from bikeflow.warehouse.mirror import empty_file, mirror_root, version_of
+from bikeflow.warehouse.parts import FileList
 from bikeflow.warehouse.publishing import Publication, Publisher
-from bikeflow.warehouse.reading import RecentRows
-from bikeflow.warehouse.statements import MIRRORED, SCHEMA, kept, lists, pattern
-from bikeflow.warehouse.working import DamagedSegment, Pieces, WorkingDatabase, first_line, quarantined, transaction
+from bikeflow.warehouse.state import (
+    Contents,
+    DamagedFiles,
+    WorkingDatabase,
+    first_line,
+    is_sealed,
+    quarantined,
+    transaction,
+)
+from bikeflow.warehouse.statements import COMPATIBLE, KEPT, LISTS, MIRRORED, pattern
 
 _PASSING = (
     "No space left", "Could not set lock", "Too many open files", "Cannot allocate memory", "Read-only file system",
@@ -31,11 +41,13 @@ _PASSING = (
 )  # fmt: skip
 LARGE_BYTES = 1024 * 1024
 """Where less is to be read, more than one thread costs more than it gives."""
-
+FUTURE_TOLERANCE = dt.timedelta(minutes=5)
+"""A snapshot later than now by more than this is dated in the future, and does not count before its time has come."""
 REOPENED_AFTER = 256
-"""So many refreshes leave some 10 MB with DuckDB that no table is in, 40 MB in the end: what it notes of buffers that
-are long gone. It is free of them when it is opened anew, which takes a third of a second."""
+"""After so many refreshes the databases are opened again: until then, DuckDB's notes of freed buffers grow to some 10 MB.
+Reopening takes a third of a second."""
 
+Written = Mapping[Partition, Sequence[SegmentWritten]]
 log = get_logger()
 
 
@@ -44,30 +56,36 @@ def published_path(settings: WarehouseSettings, data_dir: Path) -> Path:
     if settings.mode == "s3":  # the bucket has the one for others: this one is for our own pages and commands
         return (data_dir / "warehouse" / "analytics.duckdb").absolute()
     path = (settings.path or data_dir / "analytics.duckdb").absolute()
-    if path.stem.lower() == SCHEMA:
+    if path.stem.lower() == COMPATIBLE:
         # DuckDB calls a database by its file: wrm_analytics.t could be the schema's or the database's
         raise ConfigError(
-            f"warehouse.path = {path}: a database of this name hides its schema {SCHEMA}; call it otherwise"
+            f"warehouse.path = {path}: a database of this name hides its schema {COMPATIBLE}; call it otherwise"
         )
     return path
 
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """What one refresh did: segments read anew and removed, names of those that can't be read, what it published."""
+    """What one refresh did: partitions read whole, added to, removed; segments that can't be read; the publication."""
 
-    changed: int
+    read: int
+    added: int
     removed: int
-    damaged: tuple[str, ...]
+    damaged: tuple[Segment, ...]
     published: Publication
 
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A copy of the published database, and what it names: files by list and segment, and those without rows."""
+    """A copy of the published database, and what it names: the mirror's files by segment, and where all of them lie.
+
+    `kept` gives the kept files of a list by the sealed partition that they were derived from, `empty` a file without
+    rows for each list.
+    """
 
     database: Path
-    files: Mapping[str, Mapping[str, tuple[Path, ...]]]
+    files: Mapping[Segment, Path]
+    kept: Mapping[str, Mapping[Partition, Path]]
     empty: Mapping[str, Path]
 
 
@@ -75,10 +93,18 @@ class Warehouse:
     """Working and published database over the mirror, all below `data_dir`.
 
     Its methods block, and are called from one thread at a time, except for `interrupt`. Whatever is found damaged is
-    set aside and built anew from the mirror. `facts` knows what the mirror's files don't tell.
+    set aside and rebuilt from the mirror. `facts` knows what the mirror's files don't tell, `systems` are the ids of
+    those that are configured, `now` tells the time.
     """
 
-    def __init__(self, settings: WarehouseSettings, data_dir: Path, facts: PipelineFacts | None = None) -> None:
+    def __init__(
+        self,
+        settings: WarehouseSettings,
+        data_dir: Path,
+        facts: PipelineFacts | None = None,
+        systems: Sequence[str] = ("wrm",),
+        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(UTC),
+    ) -> None:
         self.path = published_path(settings, data_dir)
         for path in (self.path, data_dir.absolute()):
             # DuckDB takes the first two for a URL's query and a separator; the lists of files have a name a line
@@ -86,27 +112,33 @@ class Warehouse:
                 raise ConfigError(f"DuckDB can't work with ?, \\ or a line break in a path; rename {str(path)!r}")
         self._settings = settings
         self._facts = facts or NoFacts()
+        self._systems = tuple(systems)
+        self.shown = settings.wrm_system or (systems[0] if len(systems) == 1 else "")
+        """The system that the views in `wrm_analytics` show; empty: there are none."""
+        self._now = now
         self._directory = data_dir.absolute() / "warehouse"
-        self._empty = empty_file(mirror_root(data_dir))
-        self._kept = KeptFiles(mirror_root(data_dir))
-        self._named: tuple[Mapping[str, Path], Pieces] | None = None
+        self._mirror = mirror_root(data_dir)
+        self._empty = empty_file(self._mirror)
+        self._kept = KeptFiles(self._mirror)
+        self._named: Mapping[Partition, Contents] | None = None
         self._open: tuple[WorkingDatabase, Publisher] | None = None
         self._refreshes = 0
-        self._settled: tuple[Mapping[str, tuple[Path, tuple[str, ...]]], Mapping[str, tuple[str, ...]]] = {}, {}
+        self._sealed: tuple[Mapping[Partition, Contents], Mapping[str, tuple[str, ...]]] = {}, {}
+        self._future_snapshots = 0
         self._interrupted = threading.Event()
         self._busy = threading.Lock()
         self.steps = 0
-        """Segments taken over or given up by this process, for progress."""
+        """Partitions brought up to date by this process, for progress."""
 
-    def refresh(self, files: Mapping[str, Path], recent: Mapping[Path, RecentRows] = MappingProxyType({})) -> Refresh:
+    def refresh(self, files: Mapping[Segment, Path], written: Written = MappingProxyType({})) -> Refresh:
         """Take over what changed among the mirror's files (by segment), and publish.
 
-        `recent` are the rows of files that are still in memory: new ones need not be read from the file.
-        Raises Transient where another attempt may do, else Permanent.
+        `written` are segments that were written since the last refresh, oldest first: the rows that they tell need not
+        be read. Raises Transient where another attempt may do, else Permanent.
         """
         with self._busy, disk_errors():
             try:
-                return self._refresh(files, recent)
+                return self._refresh(files, written)
             except duckdb.Error as error:
                 self._close()
                 if _is_passing(error):
@@ -115,7 +147,7 @@ class Warehouse:
                 if working.exists():
                     log.warning("database_damaged", set_aside=str(quarantined(working)), error=first_line(error))
             try:
-                return self._refresh(files, recent)
+                return self._refresh(files, written)
             except duckdb.Error as error:
                 self._close()
                 raise _translated(error) from error
@@ -129,19 +161,24 @@ class Warehouse:
             if self._named is None:
                 return None
             shutil.copyfile(self.path, copy)
-            files, pieces = self._named
-            derived = {
-                name: {item: tuple(self._kept.path(name, item, piece) for piece in pieces[item]) for item in files}
-                for name in kept()
+            contents = self._named
+            files = {segment: self._mirror / file for some in contents.values() for segment, file in some.items()}
+            kept = {
+                name: {
+                    partition: self._kept.path(name, next(iter(some.values())))
+                    for partition, some in contents.items()
+                    if is_sealed(some)
+                }
+                for name in KEPT
             }
-            return Frozen(copy, {MIRRORED: {item: (file,) for item, file in files.items()}, **derived}, self._empties)
+            return Frozen(copy, files, kept, self._empties)
 
-    def forget(self, segment: str) -> None:
-        """Let the next refresh read a segment anew, though its file has the name that it had: it was damaged."""
+    def forget(self, segment: Segment) -> None:
+        """Let the next refresh read a segment's partition again, though its file has the same name: it was damaged."""
         with self._busy, disk_errors():
             if self._open is not None:
                 try:
-                    self._open[0].forget([segment])
+                    self._open[0].forget(segment.partition)
                 except duckdb.Error as error:
                     raise _translated(error) from error
 
@@ -158,77 +195,129 @@ class Warehouse:
         with self._busy:
             self._close()
 
-    def _refresh(self, files: Mapping[str, Path], recent: Mapping[Path, RecentRows]) -> Refresh:
+    def _refresh(self, files: Mapping[Segment, Path], written: Written) -> Refresh:
         if not self._empty.is_file():
             raise Transient(f"the mirror has vanished: {self._empty} is missing")
         if self._refreshes >= REOPENED_AFTER:
             self._close()
         self._refreshes += 1
         working, publisher = self._open = self._open or self._opened()
-        removed = working.pieces.keys() - files.keys()
-        changed = sorted(self._changed(files, working.pieces))
-        damaged: list[str] = []
-        working.set_threads(self._settings.threads if _bytes(files[name] for name in changed) > LARGE_BYTES else 1)
-        working.forget(removed)
-        working.leave_out(files)
-        for name in changed:
+        wanted = self._wanted(files)
+        due = working.set_latest_time((self._now() + FUTURE_TOLERANCE).replace(tzinfo=None))
+        removed = working.contents.keys() - wanted.keys()
+        for partition in removed:
+            working.forget(partition)
+        changed = [
+            partition for partition in sorted(wanted) if partition in due or self._differs(working, partition, wanted)
+        ]
+        damaged: list[Segment] = []
+        added = 0
+        for partition in changed:
             if self._interrupted.is_set():
                 raise Transient("the refresh was interrupted")
-            try:
-                working.apply(name, files[name], recent.get(files[name]))
-            except DamagedSegment as error:
-                log.warning("segment_damaged", segment=name, error=str(error))
-                working.forget([name])
-                damaged.append(name)
+            quick = partition not in due and self._add(
+                working, partition, wanted[partition], written.get(partition, ())
+            )
+            added += quick
+            if not quick:
+                damaged += self._read(working, partition, wanted[partition])
             self.steps += 1
-        working.roll_up()
+        working.settle({partition: is_sealed(contents) for partition, contents in working.contents.items()})
         with transaction(working.connection):
             take_over(working.connection, self._facts)
-        named = {name: files[name] for name in files.keys() - set(damaged)}
-        publication = publisher.publish(self._lists(named, working.pieces))
-        self._named = named, dict(working.pieces)
-        self._kept.prune(working.pieces)
-        return Refresh(len(changed) - len(damaged), len(removed), tuple(damaged), publication)
+        publication = publisher.publish(self._lists(working.contents))
+        self._named = {partition: dict(contents) for partition, contents in working.contents.items()}
+        self._tell_future(publication)
+        self._kept.prune(file for contents in self._named.values() if is_sealed(contents) for file in contents.values())
+        return Refresh(len(changed) - added, added, len(removed), tuple(damaged), publication)
+
+    def _wanted(self, files: Mapping[Segment, Path]) -> dict[Partition, Contents]:
+        wanted: dict[Partition, dict[Segment, str]] = {}
+        for segment, path in files.items():
+            wanted.setdefault(segment.partition, {})[segment] = str(path.relative_to(self._mirror))
+        return dict(wanted)
+
+    def _differs(self, working: WorkingDatabase, partition: Partition, wanted: Mapping[Partition, Contents]) -> bool:
+        contents = wanted[partition]
+        if working.contents.get(partition) != contents:
+            return True
+        return is_sealed(contents) and not all(map(self._kept.has, contents.values()))
+
+    def _add(
+        self, working: WorkingDatabase, partition: Partition, wanted: Contents, written: Sequence[SegmentWritten]
+    ) -> bool:
+        """Add the rows that the written segments tell, if these lead from what is known to what is wanted."""
+        known = working.contents.get(partition)
+        if known is None or is_sealed(known) or is_sealed(wanted):
+            return False
+        contents, added = dict(known), []
+        for item in written:
+            if item.object is None or contents == wanted:
+                continue
+            before = None if item.former_etag is None else version_of(item.object, item.former_etag)
+            if item.added is None or contents.get(item.segment) != before:
+                return False
+            contents[item.segment] = version_of(item.object, item.object.etag)
+            added.append(item)
+        if contents != wanted or not added:
+            return False
+        rows = pa.concat_tables([item.added for item in added])
+        records = [record for item in added for record in item.records]
+        working.set_threads(1)
+        return working.add(partition, wanted, rows, records)
+
+    def _read(self, working: WorkingDatabase, partition: Partition, wanted: Contents) -> list[Segment]:
+        """Read a partition whole; gives the segments that can't be read, which are left out."""
+        size = _bytes(self._mirror / file for file in wanted.values())
+        working.set_threads(self._settings.threads if size > LARGE_BYTES else 1)
+        damaged: list[Segment] = []
+        while True:
+            try:
+                working.read(partition, {segment: file for segment, file in wanted.items() if segment not in damaged})
+            except DamagedFiles as error:
+                for segment, reason in error.reasons.items():
+                    log.warning("segment_damaged", file=wanted[segment], error=reason)
+                damaged += error.reasons
+                if len(damaged) == len(wanted):
+                    working.forget(partition)
+                    return damaged
+            else:
+                return damaged
+
+    def _tell_future(self, publication: Publication) -> None:
+        found = publication.future_snapshots
+        if found and found != self._future_snapshots:
+            advice = "they count once their time has come; check the clock of the machine that wrote them"
+            log.warning("snapshots_dated_in_future", snapshots=found, advice=advice)
+        self._future_snapshots = found
 
     @property
     def _empties(self) -> dict[str, Path]:
         return {MIRRORED: self._empty, **self._kept.empty}
 
-    def _changed(self, files: Mapping[str, Path], pieces: Pieces) -> Iterator[str]:
-        """The segments that are to be read: also one that lies in pieces though it is no longer the newest."""
-        newest = max(files, default=None)
-        for name, file in files.items():
-            known = pieces.get(name, ("",))
-            settles = len(known) > 1 and name != newest
-            if file.name != known[-1] or settles or not all(self._kept.has(name, piece) for piece in known):
-                yield name
-
-    def _lists(self, files: Mapping[str, Path], pieces: Pieces) -> dict[str, FileList]:
-        """The lists of files that the published views read."""
-        # names sort by time: a query for the newest rows finds them in the first files
-        recent, settled = halved(files)
-
-        def where(name: str, segment: str) -> list[str]:
-            if name == MIRRORED:
-                return [pattern(files[segment])]
-            return [self._kept.pattern(name, segment, piece) for piece in pieces[segment]]
-
-        def listed(segments: Sequence[str]) -> dict[str, tuple[str, ...]]:
-            return {name: tuple(file for segment in segments for file in where(name, segment)) for name in lists()}
-
-        state = {segment: (files[segment], pieces[segment]) for segment in settled}
-        if state != self._settled[0]:  # mostly it is what it was, and long
-            self._settled = state, listed(settled)
-        named = listed(recent)
-        return {name: FileList(named[name], self._settled[1].get(name, ())) for name in lists()}
+    def _lists(self, contents: Mapping[Partition, Contents]) -> dict[str, FileList]:
+        """The lists of files that the published views read, the newest first."""
+        sealed = {partition: some for partition, some in contents.items() if is_sealed(some)}
+        if sealed != self._sealed[0]:  # mostly it is what it was, and long
+            newest_first = [next(iter(sealed[partition].values())) for partition in sorted(sealed, reverse=True)]
+            lists = {name: tuple(self._kept.pattern(name, file) for file in newest_first) for name in KEPT}
+            lists[MIRRORED] = tuple(pattern(self._mirror / file) for file in newest_first)
+            self._sealed = sealed, lists
+        segments = [segment for partition in contents.keys() - sealed.keys() for segment in contents[partition]]
+        opened = [pattern(self._mirror / contents[one.partition][one]) for one in sorted(segments, reverse=True)]
+        return {
+            name: FileList(tuple(opened) if name == MIRRORED else (), self._sealed[1].get(name, ())) for name in LISTS
+        }
 
     def _opened(self) -> tuple[WorkingDatabase, Publisher]:
-        path = self._directory / "working.duckdb"
-        working = WorkingDatabase(path, self._settings, self._empty, self._kept)
+        working = WorkingDatabase(
+            self._directory / "working.duckdb", self._settings, self._mirror, self._empty, self._kept
+        )
         try:
             template = self._directory / "template.duckdb"
             empty = {name: pattern(file) for name, file in self._empties.items()}
-            return working, Publisher(working.connection, template, self.path, empty)
+            publisher = Publisher(working.connection, template, self.path, empty, self._systems, self.shown)
+            return working, publisher
         except BaseException:
             working.close()
             raise
@@ -245,7 +334,7 @@ def _bytes(files: Iterable[Path]) -> int:
 
 
 def _is_passing(error: duckdb.Error) -> bool:
-    """True where nothing is damaged: the machine is short of something, or somebody wants us to stop."""
+    """True where nothing is damaged: the machine is short of something, or we are asked to stop."""
     if isinstance(error, duckdb.OutOfMemoryException | duckdb.InterruptException):
         return True
     return any(reason in str(error) for reason in _PASSING)

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bikeflow.core.model import SegmentObject
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.segments.builder import Built
-from bikeflow.segments.table import SegmentTable
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import LogSettings, ProcessingSettings, RetrySettings, StorageSettings
 from bikeflow.settings.systems import System
@@ -53,10 +51,6 @@ class Engine(Protocol):
         Can be called any number of times at once; the engine has its own bounds. Raises Transient, Permanent and
         RawFileChanged.
         """
-        ...
-
-    def recent(self, source: SegmentObject) -> SegmentTable | None:
-        """The rows of this version of a segment's file, where they are still in this process's memory."""
         ...
 
     def fail_fast(self) -> None:

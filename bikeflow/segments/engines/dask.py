@@ -17,7 +17,6 @@ from typing import Any
 from pydantic import SecretStr
 
 from bikeflow.core.errors import ConfigError, Permanent, Transient
-from bikeflow.core.model import SegmentObject
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime.log import get_logger
 from bikeflow.segments.builder import Built
@@ -72,9 +71,6 @@ class DaskEngine:
             future.release()
         parsed(built.files)
         return built
-
-    def recent(self, source: SegmentObject) -> None:
-        """See `Engine.recent`: they are the workers'."""
 
     def fail_fast(self) -> None:
         """See `Engine.fail_fast`: workers are not told, the deadline is for them too."""

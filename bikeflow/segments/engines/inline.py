@@ -6,13 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from bikeflow.core.model import SegmentObject
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime.memory import give_back, memory_bytes
 from bikeflow.segments.builder import Built, SegmentBuilder
 from bikeflow.segments.engines.base import Engine, WorkerConfig
 from bikeflow.segments.engines.budget import MemoryBudget, build_bytes
-from bikeflow.segments.table import SegmentTable
 from bikeflow.store import ObjectCache, Store
 
 FEW_FILES, SMALL_BYTES = 16, 24 * 1024 * 1024
@@ -38,10 +36,6 @@ class InlineEngine:
         if built.files > FEW_FILES or size > SMALL_BYTES:
             await asyncio.to_thread(give_back)
         return built
-
-    def recent(self, source: SegmentObject) -> SegmentTable | None:
-        """See `Engine.recent`."""
-        return self._builder.recent(source)
 
     def fail_fast(self) -> None:
         """See `Engine.fail_fast`."""

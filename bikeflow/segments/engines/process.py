@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from multiprocessing.connection import wait
 
 from bikeflow.core.errors import Transient
-from bikeflow.core.model import SegmentObject
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime import log
 from bikeflow.runtime.memory import economise, give_back, memory_bytes
@@ -58,9 +57,6 @@ class ProcessEngine:
                 parsed(built.files)
                 return built
         raise Transient(f"{_TRIES} worker processes died over it, perhaps of too little memory")
-
-    def recent(self, source: SegmentObject) -> None:
-        """See `Engine.recent`: they are the workers'."""
 
     def fail_fast(self) -> None:
         """See `Engine.fail_fast`: workers are not told, the deadline is for them too."""

@@ -26,7 +26,8 @@ async def build_segment(config: WorkerConfig, work: SegmentWork) -> Built:
     async with open_store(config.storage, config.data_dir) as store:
         # Each raw file is read once, and the machine's own cache has one user: the service.
         cache = ObjectCache(store, config.data_dir / "cache", max_bytes=0)
-        return await SegmentBuilder(store, cache, config.systems, config.retry).build(work)
+        built = await SegmentBuilder(store, cache, config.systems, config.retry).build(work)
+        return built.without_rows()
 
 
 async def build_elsewhere(config: WorkerConfig, work: SegmentWork, versions: str) -> Built:

@@ -2,12 +2,12 @@
 SELECT
     station_id,
     number,
-    observed."timestamp",
+    is_future,
     observed.file_timestamp,
-    observed."date",
     bikes,
     spaces,
-    file_row_number
-FROM temp.segment_rows AS observed
+    total_docks,
+    row_number
+FROM temp.read_rows AS observed
 JOIN temp.sources ON observed.s3_source_key = sources.s3_source_key
 WHERE record_type = 'station'

@@ -1,0 +1,4 @@
+-- The same as analytics.lineage.
+CREATE OR REPLACE VIEW wrm_analytics.lineage AS
+SELECT *
+FROM analytics.lineage;

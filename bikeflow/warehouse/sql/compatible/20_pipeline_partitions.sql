@@ -1,0 +1,5 @@
+-- analytics.pipeline_partitions of the system.
+CREATE OR REPLACE VIEW wrm_analytics.pipeline_partitions AS
+SELECT * EXCLUDE (system_id)
+FROM analytics.pipeline_partitions
+WHERE system_id = {system};

@@ -1,0 +1,5 @@
+-- analytics.snapshot_days of the system.
+CREATE OR REPLACE VIEW wrm_analytics.snapshot_days AS
+SELECT * EXCLUDE (system_id)
+FROM analytics.snapshot_days
+WHERE system_id = {system};

@@ -1,0 +1,21 @@
+-- One row a partition: what its raw files gave, how many rows have which flag, and its newest snapshot (of two at the same
+-- second, the one whose key sorts last). Snapshots that are dated in the future are counted apart: when the time of the
+-- first of them comes, the partition is read again.
+SELECT
+    count(*) AS files,
+    CAST(coalesce(sum("lines"), 0) AS BIGINT) AS "lines",
+    CAST(coalesce(sum(rejected), 0) AS BIGINT) AS rejected,
+    CAST(coalesce(sum(counted_rows), 0) AS BIGINT) AS "rows",
+    CAST(coalesce(sum(station_rows), 0) AS BIGINT) AS station_rows,
+    CAST(coalesce(sum(bike_rows), 0) AS BIGINT) AS bike_rows,
+    CAST(coalesce(sum(outside_service_area), 0) AS BIGINT) AS outside_service_area,
+    CAST(coalesce(sum(over_capacity), 0) AS BIGINT) AS over_capacity,
+    CAST(coalesce(sum(future_timestamp), 0) AS BIGINT) AS future_timestamp,
+    CAST(coalesce(sum(stale_timestamp), 0) AS BIGINT) AS stale_timestamp,
+    count(snapshot_at) AS snapshots,
+    count(*) FILTER (WHERE is_future) AS future_snapshots,
+    min(snapshot_at) AS oldest_snapshot,
+    max(snapshot_at) AS newest_snapshot,
+    arg_max(s3_source_key, number) FILTER (WHERE snapshot_at IS NOT NULL) AS newest_source_key,
+    min(file_timestamp) FILTER (WHERE is_future) AS future_at
+FROM (SELECT *, if(is_future, NULL, file_timestamp) AS snapshot_at FROM temp.sources)

@@ -1,0 +1,14 @@
+-- Sums and extremes of each station by the snapshot's own day and hour (UTC).
+SELECT
+    station_id,
+    CAST(file_timestamp AS DATE) AS date,
+    CAST(hour(file_timestamp) AS INTEGER) AS hour,
+    count(*) AS observations,
+    sum(CAST(bikes AS DOUBLE)) AS bikes_sum,
+    min(bikes) AS bikes_min,
+    max(bikes) AS bikes_max,
+    sum(CAST(spaces AS DOUBLE)) AS spaces_sum,
+    min(spaces) AS spaces_min,
+    max(spaces) AS spaces_max
+FROM temp.observations
+GROUP BY ALL

@@ -1,0 +1,20 @@
+-- Add what later raw files gave to a partition.
+MERGE INTO state.partitions AS known
+USING ({added}) AS added
+ON known.system_id = added.system_id AND known.dt = added.dt
+WHEN MATCHED THEN UPDATE SET
+    files = known.files + added.files,
+    "lines" = known."lines" + added."lines",
+    rejected = known.rejected + added.rejected,
+    "rows" = known."rows" + added."rows",
+    station_rows = known.station_rows + added.station_rows,
+    bike_rows = known.bike_rows + added.bike_rows,
+    outside_service_area = known.outside_service_area + added.outside_service_area,
+    over_capacity = known.over_capacity + added.over_capacity,
+    future_timestamp = known.future_timestamp + added.future_timestamp,
+    stale_timestamp = known.stale_timestamp + added.stale_timestamp,
+    snapshots = known.snapshots + added.snapshots,
+    oldest_snapshot = coalesce(known.oldest_snapshot, added.oldest_snapshot),
+    newest_snapshot = coalesce(added.newest_snapshot, known.newest_snapshot),
+    newest_source_key = coalesce(added.newest_source_key, known.newest_source_key)
+WHEN NOT MATCHED THEN INSERT BY NAME

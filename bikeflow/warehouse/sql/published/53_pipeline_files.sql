@@ -1,0 +1,23 @@
+-- Each raw file, and what it gave: lines = rows + rejected. A filter on system_id or date reads little.
+CREATE OR REPLACE VIEW analytics.pipeline_files AS
+SELECT
+    system_id,
+    s3_source_key,
+    dt AS date,
+    file_timestamp,
+    size_bytes,
+    md5,
+    "lines",
+    "rows",
+    rejected,
+    stations,
+    bikes,
+    flagged
+FROM (
+    FROM {raw_files}
+    UNION ALL BY NAME
+    FROM analytics.open_raw_files
+)
+UNION ALL
+SELECT system_id, s3_source_key, date, file_timestamp, size_bytes, md5, "lines", "rows", rejected, 0, 0, 0
+FROM analytics.pipeline_files_without_rows;

@@ -1,0 +1,484 @@
+"""The working database: what has been derived from the enhanced layer, partition by partition.
+
+It is never published and can be thrown away at any time. There are two ways to bring a partition up to date. The sure
+way reads all of its files. The quick way adds the rows of raw files that are later than all that the partition knows:
+so an arriving snapshot costs the same at the end of a day as at its beginning. Both give the same tables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from bikeflow.core.model import FileRecord, Partition, Segment
+from bikeflow.runtime.files import remove, set_aside
+from bikeflow.settings.sections import WarehouseSettings
+from bikeflow.warehouse.facts import create_tables
+from bikeflow.warehouse.kept import KeptFiles
+from bikeflow.warehouse.parquet import raw_file_records
+from bikeflow.warehouse.statements import KEPT, derived, macros, merges, quoted, readings, stamp
+
+SAVED_BYTES = 8 * 1024 * 1024
+"""What was derived from so many bytes of files is saved: a crash costs reading so much again."""
+SAVED_CHANGES = 64
+"""So many changes are saved, too, however small: DuckDB keeps the rows that they replaced in memory until then."""
+BLOCK_BYTES = 16_384
+"""The smallest that DuckDB knows: its usual ones take a quarter of a megabyte in memory for each column of a table that
+is added to, and as much in a file for each small table."""
+
+_NEVER = dt.datetime(9999, 12, 31)  # noqa: DTZ001 - naive, as all times in DuckDB
+_TABLES = tuple(derived())
+_INTERLEAVED = """
+SELECT system_id, day
+FROM state.coverage AS one
+JOIN state.coverage AS other USING (system_id, day)
+WHERE one.dt < other.dt AND one.last_snapshot >= other.first_snapshot AND other.last_snapshot >= one.first_snapshot
+"""
+"""Days of which two partitions have snapshots that alternate: some lie in the folder of another day than their own."""
+
+Contents = Mapping[Segment, str]
+"""The files (paths below the mirror's root) that a partition consists of, by segment."""
+
+
+class DamagedFiles(Exception):
+    """Files of the mirror that can't be read as the enhanced layer, with the reasons."""
+
+    def __init__(self, reasons: Mapping[Segment, str]) -> None:
+        super().__init__("; ".join(reasons.values()))
+        self.reasons = reasons
+
+
+class WorkingDatabase:
+    """An open `working.duckdb` with its tables, in the schema `state`; raises duckdb.Error.
+
+    One of another version is emptied. The file is that of the last `CHECKPOINT`: there is no write-ahead log, as what a
+    crash loses is only read again.
+    """
+
+    def __init__(self, path: Path, settings: WarehouseSettings, mirror: Path, empty: Path, kept: KeptFiles) -> None:
+        self._path = path
+        self._settings = settings
+        self._mirror = mirror
+        self._empty = empty
+        self._kept = kept
+        self._unsaved_changes = self._unsaved_bytes = 0
+        self.connection = self._connect()
+        try:
+            if self._stamp() != stamp():
+                self.connection.close()
+                discard(path)
+                self.connection = self._connect()
+                self._create()
+            kept.open(self.connection)
+            self._contents = self._applied()
+            self.set_latest_time(_NEVER)
+        except BaseException:
+            self.connection.close()
+            raise
+
+    @property
+    def contents(self) -> Mapping[Partition, Contents]:
+        """The files that what is known of each partition was derived from."""
+        return self._contents
+
+    def set_threads(self, threads: int) -> None:
+        """How many threads work from now on."""
+        self.connection.execute(f"SET threads = {threads}")
+
+    def set_latest_time(self, at: dt.datetime) -> set[Partition]:
+        """Let snapshots later than this (naive UTC) be dated in the future; gives the partitions to be read again.
+
+        Those are partitions with a snapshot whose time has come, or whose newest one is dated in the future now.
+        """
+        self.connection.execute("SET VARIABLE latest_time = $1", [at])
+        query = "SELECT system_id, dt FROM state.partitions WHERE future_at <= $1 OR newest_snapshot > $1"
+        return {Partition(*row) for row in self.connection.execute(query, [at]).fetchall()}
+
+    def read(self, partition: Partition, files: Contents) -> None:
+        """The sure way: derive everything of the partition from all of its files. Raises DamagedFiles."""
+        try:
+            with transaction(self.connection):
+                self._forget(partition)
+                with self._reading_files(files.values()):
+                    self._insert(partition, files)
+                    self._take_current_rows(partition)
+        except duckdb.Error:
+            self._probe(files)
+            raise
+        self._contents[partition] = dict(files)
+        self._save_some(files.values())
+
+    def add(self, partition: Partition, files: Contents, rows: pa.Table, records: Sequence[FileRecord]) -> bool:
+        """The quick way: add the rows of new raw files, now in `files`; False where only the sure way will do.
+
+        It will not do unless all their snapshots are later than all that the partition knows, not dated in the future,
+        and lie in the folder of their own day.
+        """
+        with transaction(self.connection):
+            with self._reading_rows(rows, records):
+                if not self._follows(partition):
+                    return False
+                self._reset_totals(partition)
+                for table, merge in merges().items():
+                    query = _of(partition, derived()[table])
+                    self.connection.execute(merge.replace("{added}", query))
+                self._take_current_rows(partition)
+            self._note(partition, files)
+        self._contents[partition] = dict(files)
+        self._save_some(files.values())
+        return True
+
+    def forget(self, partition: Partition) -> None:
+        """Remove what is known of a partition."""
+        with transaction(self.connection):
+            self._forget(partition)
+        self._contents.pop(partition, None)
+
+    def settle(self, sealed: Mapping[Partition, bool]) -> None:
+        """Bring up to date what is derived from several partitions; `sealed` tells of each whether it is.
+
+        The spans of all partitions before a system's first open one are joined once, and kept.
+        """
+        with transaction(self.connection) as run:
+            self._restore_current_rows()
+            bounds = _first_open_days(sealed)
+            known = dict(run("SELECT system_id, dt FROM state.joined_until").fetchall())
+            for system_id, day in bounds.items():
+                if known.get(system_id) != day:
+                    self._join_totals(system_id, day)
+            self._read_interleaved()
+
+    def close(self) -> None:
+        """Close the file; all is saved in it."""
+        self.connection.close()
+
+    def _follows(self, partition: Partition) -> bool:
+        known = "SELECT max(newest_snapshot) FROM state.partitions WHERE system_id = $1 AND dt = $2"
+        (newest,) = self.connection.execute(known, [partition.system_id, partition.day]).fetchone() or (None,)
+        (right,) = self.connection.execute(
+            "SELECT bool_and(file_timestamp IS NULL OR NOT is_future AND CAST(file_timestamp AS DATE) = $1"
+            " AND ($2 IS NULL OR file_timestamp > $2)) FROM temp.sources",
+            [partition.day, newest],
+        ).fetchone() or (None,)
+        return bool(right)
+
+    def _insert(self, partition: Partition, files: Contents) -> None:
+        """Store what is derived from what is being read; of a sealed day the `KEPT` rows of the day itself in files."""
+        run, sealed = self.connection.execute, is_sealed(files)
+        if sealed:
+            (relative,) = files.values()
+            queries = {name: _of_its_own_day(name, partition, derived()[name]) for name in KEPT}
+            self._kept.write(self.connection, relative, queries)
+        for table, query in derived().items():
+            rows = _of(partition, query)
+            if sealed and table in KEPT:
+                rows = _of_other_days(table, partition, rows)
+            if rows:
+                run(f"INSERT INTO state.{table} BY NAME {rows}")
+        self._note(partition, files)
+
+    def _note(self, partition: Partition, files: Contents) -> None:
+        run, key = self.connection.execute, [partition.system_id, partition.day]
+        run("DELETE FROM state.applied WHERE system_id = $1 AND dt = $2", key)
+        for segment, file in files.items():
+            span = f"{segment.start:%H%M%S}-{segment.end:%H%M%S}"
+            run("INSERT INTO state.applied VALUES ($1, $2, $3, $4)", [*key, span, file])
+
+    def _forget(self, partition: Partition) -> None:
+        self._reset_totals(partition)
+        for table in (*_TABLES, "applied"):
+            delete = f"DELETE FROM state.{table} WHERE system_id = $1 AND dt = $2"
+            self.connection.execute(delete, [partition.system_id, partition.day])
+
+    def _reset_totals(self, partition: Partition) -> None:
+        """What was joined no longer holds if it includes this partition."""
+        run, system = self.connection.execute, [partition.system_id]
+        joined = run("SELECT dt FROM state.joined_until WHERE system_id = $1", system).fetchone()
+        if joined is not None and partition.day < joined[0]:
+            run("DELETE FROM state.joined_until WHERE system_id = $1", system)
+            run("DELETE FROM state.totals WHERE system_id = $1", system)
+
+    def _join_totals(self, system_id: str, day: dt.date) -> None:
+        run = self.connection.execute
+        run("DELETE FROM state.totals WHERE system_id = $1", [system_id])
+        run("DELETE FROM state.joined_until WHERE system_id = $1", [system_id])
+        run(
+            f"CREATE OR REPLACE TEMP VIEW closed_spans AS FROM working.state.spans"
+            f" WHERE system_id = {quoted(system_id)} AND dt < DATE '{day}'"
+        )
+        run("INSERT INTO state.totals BY NAME FROM state.joined_spans('temp.closed_spans')")
+        run("INSERT INTO state.joined_until VALUES ($1, $2)", [system_id, day])
+
+    def _take_current_rows(self, partition: Partition) -> None:
+        """Where the newest snapshot of the system is among what is being read, its rows are the current ones."""
+        newest = self._newest(partition.system_id)
+        if newest is None or newest[0] != partition.day:
+            return
+        run = self.connection.execute
+        found = run("SELECT 1 FROM temp.sources WHERE s3_source_key = $1 AND counted_rows > 0", [newest[1]]).fetchone()
+        if found is not None:
+            self._set_current_rows(partition.system_id, "temp.read_rows", newest[1])
+
+    def _restore_current_rows(self) -> None:
+        """Where a system's newest snapshot has gone, another one is the newest: its rows are read from its file."""
+        run = self.connection.execute
+        shown = dict(run("SELECT system_id, any_value(s3_source_key) FROM state.current_rows GROUP BY 1").fetchall())
+        systems = {partition.system_id for partition in self._contents}
+        for system_id in shown.keys() | systems:
+            newest = self._newest(system_id)
+            if newest is None:
+                run("DELETE FROM state.current_rows WHERE system_id = $1", [system_id])
+            elif newest[1] != shown.get(system_id):
+                with self._view_of(self._contents[Partition(system_id, newest[0])].values()):
+                    self._set_current_rows(system_id, "temp.read_rows", newest[1])
+
+    def _newest(self, system_id: str) -> tuple[dt.date, str] | None:
+        newest = (
+            "SELECT dt, newest_source_key FROM state.partitions WHERE system_id = $1 AND newest_snapshot IS NOT NULL"
+            " ORDER BY newest_snapshot DESC, newest_source_key DESC LIMIT 1"
+        )
+        return self.connection.execute(newest, [system_id]).fetchone()
+
+    def _set_current_rows(self, system_id: str, source: str, key: str) -> None:
+        run = self.connection.execute
+        run("DELETE FROM state.current_rows WHERE system_id = $1", [system_id])
+        run(
+            "INSERT INTO state.current_rows BY NAME"
+            f" SELECT $1 AS system_id, * EXCLUDE (row_number) FROM {source} WHERE s3_source_key = $2",
+            [system_id, key],
+        )
+
+    def _read_interleaved(self) -> None:
+        """The longest gaps of days whose snapshots lie in the folders of several: from the times of all of them."""
+        run = self.connection.execute
+        found = run(_INTERLEAVED).fetchall()
+        run("DELETE FROM state.interleaved_days")
+        for system_id, day in set(found):
+            query = "SELECT dt FROM state.coverage WHERE system_id = $1 AND day = $2"
+            days = [partition_day for (partition_day,) in run(query, [system_id, day]).fetchall()]
+            files = [file for item in days for file in self._contents[Partition(system_id, item)].values()]
+            with self._view_of(files):
+                run(
+                    "INSERT INTO state.interleaved_days SELECT $1, $2, max(gap) FROM ("
+                    " SELECT epoch_us(at) - lag(epoch_us(at)) OVER (ORDER BY at) AS gap FROM ("
+                    " SELECT DISTINCT s3_source_key, file_timestamp AS at FROM temp.read_rows"
+                    " WHERE CAST(file_timestamp AS DATE) = $2"
+                    " AND file_timestamp <= CAST(getvariable('latest_time') AS TIMESTAMP)))",
+                    [system_id, day],
+                )
+
+    @contextlib.contextmanager
+    def _reading_files(self, files: Collection[str]) -> Iterator[None]:
+        records = [record for file in files for record in raw_file_records(self._mirror / file)]
+        with self._view_of(files), self._tables(records):
+            yield
+
+    @contextlib.contextmanager
+    def _reading_rows(self, rows: pa.Table, records: Sequence[FileRecord]) -> Iterator[None]:
+        numbered = rows.append_column("row_number", pa.array(range(len(rows)), pa.int64()))
+        self.connection.register("added_rows", numbered)
+        self.connection.execute("CREATE TEMP TABLE read_rows AS FROM added_rows")
+        self.connection.unregister("added_rows")
+        with self._tables(records):
+            yield
+        self.connection.execute("DROP TABLE temp.read_rows")
+
+    @contextlib.contextmanager
+    def _view_of(self, files: Iterable[str]) -> Iterator[None]:
+        """The rows of these files, with numbers that no two rows share."""
+        listed = "[" + ", ".join(quoted(str(self._mirror / file)) for file in files) + "]"
+        self.connection.execute(
+            f"CREATE TEMP VIEW read_rows AS SELECT * EXCLUDE (file_row_number, file_index),"
+            f" file_index * 1_000_000_000 + file_row_number AS row_number"
+            f" FROM read_parquet({listed}, hive_partitioning = false, file_row_number = true)"
+        )
+        yield
+        self.connection.execute("DROP VIEW temp.read_rows")
+
+    @contextlib.contextmanager
+    def _tables(self, records: Sequence[FileRecord]) -> Iterator[None]:
+        told = json.dumps([asdict(record) for record in records])
+        for name, query in readings().items():
+            parameters = {"records": told} if "$records" in query else None
+            self.connection.execute(f"CREATE TEMP TABLE {name} AS\n{query}", parameters)
+        yield
+        # those of a whole day are large; where something failed, the transaction has taken them away
+        for name in readings():
+            self.connection.execute(f"DROP TABLE temp.{name}")
+
+    def _save_some(self, files: Iterable[str]) -> None:
+        """Files were read: save what was derived from them and from others, if there is enough."""
+        self._unsaved_changes += 1
+        self._unsaved_bytes += sum((self._mirror / file).stat().st_size for file in files)
+        if self._unsaved_changes >= SAVED_CHANGES or self._unsaved_bytes > SAVED_BYTES:
+            self.connection.execute("CHECKPOINT working")
+            self._unsaved_changes = self._unsaved_bytes = 0
+
+    def _applied(self) -> dict[Partition, Contents]:
+        found: dict[Partition, dict[Segment, str]] = {}
+        for system_id, day, span, file in self.connection.execute("FROM state.applied").fetchall():
+            partition = Partition(system_id, day)
+            start, end = (dt.time.fromisoformat(item) for item in span.split("-"))
+            found.setdefault(partition, {})[Segment(partition, start, end)] = file
+        return dict(found)
+
+    def _probe(self, files: Contents) -> None:
+        """Find out which files are to blame: read each in a database of its own. Raises DamagedFiles."""
+        reasons: dict[Segment, str] = {}
+        with duckdb.connect(":memory:", config=configuration(self._settings, self._path.parent)) as probe:
+
+            def read(path: Path) -> Sequence[object]:
+                source = f"FROM read_parquet({quoted(str(path))}, hive_partitioning = false)"
+                probe.execute(f"SELECT sum(hash(COLUMNS(*))) {source}").fetchall()
+                return probe.execute(f"SELECT column_name, column_type FROM (DESCRIBE {source})").fetchall()
+
+            expected = read(self._empty)
+            for segment, file in files.items():
+                try:
+                    if read(self._mirror / file) != expected:
+                        reasons[segment] = "its columns are not those of the enhanced layer"
+                except (duckdb.OutOfMemoryException, duckdb.InterruptException):
+                    return
+                except duckdb.Error as error:
+                    reasons[segment] = first_line(error)
+        if reasons:
+            raise DamagedFiles(reasons)
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = duckdb.connect(":memory:", config=configuration(self._settings, self._path.parent))
+        try:
+            connection.execute("SET GLOBAL TimeZone = 'UTC'")
+            # a file has the size that it was made with, also one of an earlier version
+            size = "" if self._path.exists() else f"BLOCK_SIZE {BLOCK_BYTES}, "
+            options = f"{size}STORAGE_VERSION 'latest', RECOVERY_MODE no_wal_writes"
+            connection.execute(f"ATTACH {quoted(str(self._path))} AS working ({options})")
+            connection.execute("USE working")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _stamp(self) -> str | None:
+        known = "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'working' AND table_name = 'stamp'"
+        if self.connection.execute(known).fetchone() == (0,):
+            return None
+        row = self.connection.execute("SELECT value FROM state.stamp").fetchone()
+        return None if row is None else str(row[0])
+
+    def _create(self) -> None:
+        none = Partition("", dt.date(1, 1, 1))
+        with transaction(self.connection) as run:
+            run("CREATE SCHEMA state")
+            for statement in macros():
+                run(statement)
+            run("SET VARIABLE latest_time = $1", [_NEVER])
+            with self._reading_files([str(self._empty.relative_to(self._mirror))]):
+                for table, query in derived().items():
+                    run(f"CREATE TABLE state.{table} AS {_of(none, query)} LIMIT 0")
+                run(
+                    "CREATE TABLE state.current_rows AS"
+                    " SELECT '' AS system_id, * EXCLUDE (row_number) FROM temp.read_rows LIMIT 0"
+                )
+            run("CREATE TABLE state.totals AS FROM state.spans LIMIT 0")
+            run("CREATE TABLE state.joined_until (system_id VARCHAR, dt DATE)")
+            run("CREATE TABLE state.interleaved_days (system_id VARCHAR, day DATE, longest_gap_us BIGINT)")
+            run("CREATE TABLE state.applied (system_id VARCHAR, dt DATE, segment VARCHAR, file VARCHAR)")
+            run(
+                "CREATE VIEW state.open_spans AS FROM working.state.totals UNION ALL BY NAME"
+                " SELECT spans.* FROM working.state.spans AS spans"
+                " LEFT JOIN working.state.joined_until AS joined USING (system_id)"
+                " WHERE joined.dt IS NULL OR spans.dt >= joined.dt"
+            )
+            create_tables(self.connection)
+            run("CREATE TABLE state.stamp AS SELECT $1 AS value", [stamp()])
+
+
+def is_sealed(files: Collection[Segment]) -> bool:
+    """Whether a partition lies in one sealed segment."""
+    return len(files) == 1 and next(iter(files)).sealed
+
+
+def _first_open_days(sealed: Mapping[Partition, bool]) -> dict[str, dt.date]:
+    """Of each system, the first day that is not sealed; the day after the last one where all are."""
+    found: dict[str, dt.date] = {}
+    decided: set[str] = set()
+    for partition in sorted(sealed):
+        if partition.system_id not in decided:
+            found[partition.system_id] = partition.day + dt.timedelta(days=sealed[partition])
+        if not sealed[partition]:
+            decided.add(partition.system_id)
+    return found
+
+
+def _of(partition: Partition, query: str) -> str:
+    """A derived query's rows with the partition's identity."""
+    identity = f"{quoted(partition.system_id)} AS system_id, DATE '{partition.day.isoformat()}' AS dt"
+    return f"SELECT {identity}, * FROM (\n{query}\n)"
+
+
+def _of_its_own_day(table: str, partition: Partition, query: str) -> str:
+    """What goes to a sealed day's file: the rows of the day itself, without what the file's path tells."""
+    if table == "raw_files":
+        return query
+    return f"SELECT * EXCLUDE (date) FROM (\n{query}\n) WHERE date = DATE '{partition.day.isoformat()}'"
+
+
+def _of_other_days(table: str, partition: Partition, rows: str) -> str:
+    """What stays of a sealed day in its table: rows of snapshots that lie in the folder of another day."""
+    if table == "raw_files":
+        return ""
+    return f"SELECT * FROM ({rows}) WHERE date <> DATE '{partition.day.isoformat()}'"
+
+
+@contextlib.contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[Callable[..., duckdb.DuckDBPyConnection]]:
+    """All or nothing; gives what runs a statement."""
+    connection.execute("BEGIN")
+    try:
+        yield connection.execute
+        connection.execute("COMMIT")
+    except BaseException:
+        # DuckDB may have ended the transaction already, or the whole database; the error that led here tells
+        with contextlib.suppress(duckdb.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def configuration(settings: WarehouseSettings, directory: Path) -> dict[str, str | bool | int | float | list[str]]:
+    """How we open DuckDB: bounded, spilling below `directory`, and without ever asking the network."""
+    return {
+        "memory_limit": settings.memory_limit,
+        "threads": settings.threads,
+        "temp_directory": str(directory / "spill"),
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "allocator_background_threads": True,  # what a refresh leaves free goes back within seconds
+        "enable_external_file_cache": False,  # each segment's file is read once
+    }
+
+
+def discard(path: Path) -> None:
+    """Remove a database file together with its write-ahead log."""
+    remove(path)
+    remove(path.with_name(f"{path.name}.wal"))
+
+
+def quarantined(path: Path) -> Path:
+    """Set a damaged database aside, without its write-ahead log; returns where it lies now."""
+    damaged = set_aside(path)
+    discard(path)
+    return damaged
+
+
+def first_line(error: BaseException) -> str:
+    """What DuckDB says, without the statement that it quotes below; of a failed checkpoint, why it failed."""
+    text, _, cause = str(error).strip().partition("Original error: ")
+    return (cause or text).partition("\n")[0]
