@@ -7,7 +7,7 @@ import json
 import typer
 
 from bikeflow.cli import options
-from bikeflow.errors import BikeflowError
+from bikeflow.core.errors import BikeflowError
 
 app = typer.Typer(no_args_is_help=True, help="Work on the channels by which people are told that something is amiss.")
 
@@ -25,8 +25,8 @@ def test(
     as_json: options.Json = False,
 ) -> None:
     """Send a test message to every channel, and tell which of them took it; exit 1 where one did not."""
-    from bikeflow.alerts.channel import send
-    from bikeflow.alerts.messages import trial
+    from bikeflow.health.alerts.channel import send
+    from bikeflow.health.alerts.messages import trial
     from bikeflow.settings.problems import ways_to_give_secret
 
     settings = options.load(config, overrides, data_dir).settings.alerts

@@ -30,7 +30,7 @@ from bikeflow.cli.run import run
 from bikeflow.cli.status import status
 from bikeflow.cli.summary import summary
 from bikeflow.cli.verify import verify
-from bikeflow.errors import BikeflowError, ConfigError
+from bikeflow.core.errors import BikeflowError, ConfigError
 
 # plain help: rich alone would take longer to import than all the rest of `bikeflow --help`
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def _fail(error: BikeflowError, code: int) -> None:
-    from bikeflow.log import ends_in_journal
+    from bikeflow.runtime.log import ends_in_journal
 
     priority = "<3>" if ends_in_journal(sys.stderr) else ""
     for line in str(error).split("\n"):

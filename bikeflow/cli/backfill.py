@@ -84,11 +84,11 @@ async def run_backfill(
     settings: Settings, wanted: Days, *, force: bool, tell: Callable[[int, int], None]
 ) -> dict[str, Any]:
     """Reconcile with the lake, process the range, refresh the database; returns what `--json` prints."""
-    from bikeflow.memory import lasting
+    from bikeflow.runtime.memory import lasting
 
     with lasting():
-        from bikeflow.lock import exclusive
-        from bikeflow.pipeline import open_pipeline
+        from bikeflow.runtime.lock import exclusive
+        from bikeflow.service.pipeline import open_pipeline
 
     started = time.monotonic()
     with exclusive(settings.data_dir):

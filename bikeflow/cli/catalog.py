@@ -24,7 +24,7 @@ def catalog(
 ) -> None:
     """Tell what each table and view means, or each column of one; with --json all of it."""
     from bikeflow.cli.results import write_json, write_table
-    from bikeflow.errors import BikeflowError
+    from bikeflow.core.errors import BikeflowError
 
     with connected(options.load(config, overrides, data_dir).settings) as connection:
         known = [row[0] for row in connection.execute(OBJECTS).fetchall()]

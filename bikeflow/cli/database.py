@@ -18,7 +18,7 @@ def connected(settings: Settings) -> Iterator[DuckDBPyConnection]:
     """The published database, which other processes may use and the service replace meanwhile."""
     import duckdb
 
-    from bikeflow.errors import BikeflowError
+    from bikeflow.core.errors import BikeflowError
     from bikeflow.warehouse import published_path
     from bikeflow.warehouse.statements import SCHEMA
 

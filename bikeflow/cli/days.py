@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bikeflow.errors import ConfigError
+from bikeflow.core.errors import ConfigError
 
 First = Annotated[
     str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="First day (default: the first there is).")

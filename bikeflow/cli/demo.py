@@ -30,12 +30,12 @@ FROM wrm_stations_latest ORDER BY bikes DESC, name LIMIT 5
 
 def demo(data_dir: DataDir = Path("data/demo"), interval: Interval = 2, speed: Speed = 60, once: Once = False) -> None:
     """Backfill a simulated day, then run live on a feed that moves faster than the real one; Ctrl-C ends it."""
-    from bikeflow.memory import economise
+    from bikeflow.runtime.memory import economise
 
     economise()
-    from bikeflow import log
-    from bikeflow.demo import clear
+    from bikeflow.runtime import log
     from bikeflow.settings.sections import LogSettings
+    from bikeflow.simulator.demo import clear
 
     clear(data_dir)
     log.configure(LogSettings(level="warning"))
@@ -45,8 +45,8 @@ def demo(data_dir: DataDir = Path("data/demo"), interval: Interval = 2, speed: S
 async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) -> None:
     from bikeflow.cli.backfill import run_backfill
     from bikeflow.cli.days import days
-    from bikeflow.demo import SEED, demo_settings, write_history
     from bikeflow.simulator import City, serve_feed
+    from bikeflow.simulator.demo import SEED, demo_settings, write_history
 
     city, now, started = City(SEED), dt.datetime.now(dt.UTC), time.monotonic()
     async with serve_feed(city.accelerated(speed, since=now)) as url:
@@ -70,11 +70,11 @@ async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) ->
 
 
 async def _live(settings: Settings, interval: float, speed: float) -> None:
-    from bikeflow import log
-    from bikeflow.memory import lasting
+    from bikeflow.runtime import log
+    from bikeflow.runtime.memory import lasting
 
     with lasting():
-        from bikeflow.daemon import serve
+        from bikeflow.service.daemon import serve
 
     typer.echo(
         f"Now live: a snapshot each {interval:g} s of a city that moves {speed:g} times faster. Ctrl-C ends it.\n"

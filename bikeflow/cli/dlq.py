@@ -15,7 +15,7 @@ from bikeflow.cli import options
 from bikeflow.cli.days import First, Last, days
 from bikeflow.cli.letters import LetterFile, Selection, find_letters
 from bikeflow.cli.progress import progress
-from bikeflow.errors import ConfigError, NotFound
+from bikeflow.core.errors import ConfigError, NotFound
 
 if TYPE_CHECKING:
     from bikeflow.settings import Settings
@@ -140,8 +140,8 @@ def drop(
 
 async def run_replay(settings: Settings, selection: Selection, tell: Callable[[int, int], None]) -> dict[str, Any]:
     """Mark the raw files of the selection as to be processed, and process their days; returns what `--json` prints."""
-    from bikeflow.lock import exclusive
-    from bikeflow.pipeline import open_pipeline
+    from bikeflow.runtime.lock import exclusive
+    from bikeflow.service.pipeline import open_pipeline
 
     with exclusive(settings.data_dir):
         async with open_pipeline(settings) as pipeline:
@@ -168,9 +168,9 @@ async def run_drop(settings: Settings, selection: Selection) -> tuple[int, int]:
 
     It needs no lock: each file is replaced by one PUT, and a service that writes the same file writes a right one too.
     """
-    from bikeflow.layout import Layout
+    from bikeflow.core.layout import Layout
+    from bikeflow.segments import dead_letters
     from bikeflow.store import open_store
-    from bikeflow.transform import dead_letters
 
     layout, files, letters = Layout(settings.storage.prefix), 0, 0
     async with open_store(settings.storage, settings.data_dir) as store:
@@ -185,8 +185,8 @@ async def run_drop(settings: Settings, selection: Selection) -> tuple[int, int]:
 
 async def _lines(store: Store, file: LetterFile) -> int:
     """The data lines of a raw file that can't be read at all; 0 where nobody needs to know."""
-    from bikeflow.feeds.text import decode
-    from bikeflow.transform.document import count_records
+    from bikeflow.feeds.wrm.document import count_records
+    from bikeflow.feeds.wrm.text import decode
 
     if all(letter["line_number"] is not None for letter in file.selected):
         return 0
@@ -211,7 +211,7 @@ def _text(letter: dict[str, Any]) -> str:
 
 
 async def _count(settings: Settings, selection: Selection) -> dict[tuple[str, str, str], tuple[int, int]]:
-    from bikeflow.layout import Layout
+    from bikeflow.core.layout import Layout
     from bikeflow.store import open_store
 
     letters: Counter[tuple[str, str, str]] = Counter()
@@ -226,7 +226,7 @@ async def _count(settings: Settings, selection: Selection) -> dict[tuple[str, st
 
 
 async def _newest(settings: Settings, selection: Selection, limit: int) -> list[dict[str, Any]]:
-    from bikeflow.layout import Layout
+    from bikeflow.core.layout import Layout
     from bikeflow.store import open_store
 
     found: list[dict[str, Any]] = []

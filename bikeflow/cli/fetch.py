@@ -11,7 +11,7 @@ import typer
 from bikeflow.cli import options
 
 if TYPE_CHECKING:
-    from bikeflow.fetcher import FetchOutcome
+    from bikeflow.ingest import FetchOutcome
     from bikeflow.settings import Settings
 
 
@@ -37,8 +37,8 @@ def fetch(
 
 
 async def _fetch(settings: Settings) -> tuple[FetchOutcome, int]:
-    from bikeflow.lock import exclusive
-    from bikeflow.pipeline import open_pipeline
+    from bikeflow.runtime.lock import exclusive
+    from bikeflow.service.pipeline import open_pipeline
 
     with exclusive(settings.data_dir):
         async with open_pipeline(settings) as pipeline:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bikeflow.cli.days import Days
-from bikeflow.errors import NotFound
-from bikeflow.transform.dead_letters import DROPPED, Letter, read_letters
+from bikeflow.core.errors import NotFound
+from bikeflow.segments.dead_letters import DROPPED, Letter, read_letters
 
 if TYPE_CHECKING:
-    from bikeflow.layout import Layout
+    from bikeflow.core.layout import Layout
     from bikeflow.store import Store
 
 

@@ -38,7 +38,7 @@ def lineage(
 ) -> None:
     """Tell what each table is made of; of one table, all that it comes from, back to the feed."""
     from bikeflow.cli.results import write_json, write_table
-    from bikeflow.errors import BikeflowError
+    from bikeflow.core.errors import BikeflowError
 
     with connected(options.load(config, overrides, data_dir).settings) as connection:
         if name is not None and not connection.execute("FROM lineage WHERE object = $1", [name]).fetchone():

@@ -19,9 +19,9 @@ def map_command(
     data_dir: options.DataDir = None,
 ) -> None:
     """Write the map of stations, free bikes and density, with the last day in it, as one HTML file."""
-    from bikeflow.errors import BikeflowError
-    from bikeflow.surfaces.pages import map_file
-    from bikeflow.surfaces.published import PublishedDatabase
+    from bikeflow.core.errors import BikeflowError
+    from bikeflow.http.pages import map_file
+    from bikeflow.http.published import PublishedDatabase
     from bikeflow.warehouse import published_path
 
     settings = options.load(config, overrides, data_dir).settings

@@ -45,8 +45,8 @@ def load(config: Path | None, overrides: list[str] | None, data_dir: Path | None
 
 def start(config: Path | None, overrides: list[str] | None, data_dir: Path | None) -> Settings:
     """Load the configuration and set up logging by it: how a command that works, rather than shows, begins."""
-    from bikeflow import log
-    from bikeflow.memory import economise
+    from bikeflow.runtime import log
+    from bikeflow.runtime.memory import economise
 
     economise()
     loaded = load(config, overrides, data_dir)

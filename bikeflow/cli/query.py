@@ -77,7 +77,7 @@ def _statements(sql: str | None) -> str:
 
 def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | None) -> None:
     """Run all statements, and write what the last one gives."""
-    from bikeflow.errors import BikeflowError
+    from bikeflow.core.errors import BikeflowError
 
     statements = connection.extract_statements(sql)
     if not statements:

@@ -23,8 +23,8 @@ def refresh(
 
 
 async def _refresh(settings: Settings) -> Path:
-    from bikeflow.lock import exclusive
-    from bikeflow.pipeline import open_pipeline
+    from bikeflow.runtime.lock import exclusive
+    from bikeflow.service.pipeline import open_pipeline
 
     with exclusive(settings.data_dir):
         async with open_pipeline(settings) as pipeline:

@@ -14,7 +14,7 @@ import typer
 from bikeflow.cli import options
 
 if TYPE_CHECKING:
-    from bikeflow.reload_report import ReloadReport
+    from bikeflow.service.reload_report import ReloadReport
 
 LOOK_SECONDS = 0.05
 ProcessId = Annotated[int | None, typer.Option("--pid", help="The service's process (default: who holds data_dir).")]
@@ -47,8 +47,8 @@ def reload(
 
 def _service(data_dir: Path, pid: int | None) -> tuple[int, Path]:
     """The service's process, and the directory that it holds: another one where `data_dir` is what has changed."""
-    from bikeflow.errors import BikeflowError
-    from bikeflow.lock import held_by, holder
+    from bikeflow.core.errors import BikeflowError
+    from bikeflow.runtime.lock import held_by, holder
 
     if pid is not None and (held := held_by(pid)) is not None:
         return pid, held
@@ -62,8 +62,8 @@ def _service(data_dir: Path, pid: int | None) -> tuple[int, Path]:
 
 def _reload(pid: int, data_dir: Path, timeout: float) -> ReloadReport:
     """Send the signal and wait for the report of a reload that began after it."""
-    from bikeflow.errors import BikeflowError
-    from bikeflow.reload_report import read_report
+    from bikeflow.core.errors import BikeflowError
+    from bikeflow.service.reload_report import read_report
 
     asked = time.monotonic()
     try:

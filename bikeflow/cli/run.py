@@ -8,9 +8,9 @@ from bikeflow.cli import options
 def run(config: options.Config = None, overrides: options.Overrides = None, data_dir: options.DataDir = None) -> None:
     """Run the service: fetch, store, process and refresh until SIGTERM or Ctrl-C."""
     settings = options.start(config, overrides, data_dir)
-    from bikeflow.memory import lasting
+    from bikeflow.runtime.memory import lasting
 
     with lasting():
-        from bikeflow.daemon import serve
+        from bikeflow.service.daemon import serve
 
     options.complete(serve(settings, lambda: options.load(config, overrides, data_dir)))

@@ -22,7 +22,7 @@ def status(
     as_json: options.Json = False,
 ) -> None:
     """Show how things stand, whether the service runs or not; exit 1 while something fails."""
-    from bikeflow.surfaces.client import ask_status
+    from bikeflow.http.client import ask_status
 
     settings = options.load(config, overrides, data_dir).settings
     document = ask_status(settings.data_dir) or _from_ledger(settings)
@@ -33,11 +33,11 @@ def status(
 
 def _from_ledger(settings: Settings) -> dict[str, Any]:
     """The same document without what only a running service knows."""
-    from bikeflow.errors import BikeflowError
-    from bikeflow.layout import Layout
+    from bikeflow.core.errors import BikeflowError
+    from bikeflow.core.layout import Layout
+    from bikeflow.http.status import ledger_document
     from bikeflow.ledger import FILE_NAME, Ledger
-    from bikeflow.lock import holder
-    from bikeflow.surfaces.status import ledger_document
+    from bikeflow.runtime.lock import holder
 
     directory, process_id = settings.data_dir, holder(settings.data_dir)
     if not (directory / FILE_NAME).exists():
@@ -60,7 +60,7 @@ def _from_ledger(settings: Settings) -> dict[str, Any]:
 
 
 def _sentence(process_id: int | None, known: dict[str, Any], waiting: int, now: dt.datetime) -> str:
-    from bikeflow.surfaces.sentence import count, listed, span
+    from bikeflow.health.sentence import count, listed, span
 
     service = f"Process {process_id} is at work, but answers no HTTP" if process_id else "The service is not running"
     snapshot = known["last_snapshot"]
@@ -75,7 +75,7 @@ def _sentence(process_id: int | None, known: dict[str, Any], waiting: int, now: 
 
 
 def _database(path: Path) -> dict[str, object] | None:
-    from bikeflow.surfaces.status import stamp
+    from bikeflow.http.status import stamp
 
     if not path.exists():
         return None

@@ -74,7 +74,7 @@ async def repaired_lake(
     settings: Settings, wanted: Days, sample: int | None, tell: Tell
 ) -> tuple[Report, list[Finding]]:
     """Verify and put right, as nobody else may work there meanwhile; returns what is left, and what was wrong."""
-    from bikeflow.lock import exclusive
+    from bikeflow.runtime.lock import exclusive
     from bikeflow.store import open_store
 
     with exclusive(settings.data_dir):
@@ -94,7 +94,7 @@ async def _write_again(settings: Settings, findings: list[Finding]) -> None:
     import asyncio
     import shutil
 
-    from bikeflow.pipeline import open_pipeline
+    from bikeflow.service.pipeline import open_pipeline
 
     if any(finding.kind.startswith(("copy_", "database_")) for finding in findings):
         for name in ("mirror", "warehouse"):
@@ -112,7 +112,7 @@ async def _write_again(settings: Settings, findings: list[Finding]) -> None:
 
 
 def _verifier(settings: Settings, store: Store, sample: int | None) -> Verifier:
-    from bikeflow.layout import Layout
+    from bikeflow.core.layout import Layout
     from bikeflow.ledger import FILE_NAME
     from bikeflow.verifier import Verifier
     from bikeflow.verifier.published import PublishedDatabase

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bikeflow.feeds.base import Feed
-from bikeflow.feeds.wrm import WrmFeed
+from bikeflow.feeds.wrm.feed import WrmFeed
 
 FEEDS: Mapping[str, Feed] = {"wrm": WrmFeed()}
 

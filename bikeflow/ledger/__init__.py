@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from bikeflow.layout import Layout
+from bikeflow.core.layout import Layout
 from bikeflow.ledger.database import Database
 from bikeflow.ledger.feed import FeedMemory
 from bikeflow.ledger.files import FileIndex

@@ -12,9 +12,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bikeflow.errors import Transient
-from bikeflow.log import get_logger
-from bikeflow.model import UTC
+from bikeflow.core.errors import Transient
+from bikeflow.core.model import UTC
+from bikeflow.runtime.log import get_logger
 
 _SCHEMA = resources.files("bikeflow.ledger").joinpath("schema.sql").read_text(encoding="utf-8")
 # Changes with the schema: a ledger of another version is an index that is cheaper to rebuild than to migrate.

@@ -6,9 +6,9 @@ import datetime as dt
 import json
 from dataclasses import asdict
 
+from bikeflow.core.model import FetchState
 from bikeflow.ledger.database import Database
-from bikeflow.log import get_logger
-from bikeflow.model import FetchState
+from bikeflow.runtime.log import get_logger
 
 log = get_logger()
 

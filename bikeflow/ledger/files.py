@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from bikeflow.layout import DAY_END, LAYERS, Layer, Layout, sealed_segment, segment_of
+from bikeflow.core.layout import DAY_END, LAYERS, Layer, Layout, sealed_segment, segment_of
+from bikeflow.core.model import UTC, ObjectInfo, RawFile, Segment, SegmentObject
 from bikeflow.ledger.database import Database, text
-from bikeflow.model import UTC, ObjectInfo, RawFile, Segment, SegmentObject
 
 _UPSERT = """
 INSERT INTO raw_files (key, partition, segment_start, segment_end, time, size, etag, last_modified, trace_id, seen_at)

@@ -6,10 +6,10 @@ import datetime as dt
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from bikeflow.layout import LAYERS, Layer, Layout
+from bikeflow.core.layout import LAYERS, Layer, Layout
+from bikeflow.core.model import ObjectInfo, Segment
 from bikeflow.ledger.database import Database
 from bikeflow.ledger.files import FileResult
-from bikeflow.model import ObjectInfo, Segment
 
 
 class ObjectIndex:

@@ -6,8 +6,8 @@ import datetime as dt
 import json
 import sqlite3
 
+from bikeflow.core.model import RawFileFact, Run
 from bikeflow.ledger.database import Database
-from bikeflow.model import RawFileFact, Run
 
 
 class Reports:

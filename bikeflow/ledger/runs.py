@@ -6,8 +6,8 @@ import datetime as dt
 import json
 from dataclasses import asdict
 
+from bikeflow.core.model import Run
 from bikeflow.ledger.database import Database, text
-from bikeflow.model import Run
 
 RUNS_KEPT = 10_000
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import SecretStr, ValidationError
 
-from bikeflow.errors import ConfigError
+from bikeflow.core.errors import ConfigError
 from bikeflow.settings import sources
 from bikeflow.settings.legacy import legacy_environment
 from bikeflow.settings.model import FIELDS, SECRETS, Given, Layer, Settings

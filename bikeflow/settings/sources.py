@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic_settings import TomlConfigSettingsSource
 
-from bikeflow.errors import ConfigError
+from bikeflow.core.errors import ConfigError
 from bikeflow.settings.model import (
     CONFIG_VARIABLE,
     CREDENTIALS,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from bikeflow.model import ObjectInfo, StoredObject
+from bikeflow.core.model import ObjectInfo, StoredObject
 
 PAGE_SIZE = 1_000
 

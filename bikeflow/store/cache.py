@@ -12,8 +12,8 @@ from pathlib import Path
 
 import structlog
 
-from bikeflow.errors import Transient
-from bikeflow.model import ObjectInfo
+from bikeflow.core.errors import Transient
+from bikeflow.core.model import ObjectInfo
 from bikeflow.store.base import Store
 
 _DIGEST_BYTES = 32

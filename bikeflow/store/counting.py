@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bikeflow.errors import NotFound, Permanent, Transient
-from bikeflow.model import ObjectInfo, StoreAnswered, StoredObject, StoreOperation
+from bikeflow.core.errors import NotFound, Permanent, Transient
+from bikeflow.core.model import ObjectInfo, StoreAnswered, StoredObject, StoreOperation
 from bikeflow.store.base import Store
 
 

@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from bikeflow.errors import BikeflowError, NotFound, Permanent, Transient
-from bikeflow.model import ObjectInfo, StoredObject
+from bikeflow.core.errors import BikeflowError, NotFound, Permanent, Transient
+from bikeflow.core.model import ObjectInfo, StoredObject
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.store.base import PAGE_SIZE, Store
 from bikeflow.store.files import FileWriter, Occupied

@@ -22,8 +22,8 @@ from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bikeflow import __version__
-from bikeflow.errors import ConfigError, NotFound
-from bikeflow.model import UTC, ObjectInfo, StoredObject
+from bikeflow.core.errors import ConfigError, NotFound
+from bikeflow.core.model import UTC, ObjectInfo, StoredObject
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.store.base import Store
 from bikeflow.store.s3_errors import EXPECTED, BadAnswer, Exists, translated

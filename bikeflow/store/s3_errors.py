@@ -11,9 +11,9 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, Inc
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.parsers import ResponseParserError
 
-from bikeflow.errors import BikeflowError, NotFound, Permanent, Transient
-from bikeflow.model import UTC
-from bikeflow.retry import retry_after_seconds
+from bikeflow.core.errors import BikeflowError, NotFound, Permanent, Transient
+from bikeflow.core.model import UTC
+from bikeflow.runtime.retry import retry_after_seconds
 
 
 class Exists(Permanent):

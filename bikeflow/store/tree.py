@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bikeflow.model import UTC, ObjectInfo
+from bikeflow.core.model import UTC, ObjectInfo
 
 _SETTLED_NS = 100_000_000
 """Whoever reads a directory so long after its time of change sees all that bears this time: it is told in ticks."""

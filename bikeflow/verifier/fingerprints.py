@@ -11,8 +11,8 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 
-from bikeflow.layout import Layer
-from bikeflow.schema import ENHANCED, PROCESSED
+from bikeflow.core.layout import Layer
+from bikeflow.core.schema import ENHANCED, PROCESSED
 
 SCHEMAS: Mapping[Layer, pa.Schema] = {"processed": PROCESSED, "enhanced": ENHANCED}
 

@@ -17,17 +17,17 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bikeflow.concurrency import bounded_map
-from bikeflow.errors import NotFound
-from bikeflow.feeds.text import as_utf8
-from bikeflow.layout import LAYERS, Layer, Layout
-from bikeflow.model import ObjectInfo, RawFile, Segment, SegmentObject
+from bikeflow.core.errors import NotFound
+from bikeflow.core.layout import LAYERS, Layer, Layout
+from bikeflow.core.model import ObjectInfo, RawFile, Segment, SegmentObject
+from bikeflow.feeds.wrm.document import Unreadable, count_records, read_document, records
+from bikeflow.feeds.wrm.parsing import RawText, parse_files
+from bikeflow.feeds.wrm.text import as_utf8
+from bikeflow.runtime.concurrency import bounded_map
+from bikeflow.segments.dead_letters import read_letters, rejected_lines
+from bikeflow.segments.footer import read_footer
 from bikeflow.settings.sections import RulesSettings
 from bikeflow.store.base import Store
-from bikeflow.transform.dead_letters import read_letters, rejected_lines
-from bikeflow.transform.document import Unreadable, count_records, read_document, records
-from bikeflow.transform.footer import read_footer
-from bikeflow.transform.parsing import RawText, parse_files
 from bikeflow.verifier.fingerprints import NOTHING, SCHEMAS, Fingerprint, Fingerprints, merged, of_table
 from bikeflow.verifier.published import PublishedDatabase
 from bikeflow.verifier.report import NO_DAY, Days, Finding, Progress, Report, partition_of

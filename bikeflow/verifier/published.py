@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from bikeflow.model import SegmentObject
+from bikeflow.core.model import SegmentObject
 from bikeflow.verifier.fingerprints import NOTHING, Fingerprints, of_relation
 from bikeflow.verifier.report import Days, Report, partition_of
 from bikeflow.warehouse.mirror import mirrored_file

@@ -8,7 +8,7 @@ from typing import Protocol
 import duckdb
 import pyarrow as pa
 
-from bikeflow.model import RawFileFact, Run
+from bikeflow.core.model import RawFileFact, Run
 
 KEPT = 2_000
 """So many runs, and so many raw files without rows, are published: the newest."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from bikeflow.warehouse.files import hidden, remove
+from bikeflow.runtime.files import hidden, remove
 from bikeflow.warehouse.parquet import swept
 from bikeflow.warehouse.reading import reading
 from bikeflow.warehouse.statements import kept, pattern, quoted, stamp

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from bikeflow.concurrency import bounded_map
-from bikeflow.log import get_logger
-from bikeflow.model import SegmentObject
-from bikeflow.warehouse.files import disk_errors, hidden, remove
+from bikeflow.core.model import SegmentObject
+from bikeflow.runtime.concurrency import bounded_map
+from bikeflow.runtime.files import disk_errors, hidden, remove
+from bikeflow.runtime.log import get_logger
 from bikeflow.warehouse.parquet import swept, write_empty
 from bikeflow.warehouse.sources import Lake, fetch
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bikeflow.log import get_logger
-from bikeflow.schema import ENHANCED
-from bikeflow.warehouse.files import hidden, remove
+from bikeflow.core.schema import ENHANCED
+from bikeflow.runtime.files import hidden, remove
+from bikeflow.runtime.log import get_logger
 
 Records = Mapping[str, Mapping[str, object]]
 """What a segment's footer tells of each of its raw files, by key."""

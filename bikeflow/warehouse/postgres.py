@@ -18,10 +18,10 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from bikeflow.errors import Permanent, Transient
+from bikeflow.core.errors import Permanent, Transient
+from bikeflow.runtime.files import disk_errors, remove
 from bikeflow.settings.sections import PostgresSettings
 from bikeflow.warehouse.bucket import modest
-from bikeflow.warehouse.files import disk_errors, remove
 from bikeflow.warehouse.statements import MIRRORED, SCHEMA
 from bikeflow.warehouse.warehouse import Frozen, Warehouse
 from bikeflow.warehouse.working import first_line

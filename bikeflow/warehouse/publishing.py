@@ -18,11 +18,11 @@ from pathlib import Path
 import duckdb
 
 from bikeflow import __version__
-from bikeflow.errors import Permanent
-from bikeflow.log import get_logger
-from bikeflow.model import UTC
+from bikeflow.core.errors import Permanent
+from bikeflow.core.model import UTC
+from bikeflow.runtime.files import hidden, remove, replace
+from bikeflow.runtime.log import get_logger
 from bikeflow.warehouse.documentation import create_inputs, describe
-from bikeflow.warehouse.files import hidden, remove, replace
 from bikeflow.warehouse.parts import FileList, recent_sql, settled_sql, whole_sql
 from bikeflow.warehouse.statements import PARTS, SCHEMA, grid, published, quoted
 from bikeflow.warehouse.working import BLOCK_BYTES, discard, first_line, quarantined, transaction

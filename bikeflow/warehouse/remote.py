@@ -21,14 +21,14 @@ from typing import Protocol
 
 import duckdb
 
-from bikeflow.concurrency import bounded_map
-from bikeflow.errors import Transient
-from bikeflow.layout import DAY_END, Layout
-from bikeflow.model import ObjectInfo
+from bikeflow.core.errors import Transient
+from bikeflow.core.layout import DAY_END, Layout
+from bikeflow.core.model import ObjectInfo
+from bikeflow.runtime.concurrency import bounded_map
+from bikeflow.runtime.files import disk_errors, remove
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.warehouse import bucket
 from bikeflow.warehouse.documentation import Entry
-from bikeflow.warehouse.files import disk_errors, remove
 from bikeflow.warehouse.parts import FileList, halved, recent_sql, settled_sql, whole_sql
 from bikeflow.warehouse.statements import MIRRORED, PARTS, SCHEMA, PublishedObject, grid, published, quoted, stamp
 from bikeflow.warehouse.warehouse import Frozen, Warehouse

@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
-from bikeflow.errors import NotFound
-from bikeflow.model import SegmentObject, StoredObject
-from bikeflow.warehouse.files import flush
+from bikeflow.core.errors import NotFound
+from bikeflow.core.model import SegmentObject, StoredObject
+from bikeflow.runtime.files import flush
 from bikeflow.warehouse.parquet import is_whole
 
 

@@ -23,7 +23,7 @@ from importlib import resources
 from itertools import takewhile
 from pathlib import Path
 
-from bikeflow.schema import ENHANCED
+from bikeflow.core.schema import ENHANCED
 from bikeflow.warehouse.facts import FILES, RUNS
 
 SCHEMA = "wrm_analytics"

@@ -12,11 +12,11 @@ from types import MappingProxyType
 
 import duckdb
 
-from bikeflow.errors import BikeflowError, ConfigError, Permanent, Transient
-from bikeflow.log import get_logger
+from bikeflow.core.errors import BikeflowError, ConfigError, Permanent, Transient
+from bikeflow.runtime.files import disk_errors
+from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse.facts import NoFacts, PipelineFacts, take_over
-from bikeflow.warehouse.files import disk_errors
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root
 from bikeflow.warehouse.parts import FileList, halved

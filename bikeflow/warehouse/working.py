@@ -8,9 +8,9 @@ from pathlib import Path
 
 import duckdb
 
+from bikeflow.runtime.files import remove, set_aside
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse.facts import create_tables
-from bikeflow.warehouse.files import remove, set_aside
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.parquet import Records, raw_file_records
 from bikeflow.warehouse.reading import RecentRows, create_macros, reading, reading_some

@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 import pytest
 
-from bikeflow.alerts.conditions import Conditions
-from bikeflow.alerts.messages import Alert
-from bikeflow.model import UTC, Fault, FetchFinished, FetchOutcome, Run, RunFinished, SchemaDrifted, Vitals
+from bikeflow.core.model import UTC, Fault, FetchFinished, FetchOutcome, Run, RunFinished, SchemaDrifted, Vitals
+from bikeflow.health.alerts.conditions import Conditions
+from bikeflow.health.alerts.messages import Alert
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import AlertsSettings, FeedSettings
 

@@ -6,9 +6,9 @@ import datetime as dt
 
 import pytest
 
-from bikeflow.alerts.incidents import Incidents
-from bikeflow.alerts.messages import Alert
-from bikeflow.model import UTC, Fault
+from bikeflow.core.model import UTC, Fault
+from bikeflow.health.alerts.incidents import Incidents
+from bikeflow.health.alerts.messages import Alert
 from bikeflow.settings.sections import AlertsSettings
 
 START = dt.datetime(2026, 6, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from bikeflow import log
+from bikeflow.runtime import log
 from bikeflow.settings.sections import LogSettings
 from tests.benchmarks import arrival, day, idle, memory, parse, poll, start, uptime, year
 from tests.benchmarks.measuring import Row

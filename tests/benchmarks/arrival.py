@@ -11,8 +11,8 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from bikeflow.layout import snapshot_time
-from bikeflow.model import UTC
+from bikeflow.core.layout import snapshot_time
+from bikeflow.core.model import UTC
 from tests.benchmarks.day import FILES, write_day
 from tests.benchmarks.measuring import Row, cpu_seconds, memory_mb, rounded, visible
 from tests.support import feedserver

@@ -7,8 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from bikeflow.layout import Layout
-from bikeflow.model import UTC
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import UTC
 from bikeflow.simulator import NO_ODDITIES, City
 from tests.benchmarks.measuring import Cost, Row, median, rounded, run
 

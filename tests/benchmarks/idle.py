@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 from pathlib import Path
 
-from bikeflow.model import UTC
+from bikeflow.core.model import UTC
 from tests.benchmarks.day import write_day
 from tests.benchmarks.measuring import cpu_seconds, memory_mb, proportional_mb, rounded
 from tests.support import feedserver

@@ -7,8 +7,8 @@ import datetime as dt
 import time
 from pathlib import Path
 
-from bikeflow.layout import Layout
-from bikeflow.model import UTC
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import UTC
 from bikeflow.simulator import City
 from tests.benchmarks.day import PREFIX
 from tests.benchmarks.measuring import Row, cpu_seconds, memory_mb, proportional_mb, put, rounded, visible

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bikeflow.feeds.text import as_utf8
-from bikeflow.layout import Layout
-from bikeflow.model import ObjectInfo, RawFile
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import ObjectInfo, RawFile
+from bikeflow.feeds.wrm.parsing import RawText, parse_files
+from bikeflow.feeds.wrm.text import as_utf8
 from bikeflow.settings.sections import RulesSettings
-from bikeflow.transform.parsing import RawText, parse_files
 from tests.benchmarks.baselines import read_with_pyarrow
 from tests.benchmarks.day import DAY, PREFIX, write_day
 from tests.benchmarks.measuring import Row, rounded

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from bikeflow.layout import Layout
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import StoreAnswered
+from bikeflow.lake.queue import PartitionQueue
+from bikeflow.lake.reconciler import Reconciler
+from bikeflow.lake.watcher import Watcher
 from bikeflow.ledger import Ledger
-from bikeflow.model import StoreAnswered
-from bikeflow.partition_queue import PartitionQueue
-from bikeflow.reconciler import Reconciler
 from bikeflow.settings.sections import StorageSettings, WatcherSettings
 from bikeflow.store import open_store
 from bikeflow.store.counting import CountingStore
-from bikeflow.watcher import Watcher
 from tests.benchmarks.day import DAY, PREFIX
 from tests.benchmarks.measuring import Row, rounded
 from tests.support.s3server import S3Server, rclone

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-from bikeflow.model import UTC
+from bikeflow.core.model import UTC
 from bikeflow.simulator import NO_ODDITIES, City
 from tests.benchmarks.day import write_day
 from tests.benchmarks.measuring import Row, memory_mb, rounded, run

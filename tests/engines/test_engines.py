@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bikeflow.engines import Workplace
-from bikeflow.engines.worker import VERSIONS, build_elsewhere
-from bikeflow.errors import Permanent
+from bikeflow.core.errors import Permanent
+from bikeflow.segments.engines import Workplace
+from bikeflow.segments.engines.worker import VERSIONS, build_elsewhere
 from bikeflow.settings.sections import LogSettings, ProcessingSettings, RulesSettings, StorageSettings
 from tests.support.cluster import Cluster, cluster
 from tests.support.lines import raw_file, station
@@ -233,7 +233,7 @@ async def test_backfill_on_a_cluster_from_the_command_line(tmp_path: Path, dask:
 async def test_a_cluster_without_workers_costs_a_run_and_does_not_hang(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bikeflow.engines.dask.LOOK_SECONDS", 0.5)
+    monkeypatch.setattr("bikeflow.segments.engines.dask.LOOK_SECONDS", 0.5)
     with cluster(tmp_path, {}) as empty:
         async with open_road(StorageSettings(), tmp_path / "data", processing=using("dask", empty)) as road:
             await road.put_raw(name(0, 1), raw_file(station(1)))

@@ -18,10 +18,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from bikeflow.errors import BikeflowError
-from bikeflow.layout import Layout
-from bikeflow.model import UTC, PartitionJob
-from bikeflow.pipeline import Pipeline, open_pipeline
+from bikeflow.core.errors import BikeflowError
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import UTC, PartitionJob
+from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, ProcessingSettings, RetrySettings, StorageSettings
 from bikeflow.store import Store, open_store
@@ -196,7 +196,7 @@ def _opening(store: Store) -> Iterator[None]:
         yield store
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bikeflow.pipeline.open_store", give)
+        patch.setattr("bikeflow.service.pipeline.open_store", give)
         yield
 
 

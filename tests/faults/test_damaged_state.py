@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from bikeflow.lock import exclusive
+from bikeflow.runtime.lock import exclusive
 from tests.faults.scenario import World, at
 
 Damage = Callable[[bytes], bytes]
@@ -34,7 +34,7 @@ PLACES = {
     "working database": Place("warehouse/working.duckdb", "database_damaged"),
     "template": Place("warehouse/template.duckdb", ""),
     "published database": Place("analytics.duckdb", "database_damaged"),
-    "lock": Place("bikeflow.lock", ""),
+    "lock": Place("bikeflow.runtime.lock", ""),
 }
 
 

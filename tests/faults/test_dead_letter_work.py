@@ -15,11 +15,11 @@ import pytest
 from bikeflow.cli.days import days
 from bikeflow.cli.dlq import run_drop, run_replay
 from bikeflow.cli.letters import Selection
-from bikeflow.errors import InUse
-from bikeflow.lock import exclusive
+from bikeflow.core.errors import InUse
+from bikeflow.feeds.wrm.rows import impossible
+from bikeflow.runtime.lock import exclusive
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, StorageSettings
-from bikeflow.transform.rows import impossible
 from tests.support.lines import raw_file, station
 from tests.support.road import Road, open_road
 
@@ -126,7 +126,7 @@ async def test_what_passes_under_todays_rules_moves_into_its_segment(
 ) -> None:
     """Yesterday's rules refused negative numbers of bikes; today's let them pass."""
     monkeypatch.setattr(
-        "bikeflow.transform.parsing.impossible",
+        "bikeflow.feeds.wrm.parsing.impossible",
         lambda table: [item for item in impossible(table) if item.column != "bikes"],
     )
     result = await run_replay(settings_of(letters), Selection(days(None, None), check="range"), tell)

@@ -15,8 +15,8 @@ import duckdb
 import pytest
 from aiohttp import web
 
-from bikeflow.model import UTC, PartitionJob
-from bikeflow.pipeline import Pipeline, open_pipeline
+from bikeflow.core.model import UTC, PartitionJob
+from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, RetrySettings
 from bikeflow.verifier import Verifier

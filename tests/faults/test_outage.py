@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bikeflow.errors import Transient
+from bikeflow.core.errors import Transient
 from bikeflow.settings.sections import FeedSettings
 from bikeflow.simulator import City
 from tests.faults.scenario import World, at

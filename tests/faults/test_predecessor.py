@@ -15,18 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bikeflow.errors import BikeflowError
-from bikeflow.fetcher import Delivery, open_fetcher
-from bikeflow.layout import Layout
+from bikeflow.core.errors import BikeflowError
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import UTC, PartitionJob
+from bikeflow.ingest import Delivery, open_fetcher
+from bikeflow.ingest.spool import Spool
+from bikeflow.lake.queue import PartitionQueue
+from bikeflow.lake.watcher import Watcher
 from bikeflow.ledger import Ledger
-from bikeflow.model import UTC, PartitionJob
-from bikeflow.partition_queue import PartitionQueue
-from bikeflow.pipeline import Pipeline, open_pipeline
+from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, RetrySettings, StorageSettings, WatcherSettings
-from bikeflow.spool import Spool
 from bikeflow.store import open_store
-from bikeflow.watcher import Watcher
 from tests.support import feedserver
 from tests.support.lines import HEADER, bike, raw_file, station
 from tests.support.road import Road, open_road

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bikeflow.model import UTC
+from bikeflow.core.model import UTC
 from tests.soak.kills import PLACES, SETTINGS, Soak, soak
 from tests.support.oracle import PREFIX, Oracle, bucket_lake, database_rows, serving
 from tests.support.s3server import S3Server

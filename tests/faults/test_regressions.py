@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from bikeflow.layout import Layout
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import UTC, RawFile
 from bikeflow.ledger import FILE_NAME, Ledger
 from bikeflow.ledger.files import FileResult
-from bikeflow.model import UTC, RawFile
 from tests.faults.test_predecessor import foreign_parquet
 from tests.support.lines import raw_file, station
 from tests.support.road import Road

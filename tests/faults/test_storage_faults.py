@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from bikeflow.model import UTC
+from bikeflow.core.model import UTC
 from bikeflow.settings.sections import StorageSettings
 from tests.soak.storms import storms
 from tests.support import chaos_proxy

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bikeflow.fetcher import Delivery
-from bikeflow.layout import Layout
-from bikeflow.model import UTC
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import UTC
+from bikeflow.ingest import Delivery
+from bikeflow.ingest.spool import Spool
 from bikeflow.settings.sections import RetrySettings
-from bikeflow.spool import Spool
 from bikeflow.store import Store, open_store
 from tests.support.chaos_proxy import proxying
 from tests.support.s3server import S3Server

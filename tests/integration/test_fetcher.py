@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from bikeflow.errors import Permanent, Transient
-from bikeflow.fetcher import Delivery, Fetcher, open_fetcher
-from bikeflow.fetcher.dead_letters import MAX_BODY_BYTES, MAX_PER_DAY
-from bikeflow.layout import Layout
-from bikeflow.model import FetchState, ObjectInfo, SnapshotStored, StoredObject
+from bikeflow.core.errors import Permanent, Transient
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import FetchState, ObjectInfo, SnapshotStored, StoredObject
+from bikeflow.ingest import Delivery, Fetcher, open_fetcher
+from bikeflow.ingest.dead_letters import MAX_BODY_BYTES, MAX_PER_DAY
+from bikeflow.ingest.spool import Spool
 from bikeflow.settings.sections import FeedSettings, RetrySettings, StorageSettings
-from bikeflow.spool import Spool
 from bikeflow.store import Store, open_store
 from tests.support.feedserver import FeedServer, Reply, document, gzipped, serve, sha256
 from tests.support.lines import raw_file, station
@@ -767,7 +767,7 @@ async def test_a_stop_waits_for_an_answer_that_is_on_its_way(world: World) -> No
 
 
 async def test_a_stop_does_not_wait_long_for_a_server_that_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bikeflow.fetcher.role.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("bikeflow.ingest.fetcher.GRACE_SECONDS", 0.2)
     fetcher = await world.restart()
     world.server.answers(replace(document(FIRST), wait_seconds=30))
     stop = asyncio.Event()

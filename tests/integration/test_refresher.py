@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import structlog
 
-from bikeflow.errors import Permanent, Transient
-from bikeflow.layout import segment_of
-from bikeflow.model import DatabasePublished, PartitionProcessed, SegmentObject
-from bikeflow.refresher import Refresher
+from bikeflow.core.errors import Permanent, Transient
+from bikeflow.core.layout import segment_of
+from bikeflow.core.model import DatabasePublished, PartitionProcessed, SegmentObject
 from bikeflow.settings.sections import RetrySettings, WarehouseSettings
+from bikeflow.warehouse.refresher import Refresher
 from tests.support.parquet import DAY, at, parquet, snapshot
 from tests.support.s3server import S3Server
 from tests.warehouse.conftest import Analytics, open_analytics

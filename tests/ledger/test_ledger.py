@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from bikeflow.layout import LAYERS, Layout
+from bikeflow.core.layout import LAYERS, Layout
+from bikeflow.core.model import UTC, FetchState, ObjectInfo, RawFile, Run
 from bikeflow.ledger import FILE_NAME, Ledger
 from bikeflow.ledger.files import FileResult, SegmentWork
-from bikeflow.model import UTC, FetchState, ObjectInfo, RawFile, Run
 
 LAYOUT = Layout("p/")
 DAY = dt.date(2025, 6, 1)

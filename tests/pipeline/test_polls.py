@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from bikeflow.partition_queue import PartitionQueue
+from bikeflow.lake.queue import PartitionQueue
+from bikeflow.lake.watcher import Watcher
 from bikeflow.settings.sections import StorageSettings, WatcherSettings
 from bikeflow.store import tree
-from bikeflow.watcher import Watcher
 from tests.support.lines import raw_file, station
 from tests.support.road import Road
 

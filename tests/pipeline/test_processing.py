@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bikeflow.core.model import PartitionJob
+from bikeflow.core.schema import ENHANCED, PROCESSED
 from bikeflow.ledger import FILE_NAME
-from bikeflow.model import PartitionJob
-from bikeflow.schema import ENHANCED, PROCESSED
+from bikeflow.segments.footer import read_footer
 from bikeflow.settings.sections import StorageSettings
-from bikeflow.transform.footer import read_footer
 from tests.support.lines import HEADER, bike, raw_file, station
 from tests.support.real import SNAPSHOTS
 from tests.support.road import Road, open_road

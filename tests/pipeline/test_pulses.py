@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from bikeflow.events import Events
-from bikeflow.model import Pulse
-from bikeflow.roles import Roles
+from bikeflow.core.events import Events
+from bikeflow.core.model import Pulse
+from bikeflow.service.roles import Roles
 from bikeflow.settings import Settings
 from tests.support.oracle import serving
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bikeflow.errors import Permanent
-from bikeflow.model import PartitionJob, StoreAnswered
-from bikeflow.partition_queue import PartitionQueue
+from bikeflow.core.errors import Permanent
+from bikeflow.core.model import PartitionJob, StoreAnswered
+from bikeflow.lake.queue import PartitionQueue
+from bikeflow.lake.watcher import Watcher
 from bikeflow.settings.sections import StorageSettings, WatcherSettings
-from bikeflow.watcher import Watcher
 from tests.support.lines import raw_file, station
 from tests.support.road import open_road
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from bikeflow.errors import InUse
-from bikeflow.layout import Layout
-from bikeflow.lock import exclusive
-from bikeflow.model import UTC
-from bikeflow.surfaces.client import ADDRESS_FILE
+from bikeflow.core.errors import InUse
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import UTC
+from bikeflow.http.client import ADDRESS_FILE
+from bikeflow.runtime.lock import exclusive
 from tests.support import feedserver, oracle
 from tests.support.oracle import PREFIX, Oracle
 from tests.support.s3server import S3Server

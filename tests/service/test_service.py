@@ -12,8 +12,8 @@ import aiohttp
 import duckdb
 import pytest
 
-from bikeflow.layout import Layout
-from bikeflow.model import UTC
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import UTC
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.simulator import NO_ODDITIES, City, serve_feed
 from bikeflow.store import open_store

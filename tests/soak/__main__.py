@@ -15,7 +15,7 @@ from pathlib import Path
 
 import typer
 
-from bikeflow import log
+from bikeflow.runtime import log
 from bikeflow.settings.sections import LogSettings
 from tests.faults.test_nth_operation import fails_everywhere
 from tests.soak.kills import soak

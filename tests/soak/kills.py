@@ -17,7 +17,7 @@ from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bikeflow.model import UTC
+from bikeflow.core.model import UTC
 from bikeflow.settings.sections import StorageSettings
 from tests.soak.trigger import Trigger
 from tests.support.oracle import PREFIX, Oracle, Verdict, bucket_lake, database_rows, local_lake, serving

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import pytest
 import pytest_asyncio
 
-from bikeflow.model import ObjectInfo
-from bikeflow.retry import retrying
+from bikeflow.core.model import ObjectInfo
+from bikeflow.runtime.retry import retrying
 from bikeflow.settings.sections import RetrySettings, StorageSettings
 from bikeflow.store import Store, open_store
 

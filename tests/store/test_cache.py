@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
-from bikeflow.errors import NotFound, Transient
-from bikeflow.model import ObjectInfo
+from bikeflow.core.errors import NotFound, Transient
+from bikeflow.core.model import ObjectInfo
 from bikeflow.store import ObjectCache, Store, open_store
 from tests.store.conftest import Place
 from tests.support.s3server import S3Server

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bikeflow.errors import NotFound, Permanent, Transient
+from bikeflow.core.errors import NotFound, Permanent, Transient
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.store import Store, open_store
 from bikeflow.store.local import LocalStore

@@ -19,8 +19,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
 
-from bikeflow.errors import BikeflowError, ConfigError, NotFound, Permanent, Transient
-from bikeflow.model import UTC
+from bikeflow.core.errors import BikeflowError, ConfigError, NotFound, Permanent, Transient
+from bikeflow.core.model import UTC
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.store import Store, open_store, s3
 from tests.support.s3server import S3Server

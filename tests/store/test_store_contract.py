@@ -9,8 +9,8 @@ import os
 
 import pytest
 
-from bikeflow.errors import NotFound
-from bikeflow.model import UTC
+from bikeflow.core.errors import NotFound
+from bikeflow.core.model import UTC
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.store import PAGE_SIZE, Store
 from tests.store.conftest import Place

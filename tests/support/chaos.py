@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from bikeflow.errors import Transient
-from bikeflow.model import ObjectInfo, StoredObject
+from bikeflow.core.errors import Transient
+from bikeflow.core.model import ObjectInfo, StoredObject
 from bikeflow.store import Store
 
 Kind = Literal["before", "after", "late", "truncated", "hang"]

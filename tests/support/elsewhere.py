@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bikeflow.layout import Layout
+from bikeflow.core.layout import Layout
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.warehouse.bucket import httpfs_extension
 from tests.support.s3server import S3Server

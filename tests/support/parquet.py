@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bikeflow.layout import Layout, sealed_segment, segment_of
-from bikeflow.model import UTC, Segment, SegmentObject
-from bikeflow.schema import ENHANCED
+from bikeflow.core.layout import Layout, sealed_segment, segment_of
+from bikeflow.core.model import UTC, Segment, SegmentObject
+from bikeflow.core.schema import ENHANCED
+from bikeflow.segments.footer import FileRecord, footer_metadata
 from bikeflow.store import Store
-from bikeflow.transform.footer import FileRecord, footer_metadata
 
 Row = dict[str, Any]
 DAY = dt.date(2025, 6, 1)

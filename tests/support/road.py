@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from bikeflow.engines import Workplace, open_engine
-from bikeflow.layout import Layer, Layout
+from bikeflow.core.layout import Layer, Layout
+from bikeflow.core.model import PartitionJob, PartitionProcessed, Run, RunFinished
+from bikeflow.lake.processor import Processor
+from bikeflow.lake.queue import PartitionQueue
+from bikeflow.lake.reconciler import Reconciler
+from bikeflow.lake.writer import SegmentWriter
 from bikeflow.ledger import Ledger
-from bikeflow.model import PartitionJob, PartitionProcessed, Run, RunFinished
-from bikeflow.partition_queue import PartitionQueue
-from bikeflow.processor import Processor
-from bikeflow.reconciler import Reconciler
-from bikeflow.segment_writer import SegmentWriter
+from bikeflow.segments.engines import Workplace, open_engine
 from bikeflow.settings.sections import LogSettings, ProcessingSettings, RetrySettings, RulesSettings, StorageSettings
 from bikeflow.store import ObjectCache, Store, open_store
 from bikeflow.verifier import Report, Verifier

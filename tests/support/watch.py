@@ -7,7 +7,7 @@ import datetime as dt
 
 import aiohttp
 
-from bikeflow.model import UTC
+from bikeflow.core.model import UTC
 from tests.support.service import PATIENCE_SECONDS, Service
 
 _LOOK_SECONDS = 0.02

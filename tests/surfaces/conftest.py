@@ -10,12 +10,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bikeflow.events import Events
-from bikeflow.model import UTC, PartitionJob
-from bikeflow.pipeline import Pipeline, open_pipeline
+from bikeflow.core.events import Events
+from bikeflow.core.model import UTC, PartitionJob
+from bikeflow.http.site import Surfaces, open_surfaces
+from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, HttpSettings, RetrySettings
-from bikeflow.surfaces.surfaces import Surfaces, open_surfaces
 
 NOON = dt.datetime(2025, 6, 1, 12, tzinfo=UTC)
 

@@ -17,14 +17,14 @@ import pytest
 import structlog
 from pydantic import ValidationError
 
-from bikeflow.demo import demo_settings
-from bikeflow.errors import BikeflowError, Permanent
-from bikeflow.events import Events
-from bikeflow.layout import segment_of
+from bikeflow.core.errors import BikeflowError, Permanent
+from bikeflow.core.events import Events
+from bikeflow.core.layout import segment_of
+from bikeflow.http.client import ADDRESS_FILE, ask_status
+from bikeflow.http.pages import page
+from bikeflow.http.site import open_surfaces
 from bikeflow.settings.sections import HttpSettings
-from bikeflow.surfaces.client import ADDRESS_FILE, ask_status
-from bikeflow.surfaces.pages import page
-from bikeflow.surfaces.surfaces import open_surfaces
+from bikeflow.simulator.demo import demo_settings
 from tests.support.lines import bike, raw_file, station
 from tests.surfaces.conftest import NOON, Scene, client_of, settings_for
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from bikeflow.surfaces.lag import SAMPLE_SECONDS, sampled
+from bikeflow.runtime.lag import SAMPLE_SECONDS, sampled
 
 
 async def test_a_blocked_loop_is_seen_and_a_free_one_is_not() -> None:

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from bikeflow.cli.app import app
-from bikeflow.errors import BikeflowError
+from bikeflow.core.errors import BikeflowError
+from bikeflow.http.pages import map_file, map_page
 from bikeflow.settings.sections import MapSettings
-from bikeflow.surfaces.pages import map_file, map_page
 from tests.support.lines import bike, raw_file, station
 from tests.surfaces.conftest import NOON, Scene
 

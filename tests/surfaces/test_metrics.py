@@ -15,11 +15,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from bikeflow import __version__
-from bikeflow.errors import Permanent, Transient
-from bikeflow.events import Events
-from bikeflow.pipeline import open_pipeline
+from bikeflow.core.errors import Permanent, Transient
+from bikeflow.core.events import Events
+from bikeflow.http.site import Surfaces
+from bikeflow.service.pipeline import open_pipeline
 from bikeflow.store.counting import CountingStore
-from bikeflow.surfaces.surfaces import Surfaces
 from tests.support import feedserver
 from tests.support.lines import bike, raw_file, station
 from tests.surfaces.conftest import NOON, Scene, settings_for

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bikeflow.model import AlertSent, SchemaDrifted, SettingsReloaded
+from bikeflow.core.model import AlertSent, SchemaDrifted, SettingsReloaded
 from tests.support.lines import bike, raw_file, station
 from tests.surfaces.conftest import Scene
 from tests.surfaces.test_metrics import parsed

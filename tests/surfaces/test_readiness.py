@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bikeflow.model import (
+from bikeflow.core.model import (
     UTC,
     DatabasePublished,
     Event,
@@ -22,10 +22,10 @@ from bikeflow.model import (
     RunFinished,
     Vitals,
 )
+from bikeflow.health.observations import Observations
+from bikeflow.health.readiness import Limits, Verdict, assess, state_of
+from bikeflow.health.sentence import sentence, span, status_line
 from bikeflow.settings import Settings
-from bikeflow.surfaces.observations import Observations
-from bikeflow.surfaces.readiness import Limits, Verdict, assess, state_of
-from bikeflow.surfaces.sentence import sentence, span, status_line
 
 DAY = dt.date(2025, 6, 1)
 LIMITS = Limits.of(Settings())

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bikeflow.http.client import ADDRESS_FILE
 from bikeflow.simulator import NO_ODDITIES, City, serve_feed
-from bikeflow.surfaces.client import ADDRESS_FILE
 from tests.support import feedserver
 from tests.support.lines import raw_file, station
 from tests.support.service import PATIENCE_SECONDS, Service, running

@@ -214,7 +214,7 @@ async def test_an_upgrade_that_does_not_get_ready_goes_back_by_itself(box: Box) 
     await box.does(
         "sh", "-c", f"cd /src && cp -R .ci systemd bikeflow Makefile pyproject.toml *.md *.toml LICENSE {broken}"
     )
-    role = box.path(f"{broken}/bikeflow/fetcher/role.py")
+    role = box.path(f"{broken}/bikeflow/ingest/fetcher.py")
     role.write_text(role.read_text().replace("await self.fetch_once(stop)", "await tick(stop, 3600)"))
     finished = await box.run("make", "install", cwd=broken, environ={**QUIET_PIP, "READY_SECONDS": "5"})
     assert finished.code != 0

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bikeflow.layout import Layout
-from bikeflow.model import UTC, ObjectInfo
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import UTC, ObjectInfo
+from bikeflow.feeds.wrm.parsing import ParsedFile, RawText, dead_letter_lines, parse_files
 from bikeflow.settings.sections import RulesSettings
-from bikeflow.transform.parsing import ParsedFile, RawText, dead_letter_lines, parse_files
 from tests.support import reference
 from tests.support.lines import HEADER, PACKED, bike, raw_file, station
 from tests.support.real import SNAPSHOTS

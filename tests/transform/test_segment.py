@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bikeflow.layout import LAYERS, Layout
-from bikeflow.model import UTC, ObjectInfo, Segment
+from bikeflow.core.layout import LAYERS, Layout
+from bikeflow.core.model import UTC, ObjectInfo, Segment
+from bikeflow.feeds.wrm.parsing import ParsedFile, RawText, parse_files
+from bikeflow.segments import table as segments
+from bikeflow.segments.table import SegmentTable, collect, read, write
 from bikeflow.settings.sections import RulesSettings
-from bikeflow.transform import segment as segments
-from bikeflow.transform.parsing import ParsedFile, RawText, parse_files
-from bikeflow.transform.segment import SegmentTable, collect, read, write
 from tests.support.lines import raw_file, station
 
 LAYOUT = Layout("bike-data/gen_info/")

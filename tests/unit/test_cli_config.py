@@ -65,7 +65,7 @@ class TestFrame:
         assert "Traceback" not in wrong.stderr
 
     def test_an_expected_error_is_one_line_and_exits_with_1(self) -> None:
-        failed = act("from bikeflow.errors import Permanent; raise Permanent('the bucket is gone')")
+        failed = act("from bikeflow.core.errors import Permanent; raise Permanent('the bucket is gone')")
         assert (failed.returncode, failed.stderr) == (1, "error: the bucket is gone\n")
 
     def test_a_bug_shows_its_traceback(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bikeflow.concurrency import bounded_map
+from bikeflow.runtime.concurrency import bounded_map
 
 
 async def test_results_come_in_the_order_of_the_items_and_no_more_run_than_may() -> None:

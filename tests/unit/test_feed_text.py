@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bikeflow.errors import NotAFeed
+from bikeflow.core.errors import NotAFeed
 from bikeflow.feeds import FEEDS
-from bikeflow.feeds.mojibake import repair
-from bikeflow.feeds.text import check_document, decode
+from bikeflow.feeds.wrm.mojibake import repair
+from bikeflow.feeds.wrm.text import check_document, decode
 from tests.support.lines import HEADER, raw_file, station
 from tests.support.real import SNAPSHOTS
 

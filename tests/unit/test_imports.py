@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bikeflow.layout import Layout
-from bikeflow.memory import lasting
+from bikeflow.core.layout import Layout
+from bikeflow.runtime.memory import lasting
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.simulator import City
 
@@ -28,7 +28,7 @@ def imported_by(*arguments: str) -> set[str]:
 
 def test_a_backfill_of_a_local_lake_imports_neither_clients_nor_servers(tmp_path: Path) -> None:
     imported = imported_by("backfill", "--data-dir", str(tmp_path))
-    assert "bikeflow.pipeline" in imported
+    assert "bikeflow.service.pipeline" in imported
     assert not imported & {"aiobotocore", "aiohttp", "apprise", "botocore", "distributed", "ftfy", "psycopg"}
 
 

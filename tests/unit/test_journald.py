@@ -12,7 +12,7 @@ from typing import TextIO
 import pytest
 import structlog
 
-from bikeflow import log
+from bikeflow.runtime import log
 from bikeflow.settings.sections import LogSettings
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bikeflow.layout import LAYERS, Layout, sealed_segment, segment_of, snapshot_time
-from bikeflow.model import UTC, ObjectInfo
+from bikeflow.core.layout import LAYERS, Layout, sealed_segment, segment_of, snapshot_time
+from bikeflow.core.model import UTC, ObjectInfo
 
 LAYOUT = Layout("bike-data/gen_info/")
 DAY = dt.date(2025, 6, 1)

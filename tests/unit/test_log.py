@@ -18,8 +18,8 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from bikeflow import log
-from bikeflow.errors import Transient
+from bikeflow.core.errors import Transient
+from bikeflow.runtime import log
 from bikeflow.settings.sections import LogSettings
 
 
@@ -160,7 +160,7 @@ def test_configuring_again_replaces_what_was() -> None:
 PROGRAM = textwrap.dedent("""
     import logging, sys
     from pathlib import Path
-    from bikeflow import log
+    from bikeflow.runtime import log
     from bikeflow.settings.sections import LogSettings
     log.configure(LogSettings(level="debug", format=sys.argv[1]), journal=Path(sys.argv[2]))
     log.get_logger().debug("a")

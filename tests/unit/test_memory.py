@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from bikeflow.engines.budget import MemoryBudget
-from bikeflow.memory import available_bytes, memory_bytes
+from bikeflow.runtime.memory import available_bytes, memory_bytes
+from bikeflow.segments.engines.budget import MemoryBudget
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import datetime as dt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bikeflow.model import PartitionJob
-from bikeflow.partition_queue import PartitionQueue
+from bikeflow.core.model import PartitionJob
+from bikeflow.lake.queue import PartitionQueue
 
 
 def job(day: int) -> PartitionJob:

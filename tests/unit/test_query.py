@@ -21,7 +21,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bikeflow.cli.app import app
-from bikeflow.errors import BikeflowError
+from bikeflow.core.errors import BikeflowError
 from tests.support.parquet import at, row, snapshot
 from tests.warehouse.conftest import open_analytics
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from bikeflow import log
-from bikeflow.repetition import IN_FULL, QUIET_SECONDS, Repetition
+from bikeflow.runtime import log
+from bikeflow.runtime.repetition import IN_FULL, QUIET_SECONDS, Repetition
 from bikeflow.settings.sections import LogSettings
 
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from bikeflow.errors import NotFound, Permanent, Transient
-from bikeflow.model import UTC
-from bikeflow.retry import retry_after_seconds, retrying, tick
+from bikeflow.core.errors import NotFound, Permanent, Transient
+from bikeflow.core.model import UTC
+from bikeflow.runtime.retry import retry_after_seconds, retrying, tick
 from bikeflow.settings.sections import RetrySettings
 
 QUICK = RetrySettings(attempts=4, initial_seconds=0.001, max_seconds=0.002)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bikeflow.sd_notify import Notifier
+from bikeflow.health.sd_notify import Notifier
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from bikeflow.schema import ENCODED
-from bikeflow.segment_memory import SEGMENTS, SegmentMemory
-from bikeflow.transform.segment import SegmentTable
+from bikeflow.core.schema import ENCODED
+from bikeflow.segments.memory import SEGMENTS, SegmentMemory
+from bikeflow.segments.table import SegmentTable
 
 NOTHING = SegmentTable(ENCODED.empty_table(), ())
 

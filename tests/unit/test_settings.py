@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from bikeflow.errors import ConfigError
+from bikeflow.core.errors import ConfigError
 from bikeflow.settings import LoadedSettings, Settings, load_settings
 from bikeflow.settings.model import Given
 from bikeflow.settings.problems import invalid_values

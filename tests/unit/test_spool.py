@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bikeflow.errors import Permanent
-from bikeflow.spool import NotSpooled, Spool
+from bikeflow.core.errors import Permanent
+from bikeflow.ingest.spool import NotSpooled, Spool
 
 T0 = dt.datetime(2026, 3, 1, 23, 59, 58, tzinfo=dt.UTC)
 ROOM = 10_000
@@ -137,7 +137,7 @@ async def test_the_file_is_complete_before_it_has_its_name(tmp_path: Path, monke
     def fsync(_handle: int) -> None:
         seen.append(names(tmp_path))
 
-    monkeypatch.setattr("bikeflow.spool.os.fsync", fsync)
+    monkeypatch.setattr("bikeflow.ingest.spool.os.fsync", fsync)
     spool = await Spool.open(tmp_path, ROOM)
     entry = await spool.add(T0, "abc", b"x")
     # first the content reaches the disk under a temporary name, then the directory with the final one

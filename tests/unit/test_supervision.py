@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bikeflow.model import Pulse
-from bikeflow.sd_notify import Notifier
+from bikeflow.core.model import Pulse
+from bikeflow.health.sd_notify import Notifier
+from bikeflow.health.supervision import Progress, Supervisor, longest_step_seconds, supervised
 from bikeflow.settings import Settings
-from bikeflow.supervision import Progress, Supervisor, longest_step_seconds, supervised
 
 LONGEST = 100.0
 

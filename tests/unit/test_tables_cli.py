@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bikeflow.cli.app import app
-from bikeflow.errors import BikeflowError
+from bikeflow.core.errors import BikeflowError
 from tests.support.parquet import DAY, at, row, snapshot
 from tests.warehouse.conftest import open_analytics
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bikeflow.cli.app import app
+from bikeflow.health.supervision import CLOSING_SECONDS
 from bikeflow.settings import Settings
 from bikeflow.settings.model import CREDENTIALS
-from bikeflow.supervision import CLOSING_SECONDS
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 UNIT = (SYSTEMD / "bikeflow.service").read_text(encoding="utf-8")

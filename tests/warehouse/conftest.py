@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from bikeflow.layout import Layout
+from bikeflow.core.layout import Layout
 from bikeflow.settings.sections import StorageSettings, WarehouseSettings
 from bikeflow.store import open_store
 from bikeflow.warehouse import Mirror, MirrorChange, RecentRows, Refresh, Warehouse

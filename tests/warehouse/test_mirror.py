@@ -12,9 +12,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from bikeflow.errors import Transient
-from bikeflow.layout import Layout, segment_of
-from bikeflow.model import SegmentObject
+from bikeflow.core.errors import Transient
+from bikeflow.core.layout import Layout, segment_of
+from bikeflow.core.model import SegmentObject
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.store import open_store
 from bikeflow.warehouse import Mirror, mirror

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bikeflow.layout import segment_of
-from bikeflow.transform.segment import SegmentTable, read
+from bikeflow.core.layout import segment_of
+from bikeflow.segments.table import SegmentTable, read
 from tests.support.parquet import DAY, Row, at, parquet, snapshot
 from tests.warehouse.conftest import Analytics, open_analytics
 from tests.warehouse.test_warehouse import assert_published

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from bikeflow.errors import Permanent, Transient
-from bikeflow.layout import segment_of
-from bikeflow.model import PartitionJob
-from bikeflow.pipeline import open_pipeline
+from bikeflow.core.errors import Permanent, Transient
+from bikeflow.core.layout import segment_of
+from bikeflow.core.model import PartitionJob
+from bikeflow.service.pipeline import open_pipeline
 from bikeflow.settings import Settings, load_settings
 from bikeflow.settings.sections import PostgresSettings
 from bikeflow.warehouse.postgres import PostgresTables

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from bikeflow.errors import ConfigError, Transient
-from bikeflow.events import Events
-from bikeflow.exporter import Exporter
-from bikeflow.model import Event, ExportFinished, PartitionJob
-from bikeflow.pipeline import open_pipeline
+from bikeflow.core.errors import ConfigError, Transient
+from bikeflow.core.events import Events
+from bikeflow.core.model import Event, ExportFinished, PartitionJob
+from bikeflow.service.pipeline import open_pipeline
 from bikeflow.settings import Settings, load_settings
 from bikeflow.settings.sections import RetrySettings, StorageSettings, WarehouseSettings
 from bikeflow.warehouse import RemoteDatabase, published_path, remote
 from bikeflow.warehouse.bucket import secret_sql
+from bikeflow.warehouse.exporter import Exporter
 from bikeflow.warehouse.statements import published
 from tests.support.elsewhere import reading
 from tests.support.lines import bike, raw_file, station

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bikeflow.layout import segment_of
-from bikeflow.schema import FLAGS
+from bikeflow.core.layout import segment_of
+from bikeflow.core.schema import FLAGS
 from bikeflow.settings.sections import StorageSettings, WarehouseSettings
 from bikeflow.warehouse import Mirror, Warehouse
 from bikeflow.warehouse.documentation import meanings

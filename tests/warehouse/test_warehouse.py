@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bikeflow.errors import ConfigError, Permanent, Transient
-from bikeflow.layout import segment_of
-from bikeflow.schema import ENHANCED
+from bikeflow.core.errors import ConfigError, Permanent, Transient
+from bikeflow.core.layout import segment_of
+from bikeflow.core.schema import ENHANCED
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse import Warehouse
 from bikeflow.warehouse.statements import kept, macros, partials, published, readings, rollups

@@ -1,0 +1,190 @@
+"""Many raw files at once: lines to typed columns with pyarrow.csv, ten times faster than line by line.
+
+The fast path takes only lines of which it is sure (`lines` sorts them out), and the others go through `exact` one by
+one. So do a hundred lines around whatever Arrow refuses: a refusal says neither which line nor why, and the dead
+letters need both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
+
+from bikeflow.core.schema import BATTERY, BOOLEAN, REAL, WHOLE
+from bikeflow.feeds.wrm.document import Document, Header, Record, records
+from bikeflow.feeds.wrm.exact import FLOAT_SECONDS, MICRO, Rejected, TypedRow, typed
+from bikeflow.feeds.wrm.lines import Lines, sort_out
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+TYPED = pa.schema(
+    [
+        ("station_id", _TEXT),
+        ("name", _TEXT),
+        ("timestamp", pa.int64()),
+        ("gmt_local_diff_sec", pa.int64()),
+        ("gmt_servertime_diff_sec", pa.int64()),
+        ("lat", pa.float64()),
+        ("lon", pa.float64()),
+        ("bikes", pa.int64()),
+        ("spaces", pa.int64()),
+        ("installed", pa.bool_()),
+        ("locked", pa.bool_()),
+        ("temporary", pa.bool_()),
+        ("total_docks", pa.int64()),
+        ("pedelecs", pa.int64()),
+        ("battery", _TEXT),
+        ("line", pa.int64()),
+        ("document", pa.int64()),
+    ]
+)
+"""Typed rows: `line` is the physical line number, `document` the index of the file in its batch.
+
+Texts repeat from file to file, so they are dictionaries as soon as they are read.
+"""
+
+_TYPES = {
+    "name": _TEXT,
+    **{column: pa.float64() for column in REAL},
+    **{column: pa.int64() for column in WHOLE},
+    **{column: pa.bool_() for column in BOOLEAN},
+    BATTERY: _TEXT,
+}
+_FEW_LINES = 100
+_BLOCK_BYTES = 16 << 20
+"""More than a usual batch has: then each column is one chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A line that could not be typed."""
+
+    document: int
+    record: Record
+    reason: Rejected
+
+
+class _Refused(Exception):
+    """The fast path is not sure about this text."""
+
+
+def parse(documents: Sequence[Document]) -> tuple[pa.Table, list[Broken]]:
+    """All lines of all documents: typed rows (columns `TYPED`) ordered by document and line, and the broken ones."""
+    tables: list[pa.Table] = []
+    broken: list[Broken] = []
+    by_header: dict[Header, list[int]] = {}
+    for index, document in enumerate(documents):
+        by_header.setdefault(document.header, []).append(index)
+    for header, indices in by_header.items():
+        _parse_alike(documents, header, indices, tables, broken)
+    table = pa.concat_tables([TYPED.empty_table(), *tables]).unify_dictionaries().combine_chunks()
+    position = (table["document"].to_numpy() << 40) + table["line"].to_numpy()
+    if (np.diff(position) < 0).any():
+        table = table.take(pa.array(np.argsort(position)))
+    broken.sort(key=lambda item: (item.document, item.record.line_number))
+    return table, broken
+
+
+def _parse_alike(
+    documents: Sequence[Document],
+    header: Header,
+    indices: Sequence[int],
+    tables: list[pa.Table],
+    broken: list[Broken],
+) -> None:
+    """Documents of one header: most lines all at once, the others one by one."""
+    found = sort_out(documents, indices)
+    careful = found.odd
+    careful.extend((index, record) for index in found.tangled for record in records(documents[index]))
+    _parse_plain(header, found.plain, tables, careful)
+    rows: list[tuple[int, TypedRow]] = []
+    for index, record in careful:
+        try:
+            rows.append((index, typed(record, header)))
+        except Rejected as reason:
+            broken.append(Broken(index, record, reason))
+    if rows:
+        tables.append(_rows_table(rows))
+
+
+def _parse_plain(header: Header, lines: Lines, tables: list[pa.Table], careful: list[tuple[int, Record]]) -> None:
+    """All lines at once, or by halves until the ones that Arrow refuses are among few."""
+    if not len(lines):
+        return
+    try:
+        tables.append(_read(header, lines))
+    except (_Refused, pa.ArrowInvalid):
+        if len(lines) <= _FEW_LINES:
+            careful.extend(lines.record(line) for line in range(len(lines)))
+            return
+        for half in lines.halves():
+            _parse_plain(header, half, tables, careful)
+
+
+def _read(header: Header, lines: Lines) -> pa.Table:
+    wanted = {"0": _TEXT, "1": pa.string()}
+    wanted.update({str(position): _TYPES[name] for name, position in header.positions})
+    raw = pcsv.read_csv(
+        pa.py_buffer(lines.text),
+        read_options=pcsv.ReadOptions(
+            column_names=[str(n) for n in range(header.width)], use_threads=False, block_size=_BLOCK_BYTES
+        ),
+        # Looking out for quotes takes time.
+        parse_options=pcsv.ParseOptions(quote_char='"' if b'"' in lines.text else False),
+        convert_options=pcsv.ConvertOptions(
+            column_types=wanted,
+            include_columns=list(wanted),
+            null_values=[],
+            strings_can_be_null=False,
+            true_values=["true"],
+            false_values=["false"],
+        ),
+    )
+    if raw.num_rows != len(lines):
+        raise _Refused
+    raw = raw.unify_dictionaries()
+    columns = {name: raw[str(position)] for name, position in header.positions}
+    columns["station_id"] = raw["0"]
+    columns.update(_unpack(raw["1"].combine_chunks()))
+    if not all(np.isfinite(columns[name].to_numpy()).all() for name in REAL):
+        raise _Refused
+    if BATTERY in columns:
+        columns["battery"] = columns.pop(BATTERY)
+    else:
+        columns["battery"] = pa.nulls(raw.num_rows, _TEXT)
+    columns["line"] = pa.array(lines.number)
+    columns["document"] = pa.array(lines.document)
+    return pa.table([columns[name] for name in TYPED.names], schema=TYPED)
+
+
+def _unpack(packed: pa.Array) -> dict[str, pa.Array]:
+    """Split `seconds|diff|diff` in three; refuses what does not split or does not fit."""
+    parts = pc.split_pattern(packed, "|", max_splits=1)
+    if not pc.all(pc.equal(pc.list_value_length(parts), 2)).as_py():
+        raise _Refused
+    texts = parts.flatten()
+    first = np.arange(0, len(texts), 2)
+    seconds = pc.cast(texts.take(pa.array(first)), pa.float64()).to_numpy()
+    if not (np.abs(seconds) < FLOAT_SECONDS).all():
+        raise _Refused
+    # A feed has one or two time zones: a few distinct texts are split and cast instead of all.
+    both = texts.take(pa.array(first + 1)).dictionary_encode()
+    pairs = [text.split("|") for text in both.dictionary.to_pylist()]
+    if any(len(pair) != 2 for pair in pairs):
+        raise _Refused
+    local, server = (pc.cast(pa.array(column, pa.string()), pa.int64()) for column in zip(*pairs, strict=True))
+    return {
+        "timestamp": pa.array(np.round(seconds * MICRO).astype(np.int64)),
+        "gmt_local_diff_sec": local.take(both.indices),
+        "gmt_servertime_diff_sec": server.take(both.indices),
+    }
+
+
+def _rows_table(rows: Sequence[tuple[int, TypedRow]]) -> pa.Table:
+    columns = {item.name: [getattr(row, item.name) for _, row in rows] for item in fields(TypedRow)}
+    columns["document"] = [index for index, _ in rows]
+    return pa.table(columns, schema=TYPED)

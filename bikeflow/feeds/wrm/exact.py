@@ -1,0 +1,142 @@
+"""The exact reading of one line: the contract's rules for fields, types and numbers, in plain Python.
+
+This is the reference. The columnar path takes only what it is sure about and leaves everything else to this one;
+property tests hold the two together.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+from bikeflow.core.schema import BATTERY, BOOLEAN, PACKED, REAL, WHOLE
+from bikeflow.feeds.wrm.document import Header, Record
+
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_REAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_BATTERY = re.compile(r"[0-9]+")
+_INT64 = range(-(2**63), 2**63)
+# DuckDB's times begin with 22 December 290309 BC; it keeps the end of the range for infinity.
+_MICROSECONDS = range(-9_223_372_022_400_000_000, 2**63 - 1)
+MICRO = 1_000_000
+FLOAT_SECONDS = 2**53 / MICRO
+"""Floats from so many seconds on lose whole microseconds, or overflow them."""
+
+
+class Rejected(ValueError):
+    """The line breaks a rule; `column`, `check` and `value` go to its dead letter."""
+
+    def __init__(self, message: str, *, check: str, column: str | None = None, value: str | None = None) -> None:
+        super().__init__(message)
+        self.check = check
+        self.column = column
+        self.value = value
+
+
+@dataclass(frozen=True, slots=True)
+class TypedRow:
+    """One line with its types; `timestamp` in microseconds since the epoch, `battery` as served (None if absent)."""
+
+    station_id: str
+    name: str
+    timestamp: int
+    gmt_local_diff_sec: int
+    gmt_servertime_diff_sec: int
+    lat: float
+    lon: float
+    bikes: int
+    spaces: int
+    installed: bool
+    locked: bool
+    temporary: bool
+    total_docks: int
+    pedelecs: int
+    battery: str | None
+    line: int
+
+
+def typed(record: Record, header: Header) -> TypedRow:
+    """Split and type one line; raises `Rejected` with the first rule that it breaks. Ranges are Pandera's to check."""
+    fields = record.fields
+    if len(fields) != header.width:
+        raise Rejected(f"{len(fields)} fields instead of {header.width}", check="field_count", value=str(len(fields)))
+    served = {name: fields[position] for name, position in header.positions}
+    if not fields[0]:
+        raise Rejected("station_id must not be empty", check="required", column="station_id", value="")
+    if not served["name"]:
+        raise Rejected("name must not be empty", check="required", column="name", value="")
+    timestamp, local, server = _packed(fields[1])
+    lat, lon = (_real(served[column], column) for column in REAL)
+    bikes, spaces, total_docks, pedelecs = (_whole(served[column], column) for column in WHOLE)
+    installed, locked, temporary = (_boolean(served[column], column) for column in BOOLEAN)
+    return TypedRow(
+        station_id=fields[0],
+        name=served["name"],
+        timestamp=timestamp,
+        gmt_local_diff_sec=local,
+        gmt_servertime_diff_sec=server,
+        lat=lat,
+        lon=lon,
+        bikes=bikes,
+        spaces=spaces,
+        installed=installed,
+        locked=locked,
+        temporary=temporary,
+        total_docks=total_docks,
+        pedelecs=pedelecs,
+        battery=served.get(BATTERY),
+        line=record.line_number,
+    )
+
+
+def battery_level(served: str | None) -> int | None:
+    """The battery percentage that the shared column holds: a whole number from 0 to 100, else None."""
+    if served is None or not _BATTERY.fullmatch(served):
+        return None
+    level = int(served) if len(served.lstrip("0")) <= 3 else 101
+    return level if level <= 100 else None
+
+
+def _packed(text: str) -> tuple[int, int, int]:
+    parts = text.split("|")
+    if len(parts) != 3:
+        raise Rejected("must be three numbers joined by |", check="packed", column=PACKED, value=text)
+    try:
+        seconds = _real(parts[0], PACKED)
+        local, server = (_whole(part, PACKED) for part in parts[1:])
+    except Rejected as error:
+        raise Rejected("must be three numbers joined by |", check="packed", column=PACKED, value=text) from error
+    # compared before it is rounded: the exponent may be of any size
+    exact = seconds * MICRO if abs(seconds) < FLOAT_SECONDS else Decimal(parts[0]) * MICRO
+    if not _MICROSECONDS[0] - 1 < exact < _MICROSECONDS[-1] + 1 or round(exact) not in _MICROSECONDS:
+        raise Rejected("is no time that a timestamp can hold", check="packed", column=PACKED, value=text)
+    return round(exact), local, server
+
+
+def _whole(text: str, column: str) -> int:
+    # Python refuses to convert thousands of digits; leading zeros aside, 19 are enough for 64 bits.
+    if _WHOLE.fullmatch(text) and len(text.lstrip("+-0")) <= 19 and (value := int(text)) in _INT64:
+        return value
+    raise _wrong_type(text, column, "a whole number of 64 bits")
+
+
+def _real(text: str, column: str) -> float:
+    if _REAL.fullmatch(text) and math.isfinite(value := float(text)):
+        return value
+    raise _wrong_type(text, column, "a finite number")
+
+
+def _boolean(text: str, column: str) -> bool:
+    if text == "true":
+        return True
+    if text == "false":
+        return False
+    raise _wrong_type(text, column, "true or false")
+
+
+def _wrong_type(text: str, column: str, wanted: str) -> Rejected:
+    if not text:
+        return Rejected(f"{column} must not be empty", check="required", column=column, value=text)
+    return Rejected(f"{column} must be {wanted}", check="type", column=column, value=text)

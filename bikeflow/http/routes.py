@@ -1,0 +1,183 @@
+"""What is answered to which path; all of it GET, all of it for anyone's eyes."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+from aiohttp import web
+
+from bikeflow.core.errors import Transient
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import UTC
+from bikeflow.health.readiness import Verdict, verdict_document
+from bikeflow.http.metrics import Metrics
+from bikeflow.http.pages import Page, map_page, page
+from bikeflow.http.published import Costly, PublishedDatabase
+from bikeflow.http.status import Document, latest_runs, ledger_document
+from bikeflow.ledger import Ledger
+from bikeflow.settings import Settings
+
+MAX_RUNS = 1_000
+_RUNS = 50
+_UNAVAILABLE = 503
+Answer = TypeVar("Answer")
+
+
+class Routes:
+    """The handlers; `live` is the part of the status that is known without looking it up."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        verdict: Callable[[], Verdict],
+        live: Callable[[], Document],
+        database: PublishedDatabase,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._verdict = verdict
+        self._live = live
+        self._database = database
+        self._totals = Costly(self._lake)
+        # One thread of our own: a storm of requests must not take those that the pipeline works with.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="surfaces")
+
+    def adopt(self, settings: Settings, database: PublishedDatabase) -> None:
+        """Answer for a pipeline with these settings from now on."""
+        self._settings, self._database = settings, database
+        self._totals = Costly(self._lake)
+
+    def application(self) -> web.Application:
+        """The application that answers."""
+        app = web.Application()
+        app.add_routes([
+            web.get("/", self.dashboard),
+            web.get("/map", self.map),
+            web.get("/healthz", self.health),
+            web.get("/readyz", self.readiness),
+            web.get("/metrics", self.scrape),
+            web.get("/api/v1/status", self.status),
+            web.get("/api/v1/stations", self.stations),
+            web.get("/api/v1/bikes", self.bikes),
+            web.get("/api/v1/map", self.map_document),
+            web.get("/api/v1/runs", self.runs),
+        ])  # fmt: skip
+        return app
+
+    def close(self) -> None:
+        """Let go of the thread; a query under way is waited for."""
+        self._thread.shutdown(cancel_futures=True)
+
+    async def dashboard(self, _request: web.Request) -> web.Response:
+        """The dashboard."""
+        return _page(page("dashboard"))
+
+    async def map(self, _request: web.Request) -> web.Response:
+        """The map."""
+        answer = _page(map_page(self._settings.map))
+        if self._settings.map.tile_url:
+            # servers of tiles want to know who asks
+            answer.headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
+        return answer
+
+    async def health(self, _request: web.Request) -> web.Response:
+        """Whoever gets this has been answered by a live event loop."""
+        return _json({"alive": True})
+
+    async def readiness(self, _request: web.Request) -> web.Response:
+        """200 while all parts really work, else 503; which one does not, why and since when."""
+        verdict = self._verdict()
+        ready = not any(verdict.values())
+        return _json({"ready": ready, "parts": verdict_document(verdict)}, status=200 if ready else _UNAVAILABLE)
+
+    async def scrape(self, request: web.Request) -> web.Response:
+        """The metrics, as Prometheus text or OpenMetrics."""
+        body, content_type = self._metrics.page(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def status(self, _request: web.Request) -> web.Response:
+        """All of it in one document; what can't be looked up now is null."""
+        return _json({**self._live(), **await self._in_thread(self._looked_up)})
+
+    async def stations(self, _request: web.Request) -> web.Response:
+        """The newest state of each station."""
+        return await self._published(self._database.stations, "application/geo+json")
+
+    async def bikes(self, _request: web.Request) -> web.Response:
+        """The free bikes of the newest snapshot."""
+        return await self._published(self._database.bikes, "application/geo+json")
+
+    async def map_document(self, _request: web.Request) -> web.Response:
+        """All that the map shows."""
+        return await self._published(self._database.map, "application/json")
+
+    async def runs(self, request: web.Request) -> web.Response:
+        """The newest runs, newest first; `?limit=` says how many."""
+        limit = _limit(request.query.get("limit", str(_RUNS)))
+        if limit is None:
+            return _json({"error": f"limit must be a number from 1 to {MAX_RUNS}"}, status=400)
+        try:
+            return _json({"runs": await self._in_thread(lambda: self._latest_runs(limit))})
+        except (sqlite3.Error, Transient) as error:
+            return _json({"error": f"the ledger can't be read: {error}"}, status=_UNAVAILABLE)
+
+    async def _published(self, read: Callable[[], bytes], content_type: str) -> web.Response:
+        try:
+            answer = web.Response(body=await self._in_thread(read), content_type=content_type)
+            answer.enable_compression()
+            return answer
+        except Transient as error:
+            return _json({"error": str(error)}, status=_UNAVAILABLE)
+
+    async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _looked_up(self) -> Document:
+        found: Document = dict.fromkeys(("last_snapshot", "lake", "today", "failing_partitions", "latest_runs", "city"))
+        with suppress(sqlite3.Error, Transient), self._ledger() as ledger:
+            found |= ledger_document(ledger, self._totals.get(), dt.datetime.now(UTC).date())
+        with suppress(Transient):
+            found["city"] = self._database.city()
+        return found
+
+    def _latest_runs(self, limit: int) -> list[Document]:
+        with self._ledger() as ledger:
+            return latest_runs(ledger, limit)
+
+    def _lake(self) -> Mapping[str, int]:
+        with self._ledger() as ledger:
+            return ledger.files.totals()
+
+    def _ledger(self) -> Ledger:
+        settings = self._settings
+        layout = Layout(settings.storage.prefix)
+        return Ledger(settings.data_dir, layout, settings.processing.segment_minutes, read_only=True)
+
+
+def _page(found: Page) -> web.Response:
+    headers = {"Content-Security-Policy": found.policy}
+    answer = web.Response(text=found.html, content_type="text/html", headers=headers)
+    answer.enable_compression()
+    return answer
+
+
+def _limit(text: str) -> int | None:
+    try:
+        number = int(text)
+    except ValueError:
+        return None
+    return number if 1 <= number <= MAX_RUNS else None
+
+
+def _json(document: object, *, status: int = 200) -> web.Response:
+    return web.json_response(
+        document, status=status, dumps=lambda value: json.dumps(value, ensure_ascii=False, allow_nan=False)
+    )

@@ -1,0 +1,100 @@
+"""The HTTP server: where it listens, what it answers to whom, and how others find it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from bikeflow.core.errors import Permanent
+from bikeflow.http.client import ADDRESS_FILE
+from bikeflow.runtime.log import get_logger
+from bikeflow.settings.sections import HttpSettings
+
+_IDLE_SECONDS = 30.0
+_GRACE_SECONDS = 1.0
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what others bind to, not what we do
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+log = get_logger()
+
+
+@asynccontextmanager
+async def serving(settings: HttpSettings, app: web.Application, *, anywhere: bool) -> AsyncIterator[str | None]:
+    """Serve `app` while the context lasts; gives its URL, or None where nothing is to be served.
+
+    A port that is taken is replaced by a free one where `anywhere` will do. Raises `Permanent` where the address can't
+    be used.
+    """
+    if settings.address is None:
+        yield None
+        return
+    app.middlewares.append(_errors_as_json)
+    app.on_response_prepare.append(_secure)
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=_GRACE_SECONDS)
+    await runner.setup()
+    try:
+        url = await _listen(runner, *settings.address, anywhere=anywhere)
+        log.info("http_started", url=url)
+        yield url
+    finally:
+        await runner.cleanup()
+
+
+def announce(url: str | None, data_dir: Path) -> None:
+    """Write the service's URL to `data_dir`/http.address, where clients look for it; None takes the file away."""
+    file = data_dir / ADDRESS_FILE
+    part = file.with_name(f".{file.name}.part")
+    try:
+        if url is None:
+            file.unlink(missing_ok=True)
+        else:
+            part.write_text(f"{url}\n")
+            part.replace(file)
+    except OSError as error:  # whoever finds an old address will find nobody there
+        log.warning("http_address_not_written", file=str(file), error=error.strerror)
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int, *, anywhere: bool) -> str:
+    site = web.TCPSite(runner, host, port)
+    try:
+        await site.start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and port and anywhere:
+            # A busy port must not cost a snapshot: the pipeline runs, and says where its pages are instead.
+            log.warning("http_port_busy", wanted=f"{host}:{port}", hint="serving on a free port; set http.listen")
+            return await _listen(runner, host, 0, anywhere=False)
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise Permanent(
+            f"cannot serve HTTP on {host}:{port}: {reason}; set http.listen to another address, "
+            'to port 0 for any free one, or to "" for none'
+        ) from error
+    name = _ANY.get(host, host)
+    return f"http://{f'[{name}]' if ':' in name else name}:{site.port}/"
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+        return web.json_response({"error": error.text or error.reason}, status=error.status, headers=headers)
+
+
+async def _secure(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "bikeflow"
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)

@@ -1,0 +1,113 @@
+"""The status document: what the service knows of itself, for the dashboard, `bikeflow status` and programs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from bikeflow import __version__
+from bikeflow.core.model import UTC, DatabasePublished, FetchFinished, Vitals
+from bikeflow.health.observations import Observations
+from bikeflow.health.readiness import Verdict, state_of, verdict_document
+from bikeflow.health.sentence import sentence
+from bikeflow.ledger import Ledger
+from bikeflow.settings import Settings
+
+LATEST_RUNS = 8
+Document = dict[str, Any]
+
+
+def live_document(
+    settings: Settings, seen: Observations, vitals: Vitals | None, verdict: Verdict, now: dt.datetime
+) -> Document:
+    """What the running service knows without looking anything up."""
+    return {
+        "state": state_of(seen, verdict),
+        "sentence": sentence(state_of(seen, verdict), verdict, vitals, seen.published, now),
+        "now": stamp(now),
+        "service": {
+            "version": __version__,
+            "process_id": os.getpid(),
+            "started_at": stamp(seen.started_at),
+            "uptime_seconds": round((now - seen.started_at).total_seconds()),
+        },
+        "data_dir": str(settings.data_dir.absolute()),
+        "storage": settings.storage.backend,
+        "parts": verdict_document(verdict),
+        "feed": {
+            # The query of a URL may hold a key.
+            "url": urlsplit(settings.feed.url)._replace(query="", fragment="").geturl(),
+            "interval_seconds": settings.feed.interval_seconds,
+            "fetches": dict(seen.fetches),
+            "last_fetch": _fetch(seen.last_fetch),
+        },
+        "spool": {"snapshots": vitals.spool_snapshots, "bytes": vitals.spool_bytes} if vitals else None,
+        "queue": {"waiting": vitals.queue_waiting, "running": vitals.queue_in_flight} if vitals else None,
+        "database": _database(seen.published, now),
+        "exports": verdict_document(seen.exports),
+    }
+
+
+def ledger_document(ledger: Ledger, lake: Mapping[str, int], today: dt.date) -> Document:
+    """What the ledger knows, whether the service runs or not; `lake` is its totals."""
+    snapshot, day = ledger.feed.fetch_state(), ledger.files.totals(today)
+    return {
+        "last_snapshot": snapshot and {"key": snapshot.key, "fetched_at": stamp(snapshot.fetched_at)},
+        "lake": dict(lake),
+        "today": {"partition": str(today), **{name: day[name] for name in ("raw_files", "lines", "rows", "rejected")}},
+        "failing_partitions": [{**row, "retry_at": _plain(row["retry_at"])} for row in ledger.runs.failing()],
+        "latest_runs": latest_runs(ledger, LATEST_RUNS),
+    }
+
+
+def latest_runs(ledger: Ledger, count: int) -> list[Document]:
+    """The newest runs, newest first, with their durations."""
+    return [_run(row) for row in ledger.runs.latest(count)]
+
+
+def stamp(at: dt.datetime) -> str:
+    """RFC 3339, UTC, whole seconds."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _run(row: Mapping[str, object]) -> Document:
+    started, finished = (dt.datetime.fromisoformat(str(row[name])) for name in ("started_at", "finished_at"))
+    seconds = round((finished - started).total_seconds(), 3)
+    return {**row, "started_at": stamp(started), "finished_at": stamp(finished), "duration_seconds": seconds}
+
+
+def _plain(at: object) -> str:
+    return stamp(dt.datetime.fromisoformat(str(at)))
+
+
+def _fetch(event: FetchFinished | None) -> Document | None:
+    if event is None:
+        return None
+    outcome = event.outcome
+    return {
+        "at": stamp(event.at),
+        "outcome": outcome.outcome,
+        "bytes": outcome.bytes,
+        "duration_seconds": outcome.duration_seconds,
+        "attempts": outcome.attempts,
+        "error": outcome.error,
+    }
+
+
+def _database(published: DatabasePublished | None, now: dt.datetime) -> Document | None:
+    if published is None:
+        return None
+    newest = published.newest_snapshot
+    return {
+        "published_at": stamp(published.at),
+        "newest_snapshot": newest and stamp(newest),
+        "newest_snapshot_age_seconds": newest and round((now - newest).total_seconds()),
+        "bytes": published.size_bytes,
+        "segments": published.segments,
+        "rows": published.rows,
+        "stations": published.stations,
+        "free_bikes": published.bikes,
+    }

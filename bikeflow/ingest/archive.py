@@ -1,0 +1,36 @@
+"""What an existing archive tells a fetcher that remembers nothing: its newest snapshot."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+
+from bikeflow.core.layout import Layout, snapshot_time
+from bikeflow.core.model import FetchState
+from bikeflow.store.base import Store
+
+_DAYS_BACK = (2, 62)
+
+
+async def newest_snapshot(store: Store, layout: Layout, now: dt.datetime) -> FetchState | None:
+    """The raw file with the greatest key, or None in an empty archive.
+
+    In an archive in use a few LISTs of its last days find it; only one that has lain idle is listed from further back,
+    at last from the beginning. Raises what the store raises.
+    """
+    for after in (*(f"{layout.raw}dt={now - dt.timedelta(days):%Y-%m-%d}" for days in _DAYS_BACK), ""):
+        key = await _greatest_key(store, layout, after)
+        time = snapshot_time(key)
+        if time is not None:
+            stored = await store.get(key)
+            return FetchState("", "", hashlib.sha256(stored.data).hexdigest(), key, time)
+    return None
+
+
+async def _greatest_key(store: Store, layout: Layout, after: str) -> str:
+    greatest = ""
+    async for page in store.pages(layout.raw, after=after):
+        greatest = max(
+            (info.key for info in page if layout.raw_file(info) and snapshot_time(info.key)), default=greatest
+        )
+    return greatest

@@ -1,0 +1,218 @@
+"""The way of a snapshot from the fetcher to the lake: into the spool, and from there to the store."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Callable
+from functools import partial
+
+from bikeflow.core.errors import NotFound, Permanent, Transient
+from bikeflow.core.layout import Layout, snapshot_time
+from bikeflow.core.model import UTC, Fault, ObjectInfo, SnapshotStored
+from bikeflow.ingest.spool import NotSpooled, Spool, SpoolEntry
+from bikeflow.runtime.log import bound, get_logger
+from bikeflow.runtime.retry import retrying, tick_or
+from bikeflow.settings.sections import RetrySettings
+from bikeflow.store import ObjectCache, Store
+
+_SECOND = dt.timedelta(seconds=1)
+TOLD_FROM_ATTEMPT = 2
+"""One failed request is no news, and is tried again; the next one is."""
+_log = get_logger()
+
+
+class Delivery:
+    """Keeps accepted snapshots in the spool until the store has confirmed them, oldest first.
+
+    `on_stored` is called for each one that the store has confirmed; `cache` spares the processor the download of what
+    was just uploaded.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        layout: Layout,
+        spool: Spool,
+        retry: RetrySettings,
+        on_stored: Callable[[SnapshotStored], None] = lambda event: None,
+        cache: ObjectCache | None = None,
+    ) -> None:
+        self.store = store
+        self.layout = layout
+        self.spool = spool
+        self._retry = retry
+        self._on_stored = on_stored
+        self._cache = cache
+        self._work = asyncio.Event()
+        self._answering = asyncio.Event()
+        self._finishing = False
+        self._leaving_rest = False
+        self._failing_since: float | None = None
+        self._error = ""
+        self.attempts = 0
+        """Snapshots that were tried to deliver, with success or not."""
+
+    def take_over(self, predecessor: Delivery) -> None:
+        """Know since when and why the same store has not taken what waits."""
+        self._failing_since, self._error = predecessor._failing_since, predecessor._error
+
+    @property
+    def fault(self) -> Fault | None:
+        """Since when and why the store has not taken what waits, or None while it does."""
+        if self.failing_seconds is None:
+            return None
+        return Fault(dt.datetime.now(UTC) - dt.timedelta(seconds=self.failing_seconds), self._error)
+
+    @property
+    def failing_seconds(self) -> float | None:
+        """For how long the store has not taken what waits, or None while it does."""
+        return None if self._failing_since is None else time.monotonic() - self._failing_since
+
+    async def accept(self, at: dt.datetime, trace_id: str, data: bytes) -> str:
+        """Keep a snapshot taken at `at` (whole seconds); gives its key. Raises `NotSpooled`.
+
+        The key is that of the next free second where another snapshot of that second still waits. What the disk does
+        not take goes to the store at once; only if that fails as well is it lost.
+        """
+        while self.spool.holds(at):
+            at += _SECOND
+        try:
+            await self.spool.add(at, trace_id, data)
+        except NotSpooled as error:
+            stored = await self._store_at_once(at, data)
+            if stored is None:
+                raise
+            _log.warning("spool_bypassed", key=stored.key, error=str(error))
+            self._on_stored(SnapshotStored(stored, trace_id))
+            return stored.key
+        self._work.set()
+        return self.layout.raw_key(at)
+
+    def finish(self, *, leave_rest: bool = False) -> None:
+        """Let `run` end once it has looked at the spool for a last time: nothing more will be accepted.
+
+        `leave_rest` lets it end with the snapshot that is under way: a successor delivers the others.
+        """
+        self._finishing, self._leaving_rest = True, leave_rest
+        self._work.set()
+
+    def store_answers(self) -> None:
+        """The store has answered somebody: what it did not take before is worth another attempt now."""
+        self._answering.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Deliver whatever comes until `finish` is called; a set `stop` ends the waiting for a store that is down."""
+        self._finishing = False
+        while True:
+            self._work.clear()
+            finishing = self._finishing
+            delivered = await self.drain(stop)
+            if finishing:
+                return
+            self._answering.clear()
+            if delivered:
+                await self._work.wait()
+            elif await tick_or(self._answering, stop, self._retry.max_seconds):
+                return
+
+    async def drain(self, stop: asyncio.Event | None = None) -> bool:
+        """Deliver all that waits, oldest first; False where the store didn't take it (then it goes on waiting)."""
+        for entry in self.spool.entries:
+            if self._leaving_rest:
+                return False
+            with bound(trace_id=entry.trace_id):
+                try:
+                    await self._deliver(entry, stop)
+                except (Transient, Permanent) as error:
+                    self._note_failure(error)
+                    return False
+                finally:
+                    self.attempts += 1
+                self._note_success()
+        self._note_success()
+        return True
+
+    async def _store_at_once(self, at: dt.datetime, data: bytes) -> ObjectInfo | None:
+        """The only attempt for a snapshot that nothing else holds; None where the store fails too."""
+        try:
+            while (info := await self._put(at, data)) is None:
+                at += _SECOND
+        except (Transient, Permanent):
+            return None
+        return info
+
+    async def _deliver(self, entry: SpoolEntry, stop: asyncio.Event | None) -> None:
+        data = await self.spool.read(entry)
+        if data is None:
+            return
+        policy = retrying(self._retry, stop, on_retry=self._on_retry)
+        info: ObjectInfo | None = await policy(partial(self._put, entry.time, data))
+        while info is None:
+            entry = await self._moved(entry)
+            info = await policy(partial(self._put, entry.time, data))
+        if self._cache is not None:
+            await self._cache.remember(info, data)
+        _log.debug("stored", key=info.key, bytes=info.size)
+        # Told before the entry goes: until then, whoever finds the object in the store can ask for its trace id.
+        self._on_stored(SnapshotStored(info, entry.trace_id))
+        await self.spool.remove(entry)
+
+    def trace_id(self, key: str) -> str | None:
+        """The trace id of a snapshot that is being delivered under this key, or None."""
+        if self.spool.depth == 0:  # asked of every key of a listing
+            return None
+        time = snapshot_time(key)
+        return None if time is None else self.spool.trace_id(time)
+
+    async def _put(self, at: dt.datetime, data: bytes) -> ObjectInfo | None:
+        """Store a snapshot without overwriting one; None where another snapshot has its key.
+
+        The first look is for servers that know no conditional PUT: there, two fetchers that store within the same
+        second can overwrite one another between the look and the PUT.
+        """
+        key = self.layout.raw_key(at)
+        try:
+            found = await self.store.head(key)
+        except NotFound:
+            stored = await self.store.put_new(key, data)
+            if stored is not None:
+                return stored
+            found = await self.store.head(key)
+        # A PUT whose confirmation never came may have worked all the same. The content alone decides, whatever the
+        # answer's headers say: one that is wrongly taken for another's would be stored again under the next second.
+        return found if (await self.store.get(key)).data == data else None
+
+    async def _moved(self, entry: SpoolEntry) -> SpoolEntry:
+        at = entry.time + _SECOND
+        while self.spool.holds(at):
+            at += _SECOND
+        _log.info("key_taken", key=self.layout.raw_key(entry.time), new_key=self.layout.raw_key(at))
+        return await self.spool.move(entry, at)
+
+    def _on_retry(self, error: BaseException, attempt: int, wait_seconds: float) -> None:
+        _log.debug("retrying", error=str(error), attempt=attempt, wait_seconds=round(wait_seconds, 3))
+        if attempt >= TOLD_FROM_ATTEMPT:
+            self._note_failure(error)
+
+    def _note_failure(self, error: BaseException) -> None:
+        self._error = str(error)
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
+            _log.warning(
+                "store_unreachable",
+                store=self.store.describe(),
+                error=str(error),
+                waiting_in_spool=self.spool.depth,
+            )
+
+    def _note_success(self) -> None:
+        if self._failing_since is not None:
+            _log.info(
+                "store_recovered",
+                store=self.store.describe(),
+                down_seconds=round(time.monotonic() - self._failing_since, 1),
+                waiting_in_spool=self.spool.depth,
+            )
+            self._failing_since = None

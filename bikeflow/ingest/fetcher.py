@@ -1,0 +1,240 @@
+"""The fetcher: asks the feed at every tick and hands what is new to the delivery."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hashlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bikeflow.core.errors import NotAFeed, Permanent, Transient
+from bikeflow.core.layout import snapshot_time
+from bikeflow.core.model import UTC, FetchFinished, FetchOutcome, FetchState
+from bikeflow.feeds import FEEDS, Feed
+from bikeflow.ingest.archive import newest_snapshot
+from bikeflow.ingest.breaker import CircuitOpen
+from bikeflow.ingest.dead_letters import FeedDeadLetters
+from bikeflow.ingest.delivery import Delivery
+from bikeflow.ingest.journal import Journal
+from bikeflow.ingest.outcome import FetcherStatus, FetchMemory
+from bikeflow.ingest.place import public_url
+from bikeflow.ingest.spool import NotSpooled
+from bikeflow.ingest.upstream import Upstream
+from bikeflow.runtime.log import bound, get_logger
+from bikeflow.runtime.retry import tick
+from bikeflow.settings.sections import FeedSettings, RetrySettings
+
+if TYPE_CHECKING:
+    from bikeflow.ingest.download import Answer
+
+GRACE_SECONDS = 5.0
+"""How long a fetch that is under way at the stop may still take."""
+_SECOND = dt.timedelta(seconds=1)
+_NUDGE = dt.timedelta(minutes=1)
+_log = get_logger()
+
+
+def utc_now() -> dt.datetime:
+    """The time now, in UTC."""
+    return dt.datetime.now(UTC)
+
+
+class Fetcher:
+    """One feed's fetcher; `run` is the role, `fetch_once` a single fetch. `clock` tells the time of new snapshots."""
+
+    def __init__(
+        self,
+        settings: FeedSettings,
+        upstream: Upstream,
+        delivery: Delivery,
+        memory: FetchMemory,
+        feed: Feed = FEEDS["wrm"],
+        clock: Callable[[], dt.datetime] = utc_now,
+        on_fetched: Callable[[FetchFinished], None] = lambda event: None,
+    ) -> None:
+        self._settings = settings
+        self._upstream = upstream
+        self._delivery = delivery
+        self._memory = memory
+        self._feed = feed
+        self._clock = clock
+        self._on_fetched = on_fetched
+        self._place = public_url(settings.url)
+        self._journal = Journal(self._place)
+        self._dead_letters = FeedDeadLetters(delivery.store, delivery.layout)
+        self._known: FetchState | None = None
+        self._last = asyncio.Event()
+        """Set when no further fetch is to begin."""
+        self._next_tick: float | None = None
+        self._last_tick: float | None = None
+
+    @property
+    def status(self) -> FetcherStatus:
+        """How the fetcher is doing now."""
+        journal, spool = self._journal, self._delivery.spool
+        return FetcherStatus(
+            last=journal.last,
+            last_success_at=journal.last_success_at,
+            failing_since=journal.failing_since,
+            consecutive_failures=journal.consecutive_failures,
+            counts=dict(journal.counts),
+            spool_entries=spool.depth,
+            spool_bytes=spool.size_bytes,
+            store_failing_seconds=self._delivery.failing_seconds,
+            fault=journal.fault,
+            store_fault=self._delivery.fault,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Fetch at every tick and deliver beside it until `stop` is set, then finish what is in hand; or `leave`."""
+        hurry = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._delivery.run(hurry), name="delivery")
+            polling = tasks.create_task(self._poll(stop), name="polling")
+            stopped = tasks.create_task(stop.wait(), name="stop")
+            await asyncio.wait([polling, stopped], return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            hurry.set()
+            self._last.set()
+            await asyncio.wait([polling], timeout=GRACE_SECONDS)
+            polling.cancel()
+            await asyncio.wait([polling])
+            self._delivery.finish(leave_rest=not stop.is_set())
+
+    def leave(self) -> None:
+        """Let `run` end after the fetch under way: a successor takes over, and delivers what waits in the spool."""
+        self._last.set()
+
+    def take_over(self, predecessor: Fetcher) -> None:
+        """Go on where another fetcher has ended: with its last snapshot, its ticks, and what it has told already."""
+        clock, interval = asyncio.get_running_loop().time, self._settings.interval_seconds
+        self._known = predecessor._known
+        if predecessor._place == self._place:
+            self._journal = predecessor._journal
+        if predecessor._settings.url != self._settings.url or predecessor._last_tick is None:
+            self._next_tick = clock()
+        else:
+            due = [predecessor._last_tick + interval, predecessor._next_tick]
+            self._next_tick = min(tick for tick in due if tick is not None)
+
+    async def fetch_once(self, stop: asyncio.Event | None = None) -> FetchOutcome:
+        """One fetch, tried again within its tick; what is new lies in the spool when this returns."""
+        trace_id = secrets.token_hex(8)
+        started = time.monotonic()
+        with bound(trace_id=trace_id):
+            outcome = await self._outcome(trace_id, stop)
+            seconds = round(time.monotonic() - started, 3)
+            outcome = replace(outcome, duration_seconds=seconds, attempts=self._upstream.attempts)
+            self._journal.note(outcome)
+        self._on_fetched(FetchFinished(utc_now(), outcome))
+        return outcome
+
+    async def _poll(self, stop: asyncio.Event) -> None:
+        clock, interval = asyncio.get_running_loop().time, self._settings.interval_seconds
+        started, number = self._next_tick or clock(), 0
+        await tick(self._last, started - clock())
+        while not (self._last.is_set() or stop.is_set()):
+            self._last_tick = started + number * interval
+            await self.fetch_once(stop)
+            # Ticks lie on a fixed grid: nothing drifts, and those that a slow fetch has missed are left out.
+            number = max(number, int((clock() - started) // interval)) + 1
+            self._next_tick = started + number * interval
+            await tick(self._last, self._next_tick - clock())
+
+    async def _outcome(self, trace_id: str, stop: asyncio.Event | None) -> FetchOutcome:
+        try:
+            known = await self._recall()
+            answer = await self._upstream.ask(known, stop, self._journal.note_retry)
+            if answer.body is None:
+                return FetchOutcome("not_modified", trace_id)
+            return await self._take(answer, answer.body, known, trace_id)
+        except CircuitOpen as error:
+            return FetchOutcome("skipped_open_circuit", trace_id, error=str(error))
+        except NotAFeed as error:
+            return FetchOutcome("not_a_feed", trace_id, bytes=len(error.body), error=str(error))
+        except NotSpooled as error:
+            return FetchOutcome("lost", trace_id, error=str(error))
+        except (Transient, Permanent) as error:
+            return FetchOutcome("failed", trace_id, error=str(error))
+
+    async def _take(self, answer: Answer, body: bytes, known: FetchState | None, trace_id: str) -> FetchOutcome:
+        at = self._clock().astimezone(UTC).replace(microsecond=0)
+        try:
+            data, sha256 = await asyncio.to_thread(self._document, body, answer.charset)
+        except NotAFeed as error:
+            await self._dead_letters.keep(answer, body, url=self._place, reason=str(error), at=at)
+            raise NotAFeed(str(error), body=body) from error
+        if known is not None and sha256 == known.sha256:
+            key, outcome = known.key, FetchOutcome("duplicate", trace_id, bytes=len(data))
+        else:
+            key = await self._delivery.accept(_next_second(at, known), trace_id, data)
+            outcome = FetchOutcome("stored", trace_id, key=key, bytes=len(data))
+        await self._remember(
+            FetchState(answer.etag, answer.last_modified, sha256, key, fetched_at=at, url=self._settings.url)
+        )
+        return outcome
+
+    def _document(self, body: bytes, charset: str | None) -> tuple[bytes, str]:
+        data = self._feed.document(body, charset).encode()
+        return data, hashlib.sha256(data).hexdigest()
+
+    async def _remember(self, state: FetchState) -> None:
+        self._known = state
+        try:
+            await asyncio.to_thread(self._memory.save_fetch_state, state)
+        except Transient as error:  # the snapshot itself is safe
+            _log.warning("fetch_state_not_saved", error=str(error))
+
+    async def _recall(self) -> FetchState | None:
+        """The last snapshot: from this process, the spool, the memory or, at the very first start, the archive."""
+        if self._known is None:
+            known = await asyncio.to_thread(self._memory.fetch_state)
+            waiting = self._delivery.spool.entries
+            last = _time(known)
+            if waiting and (last is None or waiting[-1].time > last):
+                # An earlier process ended after it had spooled this one and before it could remember it.
+                key = self._delivery.layout.raw_key(waiting[-1].time)
+                known = FetchState("", "", waiting[-1].sha256, key, waiting[-1].time)
+            self._known = known or await self._archived()
+        return self._known
+
+    async def _archived(self) -> FetchState | None:
+        try:
+            return await newest_snapshot(self._delivery.store, self._delivery.layout, self._clock())
+        except (Transient, Permanent) as error:  # asked again at the next fetch
+            _log.debug("archive_unreadable", error=str(error))
+            return None
+
+
+def _time(known: FetchState | None) -> dt.datetime | None:
+    return snapshot_time(known.key) if known else None
+
+
+def _next_second(at: dt.datetime, known: FetchState | None) -> dt.datetime:
+    """`at`, or the second after the last snapshot where the clock has not come so far yet.
+
+    After a greater jump backwards `at` is right and the last one was wrong; the delivery overwrites nothing then.
+    """
+    last = _time(known)
+    return last + _SECOND if last is not None and at <= last <= at + _NUDGE else at
+
+
+@asynccontextmanager
+async def open_fetcher(
+    settings: FeedSettings,
+    retry: RetrySettings,
+    delivery: Delivery,
+    memory: FetchMemory,
+    *,
+    feed: Feed = FEEDS["wrm"],
+    clock: Callable[[], dt.datetime] = utc_now,
+    on_fetched: Callable[[FetchFinished], None] = lambda event: None,
+) -> AsyncIterator[Fetcher]:
+    """A fetcher whose connections close with the context."""
+    async with Upstream(settings, retry) as upstream:
+        yield Fetcher(settings, upstream, delivery, memory, feed, clock, on_fetched)

@@ -1,0 +1,221 @@
+"""A queue of snapshots on the local disk: what was fetched is safe here until the store has confirmed it.
+
+One file a snapshot; its name tells all that is known of it, `<time>.<trace id>.<SHA-256>.txt`, and sorts by time. Files
+appear complete (temp file, fsync, rename); what else lies in the directory is moved to `damaged/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from bikeflow.core.errors import Permanent, Transient
+from bikeflow.core.model import UTC
+from bikeflow.runtime.log import get_logger
+
+_TIME = "%Y-%m-%d_%H-%M-%S"
+_NAME = re.compile(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)\.([0-9a-z]+)\.([0-9a-f]{64})\.txt")
+_log = get_logger()
+
+
+class NotSpooled(Permanent):
+    """The snapshot could not be kept on the local disk, and so is lost; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SpoolEntry:
+    """One waiting snapshot: `time` is that of its raw file (UTC, whole seconds), `size` in bytes."""
+
+    time: dt.datetime
+    trace_id: str
+    sha256: str
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return f"{self.time:{_TIME}}.{self.trace_id}.{self.sha256}.txt"
+
+
+class Spool:
+    """The waiting snapshots of one directory, which belongs to this object alone while it is in use."""
+
+    def __init__(self, directory: Path, max_bytes: int, entries: Iterable[SpoolEntry] = ()) -> None:
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._entries = {entry.time: entry for entry in entries}
+
+    @classmethod
+    async def open(cls, directory: Path, max_bytes: int) -> Self:
+        """Take over a directory with what an earlier process left in it; created where there is none.
+
+        Raises `Permanent` where the directory can't be used.
+        """
+        try:
+            return cls(directory, max_bytes, await asyncio.to_thread(_scan, directory))
+        except OSError as error:
+            raise Permanent(f"cannot use the spool {directory}: {error.strerror}") from error
+
+    @property
+    def directory(self) -> Path:
+        """Where the files lie."""
+        return self._directory
+
+    @property
+    def entries(self) -> list[SpoolEntry]:
+        """What waits, oldest first."""
+        return sorted(self._entries.values())
+
+    @property
+    def depth(self) -> int:
+        """Number of waiting snapshots."""
+        return len(self._entries)
+
+    @property
+    def size_bytes(self) -> int:
+        """Their size altogether."""
+        return sum(entry.size for entry in self._entries.values())
+
+    def holds(self, time: dt.datetime) -> bool:
+        """Whether a snapshot of that second waits."""
+        return time in self._entries
+
+    def trace_id(self, time: dt.datetime) -> str | None:
+        """The trace id of the snapshot of that second, while it waits."""
+        entry = self._entries.get(time)
+        return None if entry is None else entry.trace_id
+
+    async def add(self, time: dt.datetime, trace_id: str, data: bytes) -> SpoolEntry:
+        """Keep a snapshot; it is on the disk when this returns. Raises `NotSpooled` when full or unwritable.
+
+        A full spool refuses the new snapshot rather than dropping an old one: either way one is lost, but nothing that
+        was promised to be safe.
+        """
+        if self._entries and self.size_bytes + len(data) > self._max_bytes:
+            raise NotSpooled(f"the spool {self._directory} is full ({self.depth} snapshots wait for the store)")
+        entry = SpoolEntry(time, trace_id, hashlib.sha256(data).hexdigest(), len(data))
+        try:
+            await asyncio.to_thread(_write, self._directory, entry.name, data)
+        except OSError as error:
+            raise NotSpooled(f"cannot write to the spool {self._directory}: {error.strerror}") from error
+        self._entries[time] = entry
+        return entry
+
+    async def read(self, entry: SpoolEntry) -> bytes | None:
+        """The snapshot, or None where its file can't be read now, is gone or damaged (then it no longer waits)."""
+        try:
+            data = await asyncio.to_thread(_read, self._directory, entry)
+        except OSError as error:  # the disk fails: it waits for another attempt, and the others need not wait for it
+            _log.error("spool_read_failed", file=entry.name, error=error.strerror)
+            return None
+        if data is None:
+            del self._entries[entry.time]
+        return data
+
+    async def move(self, entry: SpoolEntry, time: dt.datetime) -> SpoolEntry:
+        """The same snapshot under another time. Raises `Transient` where the disk fails."""
+        moved = replace(entry, time=time)
+        try:
+            await asyncio.to_thread(_rename, self._directory, entry.name, moved.name)
+        except OSError as error:
+            raise Transient(f"cannot rename in the spool {self._directory}: {error.strerror}") from error
+        del self._entries[entry.time]
+        self._entries[time] = moved
+        return moved
+
+    async def adopt(self, other: Spool) -> None:
+        """Take over what waits in another directory; what finds no room here stays there. Raises `NotSpooled`."""
+        for entry in other.entries:
+            data, time = await other.read(entry), entry.time
+            while self.holds(time):
+                time += dt.timedelta(seconds=1)
+            if data is not None:
+                await self.add(time, entry.trace_id, data)
+                await other.remove(entry)
+
+    async def remove(self, entry: SpoolEntry) -> None:
+        """Forget a snapshot that the store has confirmed."""
+        try:
+            await asyncio.to_thread((self._directory / entry.name).unlink, missing_ok=True)
+        except OSError as error:  # it comes up again at the next start, which is harmless
+            _log.error("spool_delete_failed", file=entry.name, error=error.strerror)
+        del self._entries[entry.time]
+
+
+def _scan(directory: Path) -> list[SpoolEntry]:
+    directory.mkdir(parents=True, exist_ok=True)
+    entries: dict[dt.datetime, SpoolEntry] = {}
+    for path in sorted(directory.iterdir()):
+        if path.is_dir():
+            continue
+        if path.name.startswith(".") and path.suffix == ".tmp":
+            path.unlink()  # a crash in the midst of a write, which nobody was told to have worked
+            continue
+        entry = _entry(path)
+        if entry is None or entry.time in entries:
+            _quarantine(path)
+        else:
+            entries[entry.time] = entry
+    return list(entries.values())
+
+
+def _entry(path: Path) -> SpoolEntry | None:
+    match = _NAME.fullmatch(path.name)
+    size = path.stat().st_size
+    if match is None or size == 0:
+        return None
+    try:
+        time = dt.datetime.strptime(match[1], _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return SpoolEntry(time, match[2], match[3], size)
+
+
+def _write(directory: Path, name: str, data: bytes) -> None:
+    temporary = directory / f".{name}.tmp"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _rename(directory, temporary.name, name)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _rename(directory: Path, old: str, new: str) -> None:
+    (directory / old).replace(directory / new)
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read(directory: Path, entry: SpoolEntry) -> bytes | None:
+    path = directory / entry.name
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        _log.error("spool_read_failed", file=str(path), error=error.strerror)
+        return None
+    if hashlib.sha256(data).hexdigest() == entry.sha256:
+        return data
+    _quarantine(path)
+    return None
+
+
+def _quarantine(path: Path) -> None:
+    target = path.parent / "damaged" / path.name
+    target.parent.mkdir(exist_ok=True)
+    path.replace(target)
+    _log.error("spool_entry_damaged", file=str(target), bytes=target.stat().st_size)

@@ -1,0 +1,99 @@
+"""The bounded queue between the watcher and the processors."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+
+from bikeflow.core.model import PartitionJob
+
+
+class PartitionQueue:
+    """At most one job of a partition waits, and at most one is in flight.
+
+    A job for a partition that waits already joins it (the ledger knows the files). One for a partition in flight waits
+    until that run has ended, so that two runs never write the same segment at once.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._waiting: dict[dt.date, PartitionJob] = {}
+        self._in_flight: set[dt.date] = set()
+        self._changed = asyncio.Condition()
+        self._closed = False
+        self._moved_at = time.monotonic()
+        self.finished = 0
+        """Jobs that have ended, however they did."""
+
+    @property
+    def waiting(self) -> int:
+        """Number of jobs that wait."""
+        return len(self._waiting)
+
+    @property
+    def in_flight(self) -> int:
+        """Number of jobs that a processor has taken and not yet finished."""
+        return len(self._in_flight)
+
+    @property
+    def full(self) -> bool:
+        """Whether a job for another partition has to wait outside."""
+        return len(self._waiting) >= self._size
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long no job has ended although there are some; 0 where there is none."""
+        return time.monotonic() - self._moved_at if self._waiting or self._in_flight else 0.0
+
+    async def put(self, job: PartitionJob) -> None:
+        """Add a job, or join it to its waiting twin; waits while the queue is full. Dropped once it is closed."""
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: self._closed or job.partition in self._waiting or len(self._waiting) < self._size
+            )
+            if not self._closed:
+                if not self._waiting and not self._in_flight:
+                    self._moved_at = time.monotonic()
+                self._waiting.setdefault(job.partition, job)
+                self._changed.notify_all()
+
+    async def get(self) -> PartitionJob | None:
+        """The oldest job whose partition is not in flight; None when the queue is closed and holds none any more."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._ready() is not None or (self._closed and not self._waiting))
+            job = self._ready()
+            if job is None:
+                return None
+            del self._waiting[job.partition]
+            self._in_flight.add(job.partition)
+            self._changed.notify_all()
+            return job
+
+    async def done(self, job: PartitionJob) -> None:
+        """The processor has finished the job, however it ended."""
+        async with self._changed:
+            self._in_flight.discard(job.partition)
+            self.finished += 1
+            self._moved_at = time.monotonic()
+            self._changed.notify_all()
+
+    async def join(self) -> None:
+        """Wait until no job waits or is in flight."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._waiting and not self._in_flight)
+
+    async def close(self) -> None:
+        """Take no more jobs; what waits is still handed out."""
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    async def drop_waiting(self) -> None:
+        """Forget the jobs that nobody has taken."""
+        async with self._changed:
+            self._waiting.clear()
+            self._changed.notify_all()
+
+    def _ready(self) -> PartitionJob | None:
+        return next((job for day, job in self._waiting.items() if day not in self._in_flight), None)

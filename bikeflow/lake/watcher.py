@@ -1,0 +1,185 @@
+"""The watcher role: finds raw files in the store and puts their partitions on the queue.
+
+Fast path: one LIST a poll, from a little before the newest known key, however large the archive is. Our own snapshots
+need no poll: the fetcher announces them. Slow path: a full reconciliation at start and every `reconcile_seconds`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+
+from bikeflow.core.errors import BikeflowError
+from bikeflow.core.layout import Layout
+from bikeflow.core.model import UTC, ObjectInfo, PartitionJob, RawFile, SnapshotStored, StoreAnswered, StoreOperation
+from bikeflow.lake.queue import PartitionQueue
+from bikeflow.lake.reconciler import Reconciler
+from bikeflow.ledger import Ledger
+from bikeflow.runtime.log import get_logger
+from bikeflow.runtime.retry import tick
+from bikeflow.settings.sections import WatcherSettings
+from bikeflow.store.base import Store
+
+LONGEST_DELAY_SECONDS = 5.0
+"""So much later, at most, does the first listing of an archive begin that the ledger of an earlier run knows."""
+
+LOOKBACK_KEYS = 900
+"""How many known keys a poll lists again: late, overwritten and out-of-order files among them are found at once.
+
+One LIST gives 1,000 keys (999 on some servers), so these come with the new ones at no further request.
+"""
+
+log = get_logger()
+
+
+class Watcher:
+    """Turns what lies in the store into partition jobs."""
+
+    def __init__(
+        self,
+        settings: WatcherSettings,
+        store: Store,
+        layout: Layout,
+        ledger: Ledger,
+        queue: PartitionQueue,
+        reconciler: Reconciler,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._layout = layout
+        self._ledger = ledger
+        self._queue = queue
+        self._reconciler = reconciler
+        self._announced: asyncio.Queue[SnapshotStored | None] = asyncio.Queue()
+        self._ready = asyncio.Event()
+        self._seen: dict[str, str] = {}
+        self._forgettings = 0
+        self._failing_operations: set[StoreOperation] = set()
+        self._forgiving = False
+        self.last_error: str | None = None
+        self.failing_since: dt.datetime | None = None
+        self.last_poll_at: dt.datetime | None = None
+        self.attempts = 0
+        """Looks at the store that have ended, well or not."""
+
+    def take_over(self, predecessor: Watcher) -> None:
+        """Know how another watcher of the same store was doing, and what was announced to it."""
+        self.last_error, self.failing_since = predecessor.last_error, predecessor.failing_since
+        self.last_poll_at = predecessor.last_poll_at
+        while not predecessor._announced.empty():
+            self._announced.put_nowait(predecessor._announced.get_nowait())
+
+    def announce(self, event: SnapshotStored) -> None:
+        """A snapshot of our own is in the store; called by the fetcher's event sink."""
+        self._announced.put_nowait(event)
+
+    def note_answer(self, event: StoreAnswered) -> None:
+        """A request of somebody has ended: where its kind works again, partitions that failed of it need not wait."""
+        # That there is no such object is an answer, but not to a PUT.
+        if event.outcome not in ("ok", "not_found") or (event.outcome, event.operation) == ("not_found", "put"):
+            self._failing_operations.add(event.operation)
+        elif event.outcome == "ok" and event.operation in self._failing_operations:
+            self._failing_operations.remove(event.operation)
+            self._forgiving = True
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Watch until stopped. Storage errors are waited out, all others end the role."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._reconcile_forever(stop))
+            polling = group.create_task(self._poll_forever(stop))
+            taking = group.create_task(self._take_announcements())
+            await stop.wait()
+            polling.cancel()
+            if self._ready.is_set():
+                self._announced.put_nowait(None)  # what was announced before is still taken
+            else:
+                taking.cancel()
+
+    async def poll(self) -> list[RawFile]:
+        """The fast path, once: returns the raw files that are new or changed, whose partitions now wait."""
+        # Never from the beginning, which would be a look at all that lies there: a listing that goes on after a key may
+        # rely on what the last one saw.
+        after = await asyncio.to_thread(self._ledger.files.key_before_newest, LOOKBACK_KEYS) or self._layout.raw
+        if self._forgettings != self._ledger.files.forgettings:
+            # One that could not be found when it was read may be there all the same, if it is still listed.
+            self._seen = {}
+        self._forgettings = self._ledger.files.forgettings
+        listed: dict[str, str] = {}
+        unseen: list[ObjectInfo] = []
+        async for page in self._store.pages(self._layout.raw, after=after):
+            # What the last poll has seen already need not be looked up in the ledger again.
+            unseen.extend(info for info in page if self._seen.get(info.key) != info.etag)
+            listed.update((info.key, info.etag) for info in page)
+        found = await self._reconciler.observe(unseen)
+        self._seen = listed
+        if found:
+            log.info("raw_files_found", count=len(found), first=found[0].key, last=found[-1].key)
+        # First, as a day that is over and not begun yet is then written as one segment at once.
+        sealed = await self._reconciler.seal_finished_days()
+        await self._enqueue([*(file.partition for file in found), *sealed])
+        await self._enqueue_due()
+        return found
+
+    async def _poll_forever(self, stop: asyncio.Event) -> None:
+        await self._ready.wait()
+        while not stop.is_set():
+            started = time.monotonic()
+            await self._attempt(self.poll)
+            await tick(stop, max(self._settings.poll_seconds - (time.monotonic() - started), 0))
+
+    async def _reconcile_forever(self, stop: asyncio.Event) -> None:
+        if await asyncio.to_thread(self._ledger.files.reconciled_at) is not None:
+            # The ledger knows what our segments hold: nothing needs to wait for the listing. It would take seconds from
+            # the first snapshot and the first refresh, and can wait itself.
+            self._ready.set()
+            await tick(stop, min(self._settings.poll_seconds, LONGEST_DELAY_SECONDS))
+        while not stop.is_set():
+            agreed = await self._attempt(self._reconcile)
+            await tick(stop, self._settings.reconcile_seconds if agreed else self._settings.poll_seconds)
+
+    async def _reconcile(self) -> None:
+        await self._reconciler.reconcile()
+        await self._reconciler.seal_finished_days()  # as in a poll, before any of them is begun
+        self._ready.set()
+        await self._enqueue_due()
+
+    async def _take_announcements(self) -> None:
+        # Before the ledger has seen the whole lake, a run would write a segment without its older files.
+        await self._ready.wait()
+        while (event := await self._announced.get()) is not None:
+            if raw := self._layout.raw_file(event.info):
+                with suppress(BikeflowError):  # the disk fails, which the next poll tells, and finds the file as well
+                    await asyncio.to_thread(self._ledger.files.observe, [(raw, event.trace_id)])
+                    await self._enqueue([raw.partition])
+
+    async def _enqueue_due(self) -> None:
+        if self._forgiving:
+            await asyncio.to_thread(self._ledger.runs.forgive)
+            self._forgiving = False
+        await self._enqueue(await asyncio.to_thread(self._ledger.files.due_partitions, dt.datetime.now(UTC)))
+
+    async def _enqueue(self, partitions: Iterable[dt.date]) -> None:
+        for partition in sorted(set(partitions)):
+            await self._queue.put(PartitionJob(partition))
+
+    async def _attempt(self, work: Callable[[], Awaitable[object]]) -> bool:
+        """Do it once; a storage error is told once, however often it repeats, and waited out by the caller."""
+        try:
+            await work()
+        except BikeflowError as error:
+            if str(error) != self.last_error:
+                log.error("storage_failed", error=str(error), next_try_seconds=self._settings.poll_seconds)
+            self.last_error = str(error)
+            self.failing_since = self.failing_since or dt.datetime.now(UTC)
+            self._forgiving = True  # what failed for want of storage need not wait once it is back
+            return False
+        finally:
+            self.attempts += 1
+        if self.last_error is not None:
+            log.info("storage_recovered")
+        self.last_error = self.failing_since = None
+        self.last_poll_at = dt.datetime.now(UTC)
+        return True

@@ -1,0 +1,266 @@
+"""One dirty segment, from its raw files to its Parquet files and dead letters in the store; no ledger is involved.
+
+Raw files that did not change are not read again: their rows come from the segment as it was last written, in memory or
+in the store. So an arrival costs the parsing of one file, and a day is sealed or cut anew without its raw files. Every
+step is idempotent, under keys and with contents that follow from the work alone: it can be done anywhere, and twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import pyarrow as pa
+
+from bikeflow.core.errors import NotFound, Permanent, Transient
+from bikeflow.core.layout import LAYERS, Layer, Layout
+from bikeflow.core.model import UTC, ObjectInfo, RawFile, SegmentObject
+from bikeflow.feeds.wrm.parsing import ParsedFile, RawText, dead_letter_lines, parse_files
+from bikeflow.feeds.wrm.text import as_utf8
+from bikeflow.ledger.files import FileResult, SegmentWork
+from bikeflow.runtime.concurrency import bounded_map
+from bikeflow.runtime.log import get_logger
+from bikeflow.runtime.memory import give_back
+from bikeflow.runtime.retry import retrying
+from bikeflow.segments.memory import SegmentMemory
+from bikeflow.segments.provenance import NotOurs, read_provenance
+from bikeflow.segments.table import SegmentTable, collect, read, write
+from bikeflow.segments.tally import Tally, tally
+from bikeflow.settings.sections import RetrySettings, RulesSettings
+from bikeflow.store.base import Store
+from bikeflow.store.cache import ObjectCache
+
+CONCURRENT_REQUESTS = 8
+PARSED_BYTES = 16 * 1024 * 1024
+"""So much is parsed at once: enough that a call of Pandera or numpy does not count, and memory stays bounded."""
+
+Answer = TypeVar("Answer")
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What building a segment came to: all that the ledger is to be told, and nothing large.
+
+    `objects` are the segment's files as they now lie in the store (none: it holds no row), `results` what every raw
+    file in them gave. `vanished` raw files were not there any more. The counts, the tally and `drifted` (keys and
+    unknown columns of the raw files that have some) are of the raw files that were parsed in this run.
+    """
+
+    objects: Mapping[Layer, ObjectInfo]
+    results: tuple[FileResult, ...]
+    vanished: tuple[str, ...]
+    files: int
+    lines: int
+    rows: int
+    rejected: int
+    tally: Tally
+    drifted: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+class RawFileChanged(Transient):
+    """A raw file is another one than was listed: `current` is what the next run is to read."""
+
+    def __init__(self, message: str, current: RawFile | None = None) -> None:
+        super().__init__(message)
+        self.current = current
+
+
+class SegmentBuilder:
+    """Reads, parses, validates and writes segments; one instance serves all processors."""
+
+    def __init__(
+        self, store: Store, cache: ObjectCache, layout: Layout, rules: RulesSettings, retry: RetrySettings
+    ) -> None:
+        self._store = store
+        self._cache = cache
+        self._layout = layout
+        self._rules = rules
+        self._retry = retry
+        self._memory = SegmentMemory()
+        self._hurry = asyncio.Event()
+
+    def recent(self, source: SegmentObject) -> SegmentTable | None:
+        """The rows of this version of a segment's file, if they are still in memory."""
+        return self._memory.get(source.key, source.etag)
+
+    def hurry(self) -> None:
+        """From now on try nothing again: what fails is left to the next run."""
+        self._hurry.set()
+
+    async def build(self, work: SegmentWork, parsed: Callable[[int], None] = lambda files: None) -> Built:
+        """Bring the segment's files and dead letters in the store up to date; `parsed` is told of raw files done.
+
+        Raises what the store raises, and RawFileChanged.
+        """
+        old = await self._bases(work)
+        covered = {record.key for base in old for record in base.files} - work.changed
+        wanted = [raw for raw in work.files if raw.key not in covered]
+        batches = await self._parse(work, wanted, parsed)
+        tables = [*(batch.table for batch in batches), *old]
+        listed = {raw.key for raw in work.files}
+        present = covered & listed | {record.key for batch in batches for record in batch.table.files}
+        if len(batches) > 1:
+            await asyncio.to_thread(give_back)  # what parsing leaves free is in pieces too small for what comes now
+        written = await asyncio.to_thread(write, work.segment, present, tables)
+        objects = await self._write_layers(work, written.data)
+        if "enhanced" in objects and written.content is not None:
+            self._memory.put(objects["enhanced"].key, objects["enhanced"].etag, written.content)
+        etags = {raw.key: raw.etag for raw in work.files}
+        results = [FileResult(f.key, etags[f.key], f.md5, f.lines, f.rows, f.rejected) for f in written.files]
+        return _summed(batches, objects, results, {raw.key for raw in wanted})
+
+    async def _bases(self, work: SegmentWork) -> list[SegmentTable]:
+        """The segments in which the rows of unchanged raw files lie; one that can't be read is left out."""
+        found = await bounded_map(self._base, work.bases, CONCURRENT_REQUESTS)
+        return [base for base in found if base is not None]
+
+    async def _base(self, source: SegmentObject) -> SegmentTable | None:
+        remembered = self.recent(source)
+        if remembered is not None:
+            return remembered
+        try:
+            found = await self._try(self._store.get, source.key)
+            content = await asyncio.to_thread(read, found.data)
+        except (NotFound, pa.ArrowInvalid, OSError) as error:
+            log.warning("segment_unreadable", key=source.key, error=str(error))
+            return None
+        return content if found.info.etag == source.etag else None
+
+    async def _parse(self, work: SegmentWork, files: Sequence[RawFile], tell: Callable[[int], None]) -> list[_Batch]:
+        """Read and parse raw files, so many at once that memory stays bounded, and store their dead letters."""
+
+        async def parse(some: Sequence[RawFile]) -> _Batch:
+            batch = await asyncio.to_thread(_parsed, await self._contents(some), self._rules)
+            await self._write_dead_letters(work, batch.parsed)
+            tell(len(batch.parsed))
+            return batch.without_rows()
+
+        # Two at a time: Arrow and numpy let go of the interpreter.
+        return await bounded_map(parse, list(_batches(files)), 2)
+
+    async def _contents(self, files: Sequence[RawFile]) -> list[tuple[RawFile, bytes]]:
+        """What these raw files hold, but those that have vanished in the meantime."""
+        found = await self._cache.at_hand([_info(raw) for raw in files])
+        missing = [raw for raw in files if raw.key not in found]
+        read = await bounded_map(self._read, missing, CONCURRENT_REQUESTS)
+        found.update((raw.key, data) for raw, data in zip(missing, read, strict=True) if data is not None)
+        return [(raw, found[raw.key]) for raw in files if raw.key in found]
+
+    async def _read(self, raw: RawFile) -> bytes | None:
+        """A raw file's content; None where it has vanished in the meantime."""
+        try:
+            return await self._try(self._cache.get, _info(raw))
+        except NotFound:
+            return None
+        except Transient as error:
+            # It can't be read as it was listed: perhaps it was overwritten, then the next run is to read the new one.
+            current = self._layout.raw_file(await self._store.head(raw.key))
+            if current is None or current.etag == raw.etag:
+                raise
+            raise RawFileChanged(str(error), current) from error
+
+    async def _write_dead_letters(self, work: SegmentWork, parsed: Sequence[ParsedFile]) -> None:
+        now = dt.datetime.now(UTC)
+        for item in parsed:
+            key = self._layout.dead_letter_key(item.raw.key)
+            if item.raw.key in work.rejected_before - work.changed:
+                continue  # it is only read again for its rows: its dead letters are there, or were dropped
+            if item.dead_letters:
+                await self._try(self._store.put, key, dead_letter_lines(item.dead_letters, now))
+            elif item.raw.key in work.rejected_before:
+                await self._try(self._store.delete, key)
+
+    async def _write_layers(self, work: SegmentWork, files: Mapping[Layer, bytes]) -> dict[Layer, ObjectInfo]:
+        """Put both files in the store; where no row is left, the segment's files go."""
+        keys = {layer: self._layout.segment_key(layer, work.segment) for layer in LAYERS}
+        if not files:
+            for layer in work.etags:
+                await self._try(self._store.delete, keys[layer])
+            return {}
+        for layer in keys.keys() - work.etags.keys():
+            await self._refuse_foreign(keys[layer])
+        return {layer: await self._try(self._store.put, key, files[layer]) for layer, key in keys.items()}
+
+    async def _refuse_foreign(self, key: str) -> None:
+        """Where no file of ours is known: a predecessor's of the same name is not ours to replace."""
+        try:
+            found = await self._try(read_provenance, self._store, key)
+        except NotFound:
+            return
+        if found is NotOurs.FOREIGN:
+            raise Permanent(f"{key} exists and is not bikeflow's: move it away, and this segment will be written")
+        if found is NotOurs.DAMAGED:
+            log.warning("damaged_file_replaced", key=key)
+
+    async def _try(self, call: Callable[..., Awaitable[Answer]], *arguments: object) -> Answer:
+        return await retrying(self._retry, self._hurry)(call, *arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What a batch of raw files gave: the files one by one, their rows together, and what was odd in them.
+
+    `drifted` names the raw files with unknown columns.
+    """
+
+    parsed: tuple[ParsedFile, ...]
+    table: SegmentTable
+    tally: Tally
+    drifted: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def without_rows(self) -> _Batch:
+        """The same, but for the files one by one: their rows are in the table once more."""
+        return replace(self, parsed=())
+
+
+def _info(raw: RawFile) -> ObjectInfo:
+    return ObjectInfo(raw.key, raw.size, raw.etag, raw.last_modified)
+
+
+def _batches(files: Sequence[RawFile]) -> Iterator[list[RawFile]]:
+    """The same files, parted so that each part but a single file has at most `PARSED_BYTES`."""
+    batch: list[RawFile] = []
+    size = 0
+    for raw in files:
+        if batch and size + raw.size > PARSED_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(raw)
+        size += raw.size
+    if batch:
+        yield batch
+
+
+def _parsed(contents: Sequence[tuple[RawFile, bytes]], rules: RulesSettings) -> _Batch:
+    """All that takes time in a batch of raw files."""
+    texts = [
+        RawText(raw, hashlib.md5(data, usedforsecurity=False).hexdigest(), as_utf8(data)) for raw, data in contents
+    ]
+    parsed = parse_files(texts, rules)
+    drifted = tuple((item.raw.key, tuple(sorted(item.unknown_columns))) for item in parsed if item.unknown_columns)
+    return _Batch(tuple(parsed), collect(parsed), tally(parsed), drifted)
+
+
+def _summed(
+    batches: Sequence[_Batch], objects: Mapping[Layer, ObjectInfo], results: Sequence[FileResult], wanted: set[str]
+) -> Built:
+    records = [record for batch in batches for record in batch.table.files]
+    counts = Tally()
+    for batch in batches:
+        counts.add(batch.tally)
+    return Built(
+        objects=objects,
+        results=tuple(results),
+        vanished=tuple(sorted(wanted - {record.key for record in records})),
+        files=len(records),
+        lines=sum(item.lines for item in records),
+        rows=sum(item.rows for item in records),
+        rejected=sum(item.rejected for item in records),
+        tally=counts,
+        drifted=tuple(item for batch in batches for item in batch.drifted),
+    )

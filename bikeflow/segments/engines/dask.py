@@ -1,0 +1,134 @@
+"""The engine of many machines: each segment is a task of a Dask distributed cluster.
+
+The scheduler gives the tasks of a worker that died to others. Keys and contents follow from the work alone and each PUT
+is atomic, so that a task done twice leaves what a task done once does; the ledger stays with the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import CancelledError
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from pydantic import SecretStr
+
+from bikeflow.core.errors import ConfigError, Permanent, Transient
+from bikeflow.core.model import SegmentObject
+from bikeflow.ledger.files import SegmentWork
+from bikeflow.runtime.log import get_logger
+from bikeflow.segments.builder import Built
+from bikeflow.segments.engines.base import Engine, Workplace
+from bikeflow.segments.engines.worker import VERSIONS, build_elsewhere
+from bikeflow.store import ObjectCache, Store
+
+_CLOSE_SECONDS = 5.0
+LOOK_SECONDS = 30.0
+"""How often it is looked at whether the cluster still has workers; those that restart are back by then."""
+
+log = get_logger()
+
+
+class DaskEngine:
+    """Submits segments to a scheduler; connects when there is work, and again when the connection is lost."""
+
+    def __init__(self, distributed: Any, workplace: Workplace) -> None:
+        self._distributed = distributed
+        self._address = workplace.processing.scheduler
+        # The secrets of the store travel on no wire: workers have their own.
+        storage = workplace.storage.model_copy(
+            update={"access_key_id": SecretStr(""), "secret_access_key": SecretStr("")}
+        )
+        self._workplace = replace(workplace, storage=storage)
+        self._client: Any = None
+        self._connecting = asyncio.Lock()
+
+    async def ready(self) -> None:
+        """See `Engine.ready`: the scheduler answers, and has a worker."""
+        client = await self._connected()
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            log.warning("no_dask_workers", scheduler=self._address)
+
+    async def build(self, work: SegmentWork, parsed: Callable[[int], None]) -> Built:
+        """See `Engine.build`; `parsed` is told when the whole segment is done."""
+        client = await self._connected()
+        # A key of its own for each try: the outcome of an earlier one is not asked for again.
+        key = f"bikeflow-{work.segment.partition}-{work.segment.end:%H%M%S}-{uuid.uuid4().hex}"
+        future = client.submit(build_elsewhere, self._workplace, work, VERSIONS, key=key, pure=False)
+        try:
+            built = await self._outcome(client, future)
+        except self._distributed.KilledWorker as error:
+            raise Transient("several Dask workers died over it, perhaps of too little memory") from error
+        except (CancelledError, OSError) as error:
+            await self._disconnect(client)
+            raise Transient(f"the Dask scheduler at {self._address} went away: {error}") from error
+        except (ImportError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "deserializ" not in str(error):
+                raise
+            raise Permanent(f"scheduler and workers of the Dask cluster need {VERSIONS} installed") from error
+        finally:
+            future.release()
+        parsed(built.files)
+        return built
+
+    def recent(self, source: SegmentObject) -> None:
+        """See `Engine.recent`: they are the workers'."""
+
+    def hurry(self) -> None:
+        """See `Engine.hurry`: workers are not told, the deadline is for them too."""
+
+    async def close(self) -> None:
+        """Leave the cluster; tasks that nobody waits for any more are dropped by it."""
+        if self._client is not None:
+            await self._disconnect(self._client)
+
+    async def _outcome(self, client: Any, future: Any) -> Built:
+        """What a task gives, waited for as long as there is anybody to do it; raises Transient, and what it raises."""
+        result: asyncio.Future[Built] = asyncio.ensure_future(future.result())
+        try:
+            while not (await asyncio.wait([result], timeout=LOOK_SECONDS))[0]:
+                if not client.scheduler_info(n_workers=-1)["workers"]:
+                    raise Transient(f"the Dask cluster at {self._address} has no workers")
+            return result.result()
+        finally:
+            result.cancel()
+
+    async def _connected(self) -> Any:
+        async with self._connecting:
+            if self._client is None:
+                try:
+                    self._client = await self._distributed.Client(
+                        self._address,
+                        asynchronous=True,
+                        name="bikeflow",
+                        set_as_default=False,
+                    )
+                except (OSError, TimeoutError, ValueError) as error:
+                    raise Transient(
+                        f"can't reach the Dask scheduler at {self._address}: is it running there?"
+                    ) from error
+            return self._client
+
+    async def _disconnect(self, client: Any) -> None:
+        if self._client is client:
+            self._client = None
+            await client.close(timeout=_CLOSE_SECONDS)
+
+
+@asynccontextmanager
+async def open_dask(workplace: Workplace, _store: Store, _cache: ObjectCache) -> AsyncIterator[Engine]:
+    """An engine whose workers read and write the store themselves. Raises ConfigError where Dask is not installed."""
+    try:
+        import distributed  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ConfigError(
+            'processing.engine = "dask" needs an extra that is not installed: pip install "bikeflow[dask]"'
+        ) from error
+    engine = DaskEngine(distributed, workplace)
+    try:
+        yield engine
+    finally:
+        await engine.close()

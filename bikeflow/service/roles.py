@@ -1,0 +1,138 @@
+"""The roles of one pipeline at work, from their start to their end, or to their relief by those of another one.
+
+At the end producers stop first, the queue drains, the processors end, the database is refreshed once more, clients
+close. At a relief the fetcher goes on until its successor is ready: what it does not miss can't be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from contextlib import AsyncExitStack
+from typing import Self
+
+from bikeflow.core.events import Events
+from bikeflow.runtime.log import get_logger
+from bikeflow.service.pipeline import Pipeline, open_pipeline
+from bikeflow.settings import Settings
+
+LAST_FETCH_SECONDS = 5.0
+"""What a fetch gets above its timeout before a relief cuts it short."""
+log = get_logger()
+
+
+class Roles:
+    """Roles side by side on one pipeline; `work` ends when they all have, and raises what one raises unexpectedly."""
+
+    def __init__(self, settings: Settings, pipeline: Pipeline, closing: AsyncExitStack) -> None:
+        self.settings = settings
+        self.pipeline = pipeline
+        self._closing = closing
+        self._stop_fetching = asyncio.Event()
+        self._stop_watching = asyncio.Event()
+        self._last_refresh = asyncio.Event()
+        self._last_export = asyncio.Event()
+        self._started = asyncio.Event()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.work = asyncio.create_task(self._run(), name="roles")
+
+    @classmethod
+    async def start(cls, settings: Settings, events: Events, predecessor: Roles | None = None) -> Self:
+        """Open a pipeline and let its roles begin; a `predecessor` has been wound down, and is relieved on the way.
+
+        Raises what `open_pipeline` raises; then the predecessor may still be fetching.
+        """
+        async with AsyncExitStack() as stack:
+            if predecessor is None:
+                pipeline = await stack.enter_async_context(open_pipeline(settings, events))
+            else:
+                opening = open_pipeline(settings, events, predecessor.relieve)
+                pipeline = await stack.enter_async_context(opening)
+                await pipeline.take_over(predecessor.pipeline, same_lake=same_lake(settings, predecessor.settings))
+            roles = cls(settings, pipeline, stack.pop_all())
+        await roles._started.wait()
+        return roles
+
+    async def finish(self) -> None:
+        """End all in order, with the work in hand done; a backlog gets half of `daemon.shutdown_seconds`."""
+        self._stop_fetching.set()
+        await asyncio.wait([self._tasks["fetcher"]])
+        self._stop_watching.set()  # the watcher has heard of the last snapshot
+        await asyncio.wait([self._tasks["watcher"]])
+        await self.pipeline.queue.close()
+        _, busy = await asyncio.wait(self._named("processor-"), timeout=self.settings.daemon.shutdown_seconds / 2)
+        if busy:
+            # A long backlog is no work in hand: the ledger keeps it for the next start.
+            await self.pipeline.queue.drop_waiting()
+            await asyncio.wait(busy)
+        self._last_refresh.set()
+        await asyncio.wait([self._tasks["refresher"]])
+        self._last_export.set()
+        await self.work
+        await self._closing.aclose()
+
+    async def wind_down(self) -> None:
+        """End all roles but the fetcher: work in hand is done, what waits is left to the ledger, and so to others."""
+        self._stop_watching.set()
+        await self.pipeline.queue.drop_waiting()
+        await self.pipeline.queue.close()
+        self.pipeline.writer.hurry()
+        await self._end([self._tasks["watcher"], *self._named("processor-")])
+        self._last_refresh.set()
+        await self._end([self._tasks["refresher"]])
+        self._last_export.set()
+        await self._end(self._named("exporter-"))
+
+    async def relieve(self) -> None:
+        """Let the fetcher end after the fetch under way, and close everything; raises what a role has raised."""
+        fetcher = self._tasks["fetcher"]
+        self.pipeline.fetcher.leave()
+        await asyncio.wait([fetcher], timeout=self.settings.feed.timeout_seconds + LAST_FETCH_SECONDS)
+        self._stop_fetching.set()
+        await self.work
+        await self._closing.aclose()
+
+    async def abort(self) -> None:
+        """End whatever still runs, without order, and close everything."""
+        self.work.cancel()
+        await asyncio.wait([self.work])
+        await self._closing.aclose()
+
+    def _named(self, prefix: str) -> list[asyncio.Task[None]]:
+        return [task for name, task in self._tasks.items() if name.startswith(prefix)]
+
+    async def _run(self) -> None:
+        pipeline = self.pipeline
+        work = {
+            "fetcher": pipeline.fetcher.run(self._stop_fetching),
+            "watcher": pipeline.watcher.run(self._stop_watching),
+            **{f"processor-{number}": one.run() for number, one in enumerate(pipeline.processors, start=1)},
+            "refresher": pipeline.refresher.run(self._last_refresh),
+            **{f"exporter-{number}": one.run(self._last_export) for number, one in enumerate(pipeline.exporters, 1)},
+        }
+        async with asyncio.TaskGroup() as group:
+            self._tasks = {name: group.create_task(role, name=name) for name, role in work.items()}
+            self._started.set()
+
+    async def _end(self, tasks: Collection[asyncio.Task[None]]) -> None:
+        """Wait until roles that were told to have ended; one that takes too long is cut short, as a crash would."""
+        if not tasks:
+            return
+        patience_seconds = self.settings.daemon.shutdown_seconds
+        _, late = await asyncio.wait(tasks, timeout=patience_seconds)
+        for task in late:
+            log.warning("role_cut_short", role=task.get_name(), patience_seconds=patience_seconds)
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+
+
+def same_lake(one: Settings, other: Settings) -> bool:
+    """Whether both are settings for the same objects, by whatever keys and connections."""
+    return _place(one) == _place(other)
+
+
+def _place(settings: Settings) -> tuple[str, str, str, str]:
+    storage = settings.storage
+    local = str(settings.data_dir.resolve()) if storage.backend == "local" else ""
+    return storage.backend, local or storage.endpoint_url, storage.bucket, storage.prefix
