@@ -54,7 +54,7 @@ def name(number: int, files: int) -> str:
 def odd_files() -> dict[str, bytes]:
     """Raw files of eight hours: good, flagged and rejected lines, unknown columns, and one that can't be read."""
     files = {
-        name(n, 24): raw_file(*(station(i, bikes=str(n), spaces=str(n * i)) for i in range(1, 9)), station(9, lat=""))
+        name(n, 24): raw_file(*(station(i, bikes=str(n * i), spaces=str(n)) for i in range(1, 9)), station(9, lat=""))
         for n in range(8)
     }
     return {key: text.encode() for key, text in files.items()} | {name(9, 48): b"#id,nothing\n1,2\n"}

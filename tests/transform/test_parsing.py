@@ -162,7 +162,9 @@ def test_a_record_is_classified_by_id_and_name(line: str, kind: str) -> None:
         ({}, []),
         ({"lat": "52.2", "lon": "21.0"}, ["outside_service_area"]),
         ({"lat": "51.25", "lon": "17.25"}, []),
-        ({"bikes": "6"}, ["over_capacity"]),
+        ({"bikes": "6"}, []),
+        ({"bikes": "16", "spaces": "1"}, []),
+        ({"bikes": "17", "spaces": "0"}, ["over_capacity"]),
         ({"bikes": "9223372036854775807", "spaces": "9223372036854775807"}, ["over_capacity"]),
         ({"packed": f"{FILE_TIME.timestamp() + 301}|0|0"}, ["future_timestamp"]),
         ({"packed": f"{FILE_TIME.timestamp() + 300}|0|0"}, []),
@@ -301,8 +303,9 @@ def test_the_columnar_path_agrees_with_a_line_by_line_reference(files: list[list
         rows, rejected = reference.read(text)
         found = item.table.select(COMPARED).to_pylist()
         assert found == [{name: row[name] for name in COMPARED} for row in rows]
-        stamps = item.table["timestamp"].cast("int64").to_pylist()
-        assert all(abs(a - b) <= 1 for a, b in zip(stamps, (row["timestamp"] for row in rows), strict=True))
+        assert item.table["timestamp"].cast("int64").to_pylist() == [row["timestamp"] for row in rows]
+        file_us = round(item.raw.time.timestamp() * 1_000_000)
+        assert item.table["quality_flags"].to_pylist() == [reference.flags(row, file_us) for row in rows]
         assert [letter.line_number for letter in item.dead_letters] == rejected
         assert item.lines == item.rows + item.rejected == len(rows) + len(rejected)
 
@@ -325,3 +328,15 @@ def test_the_real_snapshots_come_out_whole() -> None:
         assert [{name: row[name] for name in COMPARED} for row in item.table.to_pylist()] == [
             {name: row[name] for name in COMPARED} for row in rows
         ]
+        file_us = round(item.raw.time.timestamp() * 1_000_000)
+        assert item.table["quality_flags"].to_pylist() == [reference.flags(row, file_us) for row in rows]
+
+
+def test_real_stations_are_over_capacity_only_with_more_bikes_than_docks() -> None:
+    """The feed says one space where there is none: 32 stations that are exactly full are not over capacity."""
+    flagged = []
+    for path in SNAPSHOTS:
+        rows = parse_text(path.read_text(encoding="utf-8")).table.to_pylist()
+        flagged += [row for row in rows if "over_capacity" in row["quality_flags"]]
+    assert len(flagged) == 176
+    assert all(row["bikes"] > row["total_docks"] for row in flagged)

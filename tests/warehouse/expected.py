@@ -40,7 +40,7 @@ def _flags(row: Row) -> list[str]:
     late = (row["timestamp"] - row["file_timestamp"]).total_seconds()
     odd = {
         "outside_service_area": not (BOX[0] <= row["lat"] <= BOX[1] and BOX[2] <= row["lon"] <= BOX[3]),
-        "over_capacity": row["bikes"] + row["spaces"] > row["total_docks"],
+        "over_capacity": row["bikes"] > row["total_docks"],
         "future_timestamp": late > 300,
         "stale_timestamp": late < -86_400,
     }

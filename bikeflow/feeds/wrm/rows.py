@@ -112,8 +112,7 @@ def _record_type(table: pa.Table) -> pa.Array:
 def _flags(table: pa.Table, file_time: npt.NDArray[np.int64], rules: RulesSettings) -> pa.Array:
     lat, lon = table["lat"].to_numpy(), table["lon"].to_numpy()
     inside = (lat >= rules.lat_min) & (lat <= rules.lat_max) & (lon >= rules.lon_min) & (lon <= rules.lon_max)
-    # docks - spaces can't overflow, bikes + spaces can.
-    over = table["bikes"].to_numpy() > table["total_docks"].to_numpy() - table["spaces"].to_numpy()
+    over = table["bikes"].to_numpy() > table["total_docks"].to_numpy()
     ahead = (table["timestamp"].to_numpy().astype(np.float64) - file_time) / MICRO
     odd = (~inside, over, ahead > rules.future_seconds, ahead < -rules.stale_seconds)
     mask = sum(flag.astype(np.int64) << bit for bit, flag in enumerate(odd))
