@@ -20,7 +20,7 @@ def connected(settings: Settings) -> Iterator[DuckDBPyConnection]:
 
     from bikeflow.core.errors import BikeflowError
     from bikeflow.warehouse import published_path
-    from bikeflow.warehouse.statements import SCHEMA
+    from bikeflow.warehouse.statements import COMPATIBLE
 
     path = published_path(settings.warehouse, settings.data_dir)
     if not path.exists():
@@ -41,7 +41,7 @@ def connected(settings: Settings) -> Iterator[DuckDBPyConnection]:
         with connection:
             try:
                 connection.execute("SET TimeZone = 'UTC'; SET python_enable_replacements = false")
-                connection.execute(f"USE {SCHEMA}")
+                connection.execute(f"USE {COMPATIBLE}")
                 yield connection
             except duckdb.Error as error:
                 raise BikeflowError(brief(error)) from error

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bikeflow.core.model import UTC, Event, Fault, Vitals
+from bikeflow.health.freshness import freshness
 from bikeflow.health.observations import Observations
 from bikeflow.health.readiness import Limits, State, Verdict, assess, state_of
 from bikeflow.health.sentence import sentence, status_line, stopping_line
@@ -61,8 +63,13 @@ class Health:
 
     def sentence(self) -> str:
         """How things stand now, in one sentence for people."""
-        verdict = self.verdict()
-        return sentence(self.state(verdict), verdict, self.vitals(), self.seen.published, dt.datetime.now(UTC))
+        verdict, published = self.verdict(), self.seen.published
+        stale = published is not None and bool(self.fresh(published.newest_snapshot)["stale"])
+        return sentence(self.state(verdict), verdict, self.vitals(), self.seen, dt.datetime.now(UTC), stale=stale)
+
+    def fresh(self, snapshot: dt.datetime | None) -> dict[str, Any]:
+        """Whether data of this snapshot is the city as it is now; see `freshness`."""
+        return freshness(snapshot, self.settings, self.seen, dt.datetime.now(UTC))
 
     def status_line(self) -> str:
         """The same for `systemctl status`: with the last fetch, the rejected lines and the storage."""

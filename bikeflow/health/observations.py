@@ -40,6 +40,8 @@ class Observations:
         self.exports: dict[str, Fault | None] = {}
         """What is wrong with each further place that the database is taken to."""
         self._last_processed_at: dt.datetime | None = None
+        self._stored_at: dict[str, dt.datetime] = {}
+        self._unchanged_at: dict[str, dt.datetime] = {}
 
     def observe(self, event: Event) -> None:
         """Take note of an event."""
@@ -63,6 +65,13 @@ class Observations:
         """It is another lake from now on, of which nothing is known yet."""
         self.failing.clear()
         self.published = self.behind_since = self._last_processed_at = None
+        self._stored_at.clear()
+        self._unchanged_at.clear()
+
+    def unchanged_since(self, system_id: str, snapshot: dt.datetime) -> dt.datetime | None:
+        """When a fetch last found a feed unchanged since this snapshot; None where there is a newer one."""
+        stored_at = self._stored_at.get(system_id)
+        return None if stored_at is not None and stored_at > snapshot else self._unchanged_at.get(system_id)
 
     @property
     def last_fetch(self) -> FetchFinished | None:
@@ -71,6 +80,11 @@ class Observations:
 
     def _fetched(self, event: FetchFinished) -> None:
         self.last_fetches[event.system_id] = event
+        if event.outcome.outcome == "stored":
+            # The snapshot has the time, in whole seconds, at which its fetch began.
+            self._stored_at[event.system_id] = event.at - dt.timedelta(seconds=event.outcome.duration_seconds + 1)
+        elif event.outcome.good:
+            self._unchanged_at[event.system_id] = event.at
         self.fetches[event.outcome.outcome] += 1
         if event.outcome.outcome == "lost":
             known = self.losing.get(event.system_id)

@@ -30,8 +30,10 @@ class Site:
         database = published_path(settings.warehouse, settings.data_dir)
         self.health = Health(settings, database)
         self.metrics = Metrics(States(self.health))
-        self._routes = Routes(settings, self.metrics, self.health.verdict, self._live, PublishedDatabase(database))
         self._settings = settings
+        self._routes = Routes(
+            settings, self.metrics, self.health.verdict, self._live, self.health.fresh, PublishedDatabase(database)
+        )
         self._http = settings.http
         self._server = AsyncExitStack()
         self.url: str | None = None

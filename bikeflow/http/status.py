@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from bikeflow import __version__
 from bikeflow.core.model import UTC, DatabasePublished, FetchFinished, Vitals
+from bikeflow.health.freshness import freshness
 from bikeflow.health.observations import Observations
 from bikeflow.health.readiness import Verdict, state_of, verdict_document
 from bikeflow.health.sentence import sentence
@@ -24,9 +25,12 @@ def live_document(
     settings: Settings, seen: Observations, vitals: Vitals | None, verdict: Verdict, now: dt.datetime
 ) -> Document:
     """What the running service knows without looking anything up."""
+    published = seen.published
+    fresh = freshness(published.newest_snapshot if published else None, settings, seen, now)
+    stale = published is not None and fresh["stale"]
     return {
         "state": state_of(seen, verdict),
-        "sentence": sentence(state_of(seen, verdict), verdict, vitals, seen.published, now),
+        "sentence": sentence(state_of(seen, verdict), verdict, vitals, seen, now, stale=stale),
         "now": stamp(now),
         "service": {
             "version": __version__,
@@ -46,7 +50,7 @@ def live_document(
         },
         "spool": {"snapshots": vitals.spool_snapshots, "bytes": vitals.spool_bytes} if vitals else None,
         "queue": {"waiting": vitals.queue_waiting, "running": vitals.queue_in_flight} if vitals else None,
-        "database": _database(seen.published, now),
+        "database": published and {**_database(published, now), **fresh},
         "exports": verdict_document(seen.exports),
     }
 
@@ -99,9 +103,7 @@ def _fetch(event: FetchFinished | None) -> Document | None:
     }
 
 
-def _database(published: DatabasePublished | None, now: dt.datetime) -> Document | None:
-    if published is None:
-        return None
+def _database(published: DatabasePublished, now: dt.datetime) -> Document:
     newest = published.newest_snapshot
     return {
         "published_at": stamp(published.at),

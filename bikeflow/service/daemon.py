@@ -22,7 +22,7 @@ from bikeflow.health.sd_notify import Notifier
 from bikeflow.health.supervision import Progress, longest_step_seconds, supervised
 from bikeflow.http.site import open_site
 from bikeflow.ingest.place import public_url
-from bikeflow.runtime.lock import exclusive
+from bikeflow.runtime.lock import exclusive, refuse_demo
 from bikeflow.runtime.log import get_logger
 from bikeflow.service.reload import Reload
 from bikeflow.service.roles import Roles
@@ -33,10 +33,13 @@ from bikeflow.settings.systems import System
 log = get_logger()
 
 
-async def serve(settings: Settings, load: Callable[[], LoadedSettings] | None = None) -> None:
+async def serve(
+    settings: Settings, load: Callable[[], LoadedSettings] | None = None, *, holds_lock: bool = False
+) -> None:
     """Run until SIGTERM or SIGINT; what a role raises unexpectedly ends the process loudly.
 
-    SIGHUP reloads what `load` gives; it raises ConfigError where that is wrong. Without it SIGHUP ends the process.
+    SIGHUP reloads what `load` gives; it raises ConfigError where that is wrong. Without it SIGHUP is the caller's.
+    `holds_lock` says that the caller holds `data_dir` already, as a demo does.
     """
     # A core dump would hold all secrets.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -45,7 +48,9 @@ async def serve(settings: Settings, load: Callable[[], LoadedSettings] | None = 
     faulthandler.enable()
     signals, events, notifier = Signals(settings.daemon), Events(), Notifier.from_environment()
     with contextlib.ExitStack() as lock, signals.handled(reloading=load is not None):
-        lock.enter_context(exclusive(settings.data_dir))
+        if not holds_lock:
+            lock.enter_context(exclusive(settings.data_dir))
+            refuse_demo(settings.data_dir)
         # The site first, and closed last: a long start and a long stop can be watched.
         async with (
             open_site(settings, events) as site,

@@ -23,7 +23,7 @@ from bikeflow.feeds import layout_of
 from bikeflow.health.alerts.role import Alerts
 from bikeflow.http.site import Site
 from bikeflow.runtime import log as logging
-from bikeflow.runtime.lock import exclusive
+from bikeflow.runtime.lock import exclusive, refuse_demo
 from bikeflow.runtime.log import get_logger
 from bikeflow.runtime.retry import retrying
 from bikeflow.service.reload_report import ReloadReport, write_report
@@ -77,6 +77,7 @@ class Reload:
         with ExitStack() as held:
             if new.data_dir.resolve() != old.data_dir.resolve():
                 held.enter_context(exclusive(new.data_dir))
+                refuse_demo(new.data_dir)
             await _try_out(old, new)
             async with AsyncExitStack() as undo:
                 await self._site.listen(new.http)

@@ -92,6 +92,12 @@ class Settings(BaseSettings):
             return (the_one_system(self.feed, self.storage, self.rules),)
         return tuple(completed(table, self.feed, self.rules) for table in self.systems)
 
+    @property
+    def shown_system(self) -> System:
+        """The system that the pages and `wrm_analytics` show: the one that is named for it, else the first."""
+        systems = {system.id: system for system in self.all_systems}
+        return systems.get(self.warehouse.wrm_system) or self.all_systems[0]
+
     @classmethod
     def settings_customise_sources(
         cls,

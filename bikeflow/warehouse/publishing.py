@@ -70,7 +70,7 @@ class Publisher:
     """Publishes to `target` what the working database and the segments' files give.
 
     `empty` are files without rows, one for each list of files, as patterns: they give the schemas. `shown` is the id of
-    the system that the views in `wrm_analytics` show (empty: there are none).
+    the system that the views in `wrm_analytics` show.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Publisher:
             create_inputs(self._cursor)
             with transaction(self._cursor) as run:
                 none = dict.fromkeys(empty, FileList())
-                objects = [*published(), *(compatible(shown) if shown else ())]
+                objects = [*published(), *compatible(shown)]
                 for schema in (SCHEMA, COMPATIBLE, PARTS):
                     run(f"CREATE SCHEMA {schema}")
                 for sql in (*shared(PARTS), *open_sql(none, empty), *sealed_sql(none, empty), *whole_sql(empty)):

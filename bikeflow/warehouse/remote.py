@@ -69,7 +69,7 @@ class Bucket(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is to lie in the bucket: files by key; URLs of lists, of files without rows, of files in the lake, of tables."""
+    """What is to lie in the bucket: files by key; URLs of lists, of empty files, of files in the lake, of tables."""
 
     objects: dict[str, Path]
     lists: dict[str, FileList]
@@ -206,7 +206,7 @@ class RemoteDatabase:
                 )
                 for sql in (*shared(PARTS), *views):
                     run(sql)
-                for item in (*published(), *(compatible(self._shown) if self._shown else ())):
+                for item in (*published(), *compatible(self._shown)):
                     run(_view_sql(item, plan.tables))
                     run(Entry(item.name, "view", None, 0, None, item.comment, item.schema).comment_sql)
             connection.execute("USE builder; DETACH published")

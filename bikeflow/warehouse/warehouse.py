@@ -44,7 +44,7 @@ LARGE_BYTES = 1024 * 1024
 FUTURE_TOLERANCE = dt.timedelta(minutes=5)
 """A snapshot later than now by more than this is dated in the future, and does not count before its time has come."""
 REOPENED_AFTER = 256
-"""After so many refreshes the databases are opened again: until then, DuckDB's notes of freed buffers grow to some 10 MB.
+"""After so many refreshes the databases are opened again: until then, DuckDB's notes of freed buffers grow to 10 MB.
 Reopening takes a third of a second."""
 
 Written = Mapping[Partition, Sequence[SegmentWritten]]
@@ -113,8 +113,8 @@ class Warehouse:
         self._settings = settings
         self._facts = facts or NoFacts()
         self._systems = tuple(systems)
-        self.shown = settings.wrm_system or (systems[0] if len(systems) == 1 else "")
-        """The system that the views in `wrm_analytics` show; empty: there are none."""
+        self.shown = settings.wrm_system or systems[0]
+        """The system that the views in `wrm_analytics` show."""
         self._now = now
         self._directory = data_dir.absolute() / "warehouse"
         self._mirror = mirror_root(data_dir)
