@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bikeflow.core.layout import LAYERS
 from bikeflow.core.model import UTC, FetchState, ObjectInfo, RawFile, Run
 from bikeflow.ledger import FILE_NAME, Ledger, SystemIndex
 from bikeflow.ledger.files import FileResult, SegmentWork
+from bikeflow.ledger.queries import all_queries
 from tests.support.wrm import wrm_day, wrm_layout
 
 LAYOUT = wrm_layout("p/")
@@ -214,3 +216,17 @@ def _steps_of_an_arrival(folder: Path, files: int) -> dict[str, int]:
     counted(partial(ledger.reports.files_without_rows, 10))
     ledger.close()
     return steps
+
+
+WHOLE_SYSTEM = {"key_before_newest", "known_etags", "processed_keys", "rejecting_keys", "totals"}
+"""Queries that go through all raw files of a system, or walk them from the newest."""
+
+
+def test_no_query_but_those_of_a_whole_system_goes_through_all_its_raw_files(ledger: Ledger) -> None:
+    connection = ledger._database._connection
+    wide = set()
+    for name, sql in all_queries().items():
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", dict.fromkeys(re.findall(r":(\w+)", sql)))
+        steps = [step["detail"] for step in plan]
+        wide |= {name for step in steps if re.fullmatch(r"(SCAN raw.*|SEARCH raw\w* USING .*\(system_id=\?\))", step)}
+    assert wide == WHOLE_SYSTEM
