@@ -49,8 +49,8 @@ def demo(data_dir: DataDir = Path("data/demo"), interval: Interval = 2, speed: S
 async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) -> None:
     from bikeflow.cli.backfill import run_backfill
     from bikeflow.cli.days import days
+    from bikeflow.service.demo import SEED, demo_directory, demo_settings, refusing_reloads, write_history
     from bikeflow.simulator import City, serve_feed
-    from bikeflow.simulator.demo import SEED, demo_directory, demo_settings, refusing_reloads, write_history
 
     with refusing_reloads(data_dir), demo_directory(data_dir):
         city, now, started = City(SEED), dt.datetime.now(dt.UTC), time.monotonic()

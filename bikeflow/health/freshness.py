@@ -21,7 +21,7 @@ def stale_after_seconds(settings: Settings) -> float:
 def freshness(
     snapshot: dt.datetime | None, settings: Settings, seen: Observations | None, now: dt.datetime
 ) -> dict[str, Any]:
-    """Whether data of this snapshot of the system that the pages show is stale now, as JSON; `known_at` is until when it is known to be the city's state.
+    """Whether data of this snapshot of the shown system is stale now, as JSON; `known_at` is until when it holds.
 
     That is the snapshot's time, or that of a later fetch that found the feed unchanged, unless the feed has given
     nothing new for so long that it counts as frozen. `seen` is None where no service is asked.

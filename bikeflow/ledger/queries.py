@@ -11,11 +11,12 @@ _BEGIN = re.compile(r"^-- (\w+) --\n", re.MULTILINE)
 
 def query(name: str) -> str:
     """The statement of this name."""
-    return _queries()[name]
+    return all_queries()[name]
 
 
 @cache
-def _queries() -> dict[str, str]:
+def all_queries() -> dict[str, str]:
+    """Every statement by its name."""
     text = resources.files("bikeflow.ledger").joinpath("queries.sql").read_text(encoding="utf-8")
     _, *parts = _BEGIN.split(text)
     return dict(zip(parts[::2], parts[1::2], strict=True))

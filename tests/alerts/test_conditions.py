@@ -10,13 +10,25 @@ from types import MappingProxyType
 
 import pytest
 
-from bikeflow.core.model import UTC, Fault, FetchFinished, FetchOutcome, Run, RunFinished, SchemaDrifted, Vitals
+from bikeflow.core.model import (
+    UTC,
+    Fault,
+    FetchFinished,
+    FetchOutcome,
+    LaneVitals,
+    Run,
+    RunFinished,
+    SchemaDrifted,
+    Vitals,
+)
 from bikeflow.health.alerts.conditions import Conditions
 from bikeflow.health.alerts.messages import Alert
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import AlertsSettings, FeedSettings
+from tests.support.wrm import wrm_day
 
-WELL = Vitals(None, None, None, None, None, 0, 0, 0, 0, False, 0.0)
+LANE = LaneVitals(None, None, None, None, 0, 0)
+WELL = Vitals({"wrm": LANE}, None, 0, 0, False, 0.0)
 PARTS = ("fetching", "storing", "watching", "processing", "refreshing")
 SETTINGS = Settings(data_dir=Path("data"), feed=FeedSettings(spool_max_bytes=1_000_000), alerts=AlertsSettings())
 ROOM = 10**12
@@ -34,10 +46,15 @@ def amiss(
     return {alert: fault.reason for alert, fault in faults.items() if fault is not None}
 
 
+def filled(size: int) -> Vitals:
+    """Nine snapshots of so many bytes in all wait for the store."""
+    return dataclasses.replace(WELL, lanes={"wrm": dataclasses.replace(LANE, spool_snapshots=9, spool_bytes=size)})
+
+
 def run(lines: int, rejected: int) -> RunFinished:
     now = dt.datetime.now(UTC)
     return RunFinished(
-        Run("r", now.date(), now, now, "done", 1, 1, lines, lines - rejected, rejected, None, ()), 0, {}, {}
+        Run("r", wrm_day(now.date()), now, now, "done", 1, 1, lines, lines - rejected, rejected, None, ()), 0, {}, {}
     )
 
 
@@ -56,9 +73,9 @@ def test_a_part_that_does_not_work_is_amiss(part: str, alert: str) -> None:
 
 def test_a_feed_that_answers_but_gives_nothing_new_stands_still() -> None:
     conditions = Conditions()
-    conditions.observe(FetchFinished(dt.datetime.now(UTC), FetchOutcome("duplicate", "t")))
+    conditions.observe(FetchFinished("wrm", dt.datetime.now(UTC), FetchOutcome("duplicate", "t")))
     assert amiss(conditions, later=3_590) == {} and list(amiss(conditions, later=3_610)) == ["feed_frozen"]
-    conditions.observe(FetchFinished(dt.datetime.now(UTC) + dt.timedelta(hours=1), FetchOutcome("stored", "t")))
+    conditions.observe(FetchFinished("wrm", dt.datetime.now(UTC) + dt.timedelta(hours=1), FetchOutcome("stored", "t")))
     assert amiss(conditions, later=3_610) == {}
 
 
@@ -69,11 +86,10 @@ def test_a_silent_feed_is_not_called_frozen_as_well() -> None:
 
 
 def test_a_spool_beyond_its_share_is_filling() -> None:
-    filled = dataclasses.replace(WELL, spool_snapshots=9, spool_bytes=500_000)
-    assert amiss(Conditions(), vitals=filled) == {
+    assert amiss(Conditions(), vitals=filled(500_000)) == {
         "spool_filling": "9 snapshots wait for the store: 50 % of feed.spool_max_bytes"
     }
-    assert amiss(Conditions(), vitals=dataclasses.replace(filled, spool_bytes=490_000)) == {}
+    assert amiss(Conditions(), vitals=filled(490_000)) == {}
 
 
 def test_rejected_lines_above_the_rate_within_an_hour() -> None:
@@ -94,7 +110,7 @@ def test_a_disk_with_little_room() -> None:
 
 def test_unknown_columns_count_for_an_hour() -> None:
     conditions = Conditions()
-    conditions.observe(SchemaDrifted(("colour", "price")))
+    conditions.observe(SchemaDrifted("wrm", ("colour", "price")))
     assert amiss(conditions) == {"schema_drift": "unknown columns: colour, price"}
     assert "schema_drift" not in amiss(conditions, later=3_610)
 

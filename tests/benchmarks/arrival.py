@@ -11,12 +11,12 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from bikeflow.core.layout import snapshot_time
 from bikeflow.core.model import UTC
-from tests.benchmarks.day import FILES, write_day
+from tests.benchmarks.day import FILES, PREFIX, write_day
 from tests.benchmarks.measuring import Row, cpu_seconds, memory_mb, rounded, visible
 from tests.support import feedserver
 from tests.support.service import running
+from tests.support.wrm import wrm_layout
 
 POINTS = ((1, 60), (120, 60), (288, 60), (1000, 60), (FILES, 60), (FILES, 15))
 """Which file of the day, and `processing.segment_minutes`: 120 and the last are the ends of an hour and a quarter."""
@@ -81,7 +81,7 @@ class _Point:
     async def arrive(self) -> None:
         """Put the next file, and wait until its rows are published."""
         name, pid = next(self._coming), self._service.process.pid
-        taken_at = snapshot_time(name.name)
+        taken_at = wrm_layout(PREFIX).snapshot_time(name.name)
         assert taken_at is not None
         at_rest = await self._cpu_a_second()
         used, started = cpu_seconds(pid), time.perf_counter()

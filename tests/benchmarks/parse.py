@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bikeflow.core.model import ObjectInfo, RawFile
-from bikeflow.feeds.wrm.parsing import RawText, parse_files
-from bikeflow.feeds.wrm.text import as_utf8
+from bikeflow.feeds.base import RawContent
+from bikeflow.feeds.wrm.parsing import parse_files
 from bikeflow.settings.sections import RulesSettings
 from tests.benchmarks.baselines import read_with_pyarrow
 from tests.benchmarks.day import DAY, PREFIX, write_day
@@ -65,7 +65,7 @@ def _parse(lake: Path, paths: Sequence[Path]) -> int:
     return rows
 
 
-def _raw_text(key: str, data: bytes) -> RawText:
+def _raw_text(key: str, data: bytes) -> RawContent:
     raw = wrm_layout(PREFIX).raw_file(ObjectInfo(key, len(data), "", DAY))
     assert isinstance(raw, RawFile)
-    return RawText(raw, "", as_utf8(data))
+    return RawContent(raw, "", data)

@@ -49,9 +49,10 @@ async def _measure(folder: Path, server: S3Server, polls: int) -> list[Row]:
     async with AsyncExitStack() as stack:
         plain = await stack.enter_async_context(open_store(_storage(server), folder))
         store = CountingStore(plain, count)
-        ledger = stack.enter_context(Ledger(folder, layout, 60))
-        reconciler = Reconciler(store, layout, ledger, 1e4)
-        watcher = Watcher(WatcherSettings(), store, layout, ledger, PartitionQueue(10_000), reconciler)
+        ledger = stack.enter_context(Ledger(folder, [layout], 60))
+        index, queue = ledger.systems[layout.system_id], PartitionQueue(10_000)
+        reconciler = Reconciler(store, layout, index, 1e4)
+        watcher = Watcher(WatcherSettings(), store, layout, index, ledger.runs, queue, reconciler)
         started = time.perf_counter()
         await reconciler.reconcile()
         rows: list[Row] = [_row("full reconciliation", time.perf_counter() - started, requests.total())]
@@ -62,12 +63,12 @@ async def _measure(folder: Path, server: S3Server, polls: int) -> list[Row]:
             for _ in range(polls):
                 for _ in range(new):
                     # Over S3, as rclone looks at the directory itself only every five minutes.
-                    await plain.put(layout.raw_key(_at(ledger.files.totals()["raw_files"])), b"new\n")
+                    await plain.put(layout.raw_key(_at(index.files.totals()["raw_files"])), b"new\n")
                 started = time.perf_counter()
                 assert len(await watcher.poll()) == new
                 seconds.append(time.perf_counter() - started)
             rows.append(_row(name, statistics.median(seconds), requests.total() / polls))
-        after = ledger.files.key_before_newest(900)
+        after = index.files.key_before_newest(900)
     bare = [_bare_list(server, layout.raw, after) for _ in range(polls)]
     return [*rows, _row("one bare LIST", statistics.median(bare), 1)]
 

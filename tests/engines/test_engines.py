@@ -20,12 +20,13 @@ from pydantic import SecretStr
 from bikeflow.core.errors import Permanent
 from bikeflow.segments.engines import WorkerConfig
 from bikeflow.segments.engines.worker import VERSIONS, build_elsewhere
-from bikeflow.settings.sections import LogSettings, ProcessingSettings, RulesSettings, StorageSettings
+from bikeflow.settings.sections import LogSettings, ProcessingSettings, StorageSettings
 from tests.support.cluster import Cluster, cluster
 from tests.support.lines import raw_file, station
 from tests.support.road import RETRY, Road, open_road
 from tests.support.s3server import S3Server
 from tests.support.service import PATIENCE_SECONDS
+from tests.support.wrm import wrm
 
 DAY = dt.date(2025, 6, 1)
 LONG_DAY_FILES = 600
@@ -74,7 +75,7 @@ def using(engine: str, dask: Cluster | None = None) -> ProcessingSettings:
 async def outcome(road: Road) -> dict[str, bytes]:
     """Both layers by key without prefix, after an audit of the lake."""
     assert (await road.verify()).findings == []
-    assert road.ledger.files.dirty_partitions() == []
+    assert road.index.files.dirty_partitions() == []
     found = await road.objects("enhanced/all/") | await road.objects("processed/all/")
     return {key.removeprefix(road.layout.prefix): data for key, data in found.items()}
 
@@ -271,13 +272,13 @@ class TestAWorkerElsewhere:
 
     @pytest.fixture
     def config(self, tmp_path: Path) -> WorkerConfig:
-        return WorkerConfig(tmp_path, StorageSettings(), ProcessingSettings(), RulesSettings(), RETRY, LogSettings())
+        return WorkerConfig(tmp_path, (wrm(),), StorageSettings(), ProcessingSettings(), RETRY, LogSettings())
 
     async def refusal(self, config: WorkerConfig, versions: str = VERSIONS) -> str:
         async with open_road(StorageSettings(), config.data_dir / "other") as road:
             await road.put_all(odd_files())
             await road.reconciler.reconcile()
-            work = road.ledger.files.dirty_segments(DAY)[0]
+            work = road.index.files.dirty_segments(DAY)[0]
         with pytest.raises(Permanent) as refused:
             await build_elsewhere(config, work, versions)
         return str(refused.value)

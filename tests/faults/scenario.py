@@ -19,13 +19,14 @@ import duckdb
 import pytest
 
 from bikeflow.core.errors import BikeflowError
-from bikeflow.core.model import UTC, PartitionJob
+from bikeflow.core.model import UTC
 from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, ProcessingSettings, RetrySettings, StorageSettings
 from bikeflow.store import Store, open_store
 from tests.support.chaos import ChaosStore
 from tests.support.oracle import PREFIX, Oracle, Verdict, local_lake
+from tests.support.pipelines import process_dirty, wrm_lane
 from tests.support.wrm import wrm_layout
 
 LAYOUT = wrm_layout(PREFIX)
@@ -83,7 +84,7 @@ class World:
     async def spool(self, pipeline: Pipeline, time: dt.datetime) -> None:
         """The fetcher has downloaded a snapshot: from here on it is promised."""
         number, text = self.oracle.snapshot()
-        self.promised.add(await pipeline.delivery.accept(time, f"{number:016x}", text.encode()))
+        self.promised.add(await wrm_lane(pipeline).delivery.accept(time, f"{number:016x}", text.encode()))
 
     async def put(self, time: dt.datetime) -> None:
         """Somebody else puts a raw file in the lake, or another in its place."""
@@ -116,15 +117,16 @@ class World:
 
     async def work(self, pipeline: Pipeline, *, publish: bool) -> bool:
         """One round of the pipeline's own work; False where something in it failed."""
+        lane = wrm_lane(pipeline)
         try:
-            failed = not await pipeline.delivery.drain()
-            await pipeline.watcher.poll()
-            await pipeline.reconciler.reconcile()
+            failed = not await lane.delivery.drain()
+            await lane.watcher.poll()
+            await lane.reconciler.reconcile()
             failed |= await self._process(pipeline)
-            await pipeline.reconciler.seal_finished_days(quiet=dt.timedelta(0))
+            await lane.reconciler.seal_finished_days(quiet=dt.timedelta(0))
             failed |= await self._process(pipeline)
             if publish:
-                await pipeline.refresher.refresh_once()
+                await pipeline.shared.refresher.refresh_once()
         except BikeflowError as error:
             self.failures.append(str(error))
             return False
@@ -159,12 +161,13 @@ class World:
 
     async def settle(self, pipeline: Pipeline) -> None:
         """Work until nothing is left to do; the service itself needs no more than this after a fault."""
+        lane = wrm_lane(pipeline)
         await self.chaos.settle()
         for _ in range(SETTLING_ROUNDS):
             good = await self.work(pipeline, publish=False)
-            if good and not pipeline.ledger.files.dirty_partitions() and not pipeline.delivery.spool.depth:
+            if good and not lane.index.files.dirty_partitions() and not lane.delivery.spool.depth:
                 break
-        await pipeline.refresher.refresh_once()
+        await pipeline.shared.refresher.refresh_once()
 
     def audit(self) -> Verdict:
         """The oracle's word on lake and database."""
@@ -181,8 +184,7 @@ class World:
         return state
 
     async def _process(self, pipeline: Pipeline) -> bool:
-        runs = [await pipeline.processors[0].process(PartitionJob(d)) for d in pipeline.ledger.files.dirty_partitions()]
-        errors = [run.error for run in runs if run is not None and run.error]
+        errors = [run.error for run in await process_dirty(pipeline) if run.error]
         self.failures += errors
         return bool(errors)
 
@@ -196,7 +198,7 @@ def _opening(store: Store) -> Iterator[None]:
         yield store
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bikeflow.service.pipeline.open_store", give)
+        patch.setattr("bikeflow.service.shared.open_store", give)
         yield
 
 

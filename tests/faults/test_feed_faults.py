@@ -15,7 +15,7 @@ import duckdb
 import pytest
 from aiohttp import web
 
-from bikeflow.core.model import UTC, PartitionJob
+from bikeflow.core.model import UTC
 from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, RetrySettings
@@ -23,6 +23,7 @@ from bikeflow.verifier import Verifier
 from tests.support import feedserver
 from tests.support.feedserver import FeedServer, Reply
 from tests.support.lines import HEADER, raw_file, station
+from tests.support.pipelines import whole_road, wrm_lane
 
 HUGE_BYTES = 500 * 1024 * 1024
 TOMORROW = f"{time.time() + 86_400:.1f}|-7200|-3600"
@@ -75,22 +76,21 @@ class Road:
     async def fetch(self, body: str | bytes) -> tuple[str, str]:
         """Serve a document and fetch it; gives the outcome and the key."""
         self.feed.answers(Reply(body if isinstance(body, bytes) else body.encode()))
-        outcome = await self.pipeline.fetcher.fetch_once()
+        outcome = await wrm_lane(self.pipeline).fetcher.fetch_once()
         return outcome.outcome, outcome.key
 
     async def work(self) -> None:
         """All that the other roles would do."""
-        assert await self.pipeline.delivery.drain()
-        await self.pipeline.watcher.poll()
-        await self.pipeline.reconciler.reconcile()
-        for day in self.pipeline.ledger.files.dirty_partitions():
-            run = await self.pipeline.processors[0].process(PartitionJob(day))
-            assert run is not None and run.outcome == "done"
-        await self.pipeline.refresher.refresh_once()
+        lane = wrm_lane(self.pipeline)
+        assert await lane.delivery.drain()
+        await lane.watcher.poll()
+        assert {run.outcome for run in await whole_road(self.pipeline)} == {"done"}
 
     async def verified(self) -> None:
         """Every line must be accounted for, and every row be that of a fresh parse."""
-        report = await Verifier(self.pipeline.store, self.pipeline.layout, sample=None).verify(lambda day: True)
+        report = await Verifier(self.pipeline.shared.store, wrm_lane(self.pipeline).layout, sample=None).verify(
+            lambda day: True
+        )
         assert report.findings == []
 
     def ask(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:
@@ -140,7 +140,7 @@ async def test_a_frozen_feed_is_stored_once_and_is_no_fault(road: Road) -> None:
     outcomes = [(await road.fetch(raw_file(station(1))))[0] for _ in range(5)]
     assert outcomes == ["stored", *["duplicate"] * 4]
     await road.work()
-    assert road.pipeline.vitals().feed is None
+    assert road.pipeline.vitals().lanes["wrm"].feed is None
     assert road.ask("SELECT count(*) FROM wrm_analytics.wrm_history") == [(1,)]
 
 
@@ -187,7 +187,7 @@ async def test_half_a_gigabyte_is_not_taken(tmp_path: Path) -> None:
     try:
         async with opened(tmp_path, f"http://127.0.0.1:{site.port}/") as pipeline:
             tracemalloc.start()
-            outcome = await pipeline.fetcher.fetch_once()
+            outcome = await wrm_lane(pipeline).fetcher.fetch_once()
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
     finally:

@@ -24,13 +24,14 @@ from bikeflow.lake.watcher import Watcher
 from bikeflow.ledger import Ledger
 from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
-from bikeflow.settings.sections import FeedSettings, RetrySettings, StorageSettings, WatcherSettings
+from bikeflow.settings.sections import FeedSettings, RetrySettings, StorageSettings
 from bikeflow.store import open_store
 from tests.support import feedserver
 from tests.support.lines import HEADER, bike, raw_file, station
+from tests.support.pipelines import whole_road, wrm_lane
 from tests.support.road import Road, open_road
 from tests.support.s3server import S3Server
-from tests.support.wrm import wrm_layout
+from tests.support.wrm import wrm, wrm_layout
 
 MANY_FILES = 1_050
 """More than one page of a listing (1,000 keys)."""
@@ -49,7 +50,7 @@ def short(time: str) -> str:
 def watcher_of(road: Road) -> tuple[Watcher, PartitionQueue]:
     """A watcher over the road's store, and the queue that it fills."""
     queue = PartitionQueue(64)
-    return Watcher(WatcherSettings(), road.store, road.layout, road.ledger, queue, road.reconciler), queue
+    return road.watcher(queue), queue
 
 
 async def work_off(road: Road, queue: PartitionQueue) -> int:
@@ -89,10 +90,10 @@ async def test_a_run_that_failed_is_tried_again_by_itself_until_it_works(road: R
     assert failed.outcome == "failed"
     await road.store.delete(blocker)
     later = dt.datetime.now(UTC) + dt.timedelta(hours=1)
-    (due,) = road.ledger.files.due_partitions(later)
+    (due,) = road.index.files.due_partitions(later)
     again = await road.processor.process(PartitionJob(due))
     assert again is not None and (again.outcome, again.rows) == ("done", 2)
-    assert road.ledger.files.due_partitions(later) == []
+    assert road.index.files.due_partitions(later) == []
 
 
 async def test_of_two_files_with_the_same_whole_second_of_last_modified_both_are_seen(road: Road) -> None:
@@ -156,10 +157,9 @@ async def test_beyond_a_thousand_keys_the_duplicate_check_compares_with_the_newe
         server.answers(feedserver.document(document(number)))
         spool = await Spool.open(tmp_path / "spool", 1_000_000)
         delivery = Delivery(store, layout, spool, ONCE)
-        with Ledger(tmp_path, layout, 60) as ledger:
-            opened = open_fetcher(
-                FeedSettings(url=server.url), ONCE, delivery, ledger.feed, clock=lambda: FIRST + dt.timedelta(hours=2)
-            )
+        with Ledger(tmp_path, [layout], 60) as ledger:
+            system, memory = wrm(FeedSettings(url=server.url)), ledger.systems[layout.system_id].feed
+            opened = open_fetcher(system, ONCE, delivery, memory, clock=lambda: FIRST + dt.timedelta(hours=2))
             async with opened as fetcher:
                 assert (await fetcher.fetch_once()).outcome == outcome
 
@@ -196,7 +196,7 @@ async def test_a_listing_that_a_server_refuses_is_an_error_too(archive: StorageS
         for look in (watcher.poll, road.reconciler.reconcile):
             with pytest.raises(BikeflowError, match="no such bucket"):
                 await look()
-        assert road.ledger.files.reconciled_at() is None
+        assert road.index.files.reconciled_at() is None
 
 
 async def test_battery_levels_are_kept_beside_the_boolean_that_shares_their_column(road: Road) -> None:
@@ -271,10 +271,10 @@ async def test_curly_quotes_are_stored_as_they_were_served_and_break_no_field(tm
     served = raw_file(station(1, name='"Dworzec „Rynek” 1, południe"'), station(2, name="„Rynek” 1"))
     async with feedserver.serve() as server, open_pipeline(settings_for(tmp_path, server.url)) as pipeline:
         server.answers(feedserver.document(served))
-        assert (await pipeline.fetcher.fetch_once()).outcome == "stored"
-        assert await pipeline.delivery.drain()
-        (info,) = [info async for page in pipeline.store.pages(pipeline.layout.raw) for info in page]
-        assert (await pipeline.store.get(info.key)).data == served.encode()
+        assert (await wrm_lane(pipeline).fetcher.fetch_once()).outcome == "stored"
+        assert await wrm_lane(pipeline).delivery.drain()
+        (info,) = [info async for page in pipeline.shared.store.pages(wrm_lane(pipeline).layout.raw) for info in page]
+        assert (await pipeline.shared.store.get(info.key)).data == served.encode()
         await whole_road(pipeline)
         names = query(pipeline, "SELECT name FROM wrm_analytics.wrm_stations_latest ORDER BY station_id")
         assert names == [("Dworzec „Rynek” 1, południe",), ("„Rynek” 1",)]
@@ -282,25 +282,19 @@ async def test_curly_quotes_are_stored_as_they_were_served_and_break_no_field(tm
 
 async def test_running_again_multiplies_rows_neither_in_the_views_nor_in_a_plain_glob(tmp_path: Path) -> None:
     async with open_pipeline(settings_for(tmp_path, "http://127.0.0.1:9/")) as pipeline:
+        lane = wrm_lane(pipeline)
         for minute in (10, 20, 30):
             at = FIRST.replace(minute=minute)
-            await pipeline.store.put(pipeline.layout.raw_key(at), raw_file(station(1), station(2), bike(3)).encode())
+            text = raw_file(station(1), station(2), bike(3))
+            await pipeline.shared.store.put(lane.layout.raw_key(at), text.encode())
         for _ in range(3):
-            pipeline.ledger.files.process_again(pipeline.ledger.files.keys(dt.date.min, dt.date.max))
+            lane.index.files.process_again(lane.index.files.keys(dt.date.min, dt.date.max))
             await whole_road(pipeline)
             assert query(pipeline, "SELECT count(*) FROM wrm_analytics.wrm_stations_enhanced_data") == [(9,)]
             assert query(pipeline, "SELECT count(*) FROM wrm_analytics.wrm_stations_only") == [(6,)]
             for layer in ("processed", "enhanced"):
-                glob = tmp_path / "lake" / pipeline.layout.layer(layer) / "**/*.parquet"
+                glob = tmp_path / "lake" / lane.layout.layer(layer) / "**/*.parquet"
                 assert duckdb.sql(f"SELECT count(*) FROM '{glob}'").fetchall() == [(9,)]
-
-
-async def whole_road(pipeline: Pipeline) -> None:
-    """Reconcile, process whatever is dirty, publish."""
-    await pipeline.reconciler.reconcile()
-    for day in pipeline.ledger.files.dirty_partitions():
-        await pipeline.processors[0].process(PartitionJob(day))
-    await pipeline.refresher.refresh_once()
 
 
 def query(pipeline: Pipeline, sql: str) -> list[tuple[object, ...]]:

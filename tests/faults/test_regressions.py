@@ -11,11 +11,11 @@ from structlog.testing import capture_logs
 
 from bikeflow.core.model import UTC, RawFile
 from bikeflow.ledger import FILE_NAME, Ledger
-from bikeflow.ledger.files import FileResult
+from bikeflow.ledger.files import FileIndex, FileResult
 from tests.faults.test_predecessor import foreign_parquet
 from tests.support.lines import raw_file, station
 from tests.support.road import Road
-from tests.support.wrm import wrm_layout
+from tests.support.wrm import wrm, wrm_day, wrm_layout
 
 DAY = "dt=2025-06-01"
 RAW = f"{DAY}/wrm_stations_2025-06-01_18-10-00.txt"
@@ -85,20 +85,25 @@ async def test_a_crash_between_the_layers_does_not_bring_back_the_rows_of_an_ove
     await road.put_raw(RAW, raw_file(station(1, bikes="1")))
     await road.process()
     before = await road.objects("enhanced/")
-    state = road.ledger.files.known_keys()
+    state = road.index.files.known_keys()
     await road.put_raw(RAW, raw_file(station(1, bikes="2")))
     await road.process()
     (key, new), *_ = (await road.objects("processed/")).items()
     for old_key, data in before.items():  # as if only `processed` had been written, and the ledger not been told
         await road.store.put(old_key, data)
     await road.process()
-    assert road.ledger.files.known_keys() != state
+    assert road.index.files.known_keys() != state
     assert [row["bikes"] for row in await road.rows("enhanced")] == [2]
     assert (await road.store.get(key)).data == new
 
 
 def ledger_in(directory: Path) -> Ledger:
-    return Ledger(directory, wrm_layout("lake/"), 60)
+    return Ledger(directory, [wrm_layout("lake/")], 60)
+
+
+def files_of(ledger: Ledger) -> FileIndex:
+    """The raw files and segments of the system `wrm`."""
+    return ledger.systems[wrm().id].files
 
 
 @pytest.mark.parametrize(
@@ -116,13 +121,13 @@ def test_a_flipped_bit_that_only_a_thorough_look_betrays_sets_the_ledger_aside(
 ) -> None:
     at = dt.datetime(2025, 6, 1, 18, 10, tzinfo=UTC)
     with ledger_in(tmp_path) as ledger:
-        raw = RawFile(f"lake/raw/{RAW}", at.date(), at, 100, "e", at)
-        ledger.files.observe([(raw, "t")])
+        raw = RawFile(f"lake/raw/{RAW}", wrm_day(at.date()), at, 100, "e", at)
+        files_of(ledger).observe([(raw, "t")])
     content = (tmp_path / FILE_NAME).read_bytes()
     position = content.rindex(old)
     (tmp_path / FILE_NAME).write_bytes(content[:position] + new + content[position + len(old) :])
     with capture_logs() as logs, ledger_in(tmp_path) as ledger:
-        assert ledger.files.known_keys() == {}
+        assert files_of(ledger).known_keys() == {}
     assert [entry["event"] for entry in logs] == ["ledger_quarantined"]
     with capture_logs() as logs, ledger_in(tmp_path):
         assert logs == []
@@ -131,8 +136,8 @@ def test_a_flipped_bit_that_only_a_thorough_look_betrays_sets_the_ledger_aside(
 def test_a_ledger_keeps_no_count_that_breaks_the_conservation_law(tmp_path: Path) -> None:
     at = dt.datetime(2025, 6, 1, 18, 10, tzinfo=UTC)
     with ledger_in(tmp_path) as ledger:
-        raw = RawFile(f"lake/raw/{RAW}", at.date(), at, 100, "e", at)
-        ledger.files.observe([(raw, "t")])
-        (work,) = ledger.files.dirty_segments(at.date())
+        raw = RawFile(f"lake/raw/{RAW}", wrm_day(at.date()), at, 100, "e", at)
+        files_of(ledger).observe([(raw, "t")])
+        (work,) = files_of(ledger).dirty_segments(at.date())
         with pytest.raises(sqlite3.IntegrityError):
-            ledger.files.segment_written(work, {}, [FileResult(raw.key, "e", "m", lines=3, rows=1, rejected=1)])
+            files_of(ledger).segment_written(work, {}, [FileResult(raw.key, "e", "m", lines=3, rows=1, rejected=1)])

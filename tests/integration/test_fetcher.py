@@ -28,7 +28,7 @@ from bikeflow.store import Store, open_store
 from tests.support.feedserver import FeedServer, Reply, document, gzipped, serve, sha256
 from tests.support.lines import raw_file, station
 from tests.support.service import PATIENCE_SECONDS
-from tests.support.wrm import wrm_layout
+from tests.support.wrm import wrm, wrm_layout
 
 LAYOUT = wrm_layout("bike-data/gen_info/")
 RETRY = RetrySettings(attempts=3, initial_seconds=0.01, max_seconds=0.05)
@@ -131,7 +131,7 @@ class World:
         self.settings = FeedSettings.model_validate({**self.settings.model_dump(), "url": self.server.url, **changes})
         self.spool = await Spool.open(self.data_dir / "spool", self.settings.spool_max_bytes)
         self.delivery = Delivery(self.store, LAYOUT, self.spool, self.retry, self.events.append)
-        opened = open_fetcher(self.settings, self.retry, self.delivery, self.memory, clock=self.clock)
+        opened = open_fetcher(wrm(self.settings), self.retry, self.delivery, self.memory, clock=self.clock)
         return await self.stack.enter_async_context(opened)
 
     async def lake(self, prefix: str = LAYOUT.raw) -> dict[str, str]:
@@ -171,7 +171,7 @@ async def test_a_new_document_becomes_one_raw_file_and_one_event(world: World) -
     assert [(event.info.key, event.trace_id) for event in world.events] == [(outcome.key, outcome.trace_id)]
     assert (world.spool.depth, fetcher.status.counts) == (0, {"stored": 1})
     assert world.memory.state == FetchState(
-        "", "", sha256(FIRST), outcome.key, NOON.replace(microsecond=0), world.server.url
+        sha256(FIRST), outcome.key, NOON.replace(microsecond=0), {world.server.url: ("", "")}
     )
 
 

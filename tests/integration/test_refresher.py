@@ -18,7 +18,7 @@ from bikeflow.core.layout import segment_of
 from bikeflow.core.model import DatabasePublished, PartitionProcessed, SegmentObject
 from bikeflow.settings.sections import RetrySettings, WarehouseSettings
 from bikeflow.warehouse.refresher import Refresher
-from tests.support.parquet import DAY, at, parquet, snapshot
+from tests.support.parquet import PARTITION, at, parquet, snapshot
 from tests.support.s3server import S3Server
 from tests.warehouse.conftest import Analytics, open_analytics
 
@@ -38,7 +38,7 @@ class Scene:
     async def put(self, hour: int, *ids: str) -> None:
         """A segment is processed."""
         await self.analytics.layer.put_hour(hour, *snapshot(at(hour), *ids))
-        self.refresher.wake(PartitionProcessed(DAY, f"run-{hour}", (f"trace-{hour}",)))
+        self.refresher.wake(PartitionProcessed(PARTITION, f"run-{hour}", (f"trace-{hour}",)))
 
     async def until(self, condition: Callable[[], bool]) -> None:
         for _ in range(int(PATIENCE_SECONDS / 0.01)):
@@ -167,7 +167,7 @@ async def test_a_rotten_copy_that_was_read_at_the_start_is_replaced_and_so_is_wh
         await scene.put(8, "1", "2")
         await scene.refresher.refresh_once()
         (path,) = first.mirror.files.values()
-        rotten = parquet(segment_of(DAY, at(8), 60), snapshot(at(8), "1", "3"))
+        rotten = parquet(segment_of(PARTITION, at(8), 60), snapshot(at(8), "1", "3"))
         assert len(rotten) == path.stat().st_size
         path.write_bytes(rotten)
         again = first.reopened()
@@ -244,9 +244,9 @@ async def test_a_copy_that_is_damaged_is_fetched_again(analytics: Analytics) -> 
 async def test_a_segment_that_is_damaged_in_the_lake_costs_only_itself(analytics: Analytics) -> None:
     scene = scene_of(analytics)
     await scene.put(8, "1")
-    whole = parquet(segment_of(DAY, at(9), 60), snapshot(at(9), *map(str, range(50))))
+    whole = parquet(segment_of(PARTITION, at(9), 60), snapshot(at(9), *map(str, range(50))))
     broken = whole[:100] + bytes(len(whole) - 200) + whole[-100:]
-    await analytics.layer.put(segment_of(DAY, at(9), 60), [], data=broken)
+    await analytics.layer.put(segment_of(PARTITION, at(9), 60), [], data=broken)
     with structlog.testing.capture_logs() as lines:
         await scene.refresher.refresh_once()
     assert scene.stations() == ["1"]

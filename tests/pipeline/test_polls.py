@@ -7,8 +7,7 @@ import os
 import pytest
 
 from bikeflow.lake.queue import PartitionQueue
-from bikeflow.lake.watcher import Watcher
-from bikeflow.settings.sections import StorageSettings, WatcherSettings
+from bikeflow.settings.sections import StorageSettings
 from bikeflow.store import tree
 from tests.support.lines import raw_file, station
 from tests.support.road import Road
@@ -28,7 +27,7 @@ async def test_a_poll_looks_at_no_file_that_it_knows_also_in_a_small_lake(
 
     original = tree._look
     monkeypatch.setattr(tree, "_look", look)
-    watcher = Watcher(WatcherSettings(), road.store, road.layout, road.ledger, PartitionQueue(64), road.reconciler)
+    watcher = road.watcher(PartitionQueue(64))
     keys = [await put_long_ago(road, f"18-1{minute}-00") for minute in range(3)]
     assert [file.key for file in await watcher.poll()] == keys == looked_at
     keys.append(await put_long_ago(road, "18-13-00"))

@@ -18,6 +18,7 @@ from bikeflow.settings.sections import StorageSettings
 from tests.support.lines import HEADER, bike, raw_file, station
 from tests.support.real import SNAPSHOTS
 from tests.support.road import Road, open_road
+from tests.support.wrm import wrm_day
 
 DAY = "dt=2025-06-01"
 
@@ -60,7 +61,7 @@ async def test_raw_files_become_segments_of_both_layers(road: Road) -> None:
         rows = first.read().to_pylist()
         assert [row["station_id"] for row in rows] == ["1", "1", "2", "2", "fb1"]
         assert [row["s3_source_key"].split("_")[-1] for row in rows[:2]] == ["18-10-07.txt", "18-59-59.txt"]
-    assert road.processed[0].partition == dt.date(2025, 6, 1)
+    assert road.processed[0].partition == wrm_day(dt.date(2025, 6, 1))
     assert (await road.verify()).findings == []
 
 
@@ -68,7 +69,7 @@ async def test_the_footer_names_the_raw_files_with_their_counts(road: Road) -> N
     key = await road.put_raw(name("18-10-07"), raw_file(station(1), station(2, bikes="5+")))
     await road.process()
     (data,) = (await road.objects("enhanced/all/")).values()
-    footer = read_footer(data)
+    footer = read_footer(data, road.layout.system_id)
     assert footer is not None
     assert (footer.segment.start, footer.segment.end) == (dt.time(18), dt.time(18, 59, 59))
     (record,) = footer.files
@@ -87,12 +88,12 @@ async def test_the_four_real_snapshots_come_out_whole_and_doing_it_again_changes
     assert (report.findings, report.lines, report.rows, report.rejected) == ([], 1798, 1798, 0)
     before = await road.keys()
     assert await road.process() == []
-    road.ledger.files.process_again(road.ledger.files.keys(dt.date.min, dt.date.max))
+    road.index.files.process_again(road.index.files.keys(dt.date.min, dt.date.max))
     assert len(await road.process()) == 2
     after = await road.keys()
     assert before.keys() == after.keys()
     contents = await road.objects("enhanced/all/")
-    road.ledger.files.process_again(road.ledger.files.keys(dt.date.min, dt.date.max))
+    road.index.files.process_again(road.index.files.keys(dt.date.min, dt.date.max))
     await road.process()
     assert await road.objects("enhanced/all/") == contents
 
@@ -161,11 +162,11 @@ async def test_a_lost_ledger_is_rebuilt_from_the_lake_without_writing_anything_a
         await road.put_raw(name("18-10-00"), raw_file(station(1), station(2, lat="95")))
         await road.put_raw(name("19-10-00", "2025-06-02"), raw_file(station(1)))
         await road.process()
-        before, totals = await road.keys(), road.ledger.files.totals()
+        before, totals = await road.keys(), road.index.files.totals()
     remove_ledger(tmp_path)
     async with open_road(storage, tmp_path) as road:
         assert await road.process() == []
-        assert (await road.keys(), road.ledger.files.totals()) == (before, totals)
+        assert (await road.keys(), road.index.files.totals()) == (before, totals)
 
 
 async def test_lost_and_damaged_outputs_are_made_again(road: Road) -> None:
@@ -198,7 +199,7 @@ async def test_a_predecessors_parquet_is_neither_counted_nor_touched_nor_replace
     assert "all_enhanced_20250601_185959.parquet exists and is not bikeflow's" in str(run.error)
     objects = await road.objects("enhanced/")
     assert [objects[key] for key in others] == [predecessors_parquet()] * 2
-    assert len(road.ledger.files.segment_objects()) == 1
+    assert len(road.index.files.segment_objects()) == 1
     await road.store.delete(others[1])
     assert [run.outcome for run in await road.process()] == ["done"]
 
@@ -295,13 +296,13 @@ async def test_a_day_that_is_sealed_while_an_hour_of_it_is_being_written_holds_e
     day = dt.date(2025, 6, 1)
     await road.put_raw(name("04-01-00"), raw_file(station(1)))
     await road.reconciler.reconcile()
-    (hour,) = road.ledger.files.dirty_segments(day)
-    assert await road.reconciler.seal_finished_days() == [day]
+    (hour,) = road.index.files.dirty_segments(day)
+    assert await road.reconciler.seal_finished_days() == [wrm_day(day)]
     await road.writer.write(hour)
-    await road.processor.process(PartitionJob(day))
+    await road.processor.process(PartitionJob(wrm_day(day)))
     assert await road.row_counts() == await road.row_counts("processed") == {short("04-01-00"): 1}
     assert [key[-14:-8] for key in await road.keys("enhanced/")] == ["235959"]
-    assert road.ledger.files.dirty_partitions() == []
+    assert road.index.files.dirty_partitions() == []
 
 
 @pytest.mark.parametrize("lose_ledger", [False, True])

@@ -17,10 +17,11 @@ from bikeflow.core.model import UTC, Segment, SegmentObject
 from bikeflow.core.schema import ENHANCED
 from bikeflow.segments.footer import FileRecord, footer_metadata
 from bikeflow.store import Store
-from tests.support.wrm import wrm_layout
+from tests.support.wrm import wrm_day, wrm_layout
 
 Row = dict[str, Any]
 DAY = dt.date(2025, 6, 1)
+PARTITION = wrm_day(DAY)
 
 
 def at(hour: int, minute: int = 0, second: int = 0, *, day: dt.date = DAY) -> dt.datetime:
@@ -115,7 +116,7 @@ class EnhancedLayer:
 
     async def put_hour(self, hour: int, *rows: Row, day: dt.date = DAY) -> SegmentObject:
         """Write the segment of one hour."""
-        return await self.put(segment_of(day, at(hour, day=day), 60), rows)
+        return await self.put(segment_of(wrm_day(day), at(hour, day=day), 60), rows)
 
     async def remove(self, segment: Segment) -> None:
         """Remove a segment."""
@@ -124,11 +125,11 @@ class EnhancedLayer:
 
     async def seal(self, day: dt.date = DAY) -> SegmentObject:
         """Replace the segments of a day by one."""
-        old = [segment for segment in self._segments if segment.partition == day]
+        old = [segment for segment in self._segments if segment.partition == wrm_day(day)]
         rows = [row for segment in old for row in self._segments[segment][1]]
-        sealed = await self.put(sealed_segment(day), rows)
+        sealed = await self.put(sealed_segment(wrm_day(day)), rows)
         for segment in old:
-            if segment != sealed_segment(day):
+            if segment != sealed_segment(wrm_day(day)):
                 item, _ = self._segments.pop(segment)
                 if item.key != sealed.key:  # the last hour's file has the same name
                     await self.store.delete(item.key)

@@ -16,13 +16,14 @@ from bikeflow.core.model import PartitionJob, PartitionProcessed, Run, RunFinish
 from bikeflow.lake.processor import Processor
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.lake.reconciler import Reconciler
+from bikeflow.lake.watcher import Watcher
 from bikeflow.lake.writer import SegmentWriter
-from bikeflow.ledger import Ledger
+from bikeflow.ledger import Ledger, SystemIndex
 from bikeflow.segments.engines import WorkerConfig, open_engine
-from bikeflow.settings.sections import LogSettings, ProcessingSettings, RetrySettings, RulesSettings, StorageSettings
+from bikeflow.settings.sections import LogSettings, ProcessingSettings, RetrySettings, StorageSettings, WatcherSettings
 from bikeflow.store import ObjectCache, Store, open_store
 from bikeflow.verifier import Report, Verifier
-from tests.support.wrm import wrm_layout
+from tests.support.wrm import wrm, wrm_layout
 
 RETRY = RetrySettings(attempts=2, initial_seconds=0.01, max_seconds=0.02)
 
@@ -38,6 +39,11 @@ class Road:
     writer: SegmentWriter
     processor: Processor
     told: list[RunFinished | PartitionProcessed] = field(default_factory=list)
+
+    @property
+    def index(self) -> SystemIndex:
+        """What the ledger knows of the one system."""
+        return self.ledger.systems[self.layout.system_id]
 
     @property
     def processed(self) -> list[PartitionProcessed]:
@@ -63,7 +69,7 @@ class Road:
     async def process(self) -> list[Run]:
         """Reconcile, then process whatever is dirty."""
         await self.reconciler.reconcile()
-        runs = [await self.processor.process(PartitionJob(day)) for day in self.ledger.files.dirty_partitions()]
+        runs = [await self.processor.process(PartitionJob(day)) for day in self.index.files.dirty_partitions()]
         return [run for run in runs if run is not None]
 
     async def keys(self, prefix: str = "") -> dict[str, str]:
@@ -84,6 +90,11 @@ class Road:
         """Rows of each raw file's name in a layer."""
         return Counter(str(row["s3_source_key"]).rsplit("/", 1)[-1] for row in await self.rows(layer))
 
+    def watcher(self, queue: PartitionQueue) -> Watcher:
+        """A watcher of the road's store that fills this queue."""
+        settings, runs = WatcherSettings(), self.ledger.runs
+        return Watcher(settings, self.store, self.layout, self.index, runs, queue, self.reconciler)
+
     async def verify(self) -> Report:
         """The audit of the whole lake."""
         return await Verifier(self.store, self.layout).verify(lambda day: True)
@@ -98,13 +109,15 @@ async def open_road(
 ) -> AsyncIterator[Road]:
     """A road over a store, with its ledger in `data_dir`."""
     layout = wrm_layout(storage.prefix)
-    config = WorkerConfig(data_dir, storage, processing or ProcessingSettings(), RulesSettings(), RETRY, LogSettings())
+    systems = (wrm(storage=storage),)
+    config = WorkerConfig(data_dir, systems, storage, processing or ProcessingSettings(), RETRY, LogSettings())
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(storage, data_dir))
         cache = ObjectCache(store, data_dir / "cache", storage.cache_max_bytes)
         engine = await stack.enter_async_context(open_engine(config, store, cache))
-        ledger = stack.enter_context(Ledger(data_dir, layout, segment_minutes))
+        ledger = stack.enter_context(Ledger(data_dir, [layout], segment_minutes))
         writer = SegmentWriter(engine, ledger)
         told: list[RunFinished | PartitionProcessed] = []
         processor = Processor(PartitionQueue(8), ledger, writer, told.append)
-        yield Road(store, layout, ledger, Reconciler(store, layout, ledger, 60), writer, processor, told)
+        reconciler = Reconciler(store, layout, ledger.systems[layout.system_id], 60)
+        yield Road(store, layout, ledger, reconciler, writer, processor, told)

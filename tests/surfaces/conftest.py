@@ -11,11 +11,15 @@ import aiohttp
 import pytest
 
 from bikeflow.core.events import Events
+from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, PartitionJob
 from bikeflow.http.site import Site, open_site
 from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, HttpSettings, RetrySettings
+from bikeflow.store import Store
+from tests.support.pipelines import wrm_lane
+from tests.support.wrm import wrm_day
 
 NOON = dt.datetime(2025, 6, 1, 12, tzinfo=UTC)
 
@@ -58,12 +62,22 @@ class Scene:
     pipeline: Pipeline
     client: Client
 
+    @property
+    def store(self) -> Store:
+        """The lake's store."""
+        return self.pipeline.shared.store
+
+    @property
+    def layout(self) -> Layout:
+        """Where the system `wrm` has its objects."""
+        return wrm_lane(self.pipeline).layout
+
     async def arrives(self, text: str, at: dt.datetime = NOON) -> None:
         """A raw file is put in the lake, processed and published."""
-        await self.pipeline.store.put(self.pipeline.layout.raw_key(at), text.encode())
-        await self.pipeline.reconciler.reconcile()
-        await self.pipeline.processors[0].process(PartitionJob(at.date()))
-        await self.pipeline.refresher.refresh_once()
+        await self.store.put(self.layout.raw_key(at), text.encode())
+        await self.pipeline.reconcile()
+        await self.pipeline.shared.processors[0].process(PartitionJob(wrm_day(at.date())))
+        await self.pipeline.shared.refresher.refresh_once()
 
 
 def settings_for(data_dir: Path, feed_url: str = "http://127.0.0.1:9/feed.txt") -> Settings:

@@ -23,9 +23,11 @@ from bikeflow.core.layout import segment_of
 from bikeflow.http.client import ADDRESS_FILE, ask_status
 from bikeflow.http.pages import page
 from bikeflow.http.site import open_site
+from bikeflow.service.demo import demo_settings
 from bikeflow.settings.sections import HttpSettings
-from bikeflow.simulator.demo import demo_settings
 from tests.support.lines import bike, raw_file, station
+from tests.support.pipelines import wrm_lane
+from tests.support.wrm import wrm_day
 from tests.surfaces.conftest import NOON, Scene, client_of, settings_for
 
 HOSTILE = """</script><script>alert('x')</script><img src=x onerror=alert(1)> & {{7*7}}"""
@@ -86,7 +88,7 @@ async def test_the_status_tells_how_things_stand_and_how_the_city_looks(scene: S
     lines = [station(n, bikes=str(n), spaces=str(10 - n), total_docks="10", name=f"Plac {n}") for n in range(11)]
     await scene.arrives(raw_file(*lines, bike(5), "broken"), NOON - dt.timedelta(minutes=30))
     await scene.arrives(raw_file(*lines[1:], bike(5)), NOON)
-    await scene.pipeline.fetcher.fetch_once()
+    await wrm_lane(scene.pipeline).fetcher.fetch_once()
     status = (await scene.client.ask("/api/v1/status")).json
     assert status["state"] == "failing" and "no new snapshots come in" in status["sentence"]
     assert status["parts"]["processing"] == {"works": True}
@@ -104,10 +106,10 @@ async def test_the_status_tells_how_things_stand_and_how_the_city_looks(scene: S
 
 
 async def test_a_partition_that_fails_is_told_with_its_reason_until_it_is_mended(scene: Scene) -> None:
-    key = scene.pipeline.layout.segment_key("enhanced", segment_of(NOON.date(), NOON, 60))
+    key = scene.layout.segment_key("enhanced", segment_of(wrm_day(NOON.date()), NOON, 60))
     foreign = io.BytesIO()
     pq.write_table(pa.table({"a": [1]}), foreign)
-    await scene.pipeline.store.put(key, foreign.getvalue())
+    await scene.store.put(key, foreign.getvalue())
     await scene.arrives(raw_file(station(1)))
     unready = await scene.client.unready()
     assert (
@@ -115,7 +117,7 @@ async def test_a_partition_that_fails_is_told_with_its_reason_until_it_is_mended
     )
     (failing,) = (await scene.client.ask("/api/v1/status")).json["failing_partitions"]
     assert failing["partition"] == "2025-06-01" and failing["retry_at"].endswith("Z")
-    await scene.pipeline.store.delete(key)
+    await scene.store.delete(key)
     await scene.arrives(raw_file(station(1)))
     assert "processing" not in await scene.client.unready()
 

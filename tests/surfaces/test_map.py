@@ -61,8 +61,8 @@ async def test_the_map_has_what_is_there_now_and_how_it_was_in_the_last_days_hou
 
 async def test_an_empty_lake_has_an_empty_map_and_none_at_all_is_told(scene: Scene) -> None:
     assert (await scene.client.ask("/api/v1/map")).status == 503
-    await scene.pipeline.reconciler.reconcile()
-    await scene.pipeline.refresher.refresh_once()
+    await scene.pipeline.reconcile()
+    await scene.pipeline.shared.refresher.refresh_once()
     told = (await scene.client.ask("/api/v1/map")).json
     assert told["snapshot"] is None and told["stations"] == [] and len(told["frames"]) == 1
 

@@ -22,6 +22,7 @@ from bikeflow.service.pipeline import open_pipeline
 from bikeflow.store.counting import CountingStore
 from tests.support import feedserver
 from tests.support.lines import bike, raw_file, station
+from tests.support.pipelines import wrm_lane
 from tests.surfaces.conftest import NOON, Scene, settings_for
 
 UNITS = (
@@ -128,7 +129,7 @@ async def test_fetches_are_counted_by_outcome(tmp_path: Path) -> None:
             async with open_pipeline(settings, events) as pipeline:
                 site.health.attach(pipeline.vitals)
                 for _ in range(4):
-                    await pipeline.fetcher.fetch_once()
+                    await wrm_lane(pipeline).fetcher.fetch_once()
                 page, _ = site.metrics.page("")
     lines = page.decode().splitlines()
     for outcome in ("stored", "duplicate", "not_modified", "failed"):
@@ -155,7 +156,7 @@ async def test_nothing_goes_to_the_registry_that_all_of_a_process_share(scene: S
 
 async def test_requests_to_the_store_are_told_by_how_they_ended(scene: Scene) -> None:
     told: list[tuple[str, str]] = []
-    store = CountingStore(scene.pipeline.store, lambda event: told.append((event.operation, event.outcome)))
+    store = CountingStore(scene.store, lambda event: told.append((event.operation, event.outcome)))
     for number in range(3):
         await store.put(f"x/{number}", b"data")
     assert [page async for page in store.pages("x/")] and [page async for page in store.pages("empty/")] == []
@@ -173,4 +174,4 @@ async def test_requests_to_the_store_are_told_by_how_they_ended(scene: Scene) ->
         ("get", "not_found"), ("head", "not_found"), ("put", "permanent"), ("delete", "permanent"),
         ("list", "transient"),
     ]  # fmt: skip
-    assert store.local_path("x/2") == scene.pipeline.store.local_path("x/2")
+    assert store.local_path("x/2") == scene.store.local_path("x/2")

@@ -55,7 +55,7 @@ async def told(scene: Scene) -> str:
     """A scrape after something of everything has happened."""
     at = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=10)
     await scene.arrives(raw_file(station(1), bike(2), station(3, bikes="x")), at)
-    for event in (SchemaDrifted(("x",)), AlertSent(arrived=True), SettingsReloaded(at, applied=True)):
+    for event in (SchemaDrifted("wrm", ("x",)), AlertSent(arrived=True), SettingsReloaded(at, applied=True)):
         scene.site.observe(event)
     return (await scene.client.ask("/metrics")).text
 

@@ -16,6 +16,7 @@ from bikeflow.core.model import (
     Fault,
     FetchFinished,
     FetchOutcome,
+    LaneVitals,
     Outcome,
     PartitionProcessed,
     Run,
@@ -26,13 +27,14 @@ from bikeflow.health.observations import Observations
 from bikeflow.health.readiness import Limits, Verdict, assess, state_of
 from bikeflow.health.sentence import sentence, span, status_line
 from bikeflow.settings import Settings
+from tests.support.wrm import wrm_day
 
-DAY = dt.date(2025, 6, 1)
+DAY = wrm_day(dt.date(2025, 6, 1))
 LIMITS = Limits.of(Settings())
+LANE = LaneVitals(feed=None, delivery=None, watcher=None, polled_at=None, spool_snapshots=0, spool_bytes=0)
 HEALTHY = Vitals(
-    feed=None, delivery=None, watcher=None, refresher=None, polled_at=None, spool_snapshots=0, spool_bytes=0,
-    queue_waiting=0, queue_in_flight=0, queue_full=False, queue_stalled_seconds=0,
-)  # fmt: skip
+    lanes={"wrm": LANE}, refresher=None, queue_waiting=0, queue_in_flight=0, queue_full=False, queue_stalled_seconds=0
+)
 
 
 def now(seconds: float = 0) -> dt.datetime:
@@ -40,11 +42,11 @@ def now(seconds: float = 0) -> dt.datetime:
 
 
 def fetched(outcome: Outcome, error: str = "") -> FetchFinished:
-    return FetchFinished(now(), FetchOutcome(outcome, "t", error=error))
+    return FetchFinished("wrm", now(), FetchOutcome(outcome, "t", error=error))
 
 
 def ran(outcome: Any, day: int = 1) -> RunFinished:
-    at = dt.date(2025, 6, day)
+    at = wrm_day(dt.date(2025, 6, day))
     return RunFinished(Run("r", at, now(), now(), outcome, 1, 1, 1, 1, 0, "boom", ()), 0, {}, {})
 
 
@@ -62,7 +64,8 @@ class World:
         self.database = tmp_path / "analytics.duckdb"
         self.database.touch()
         self.seen = Observations()
-        self.vitals: Vitals | None = replace(HEALTHY, polled_at=now())
+        self.vitals: Vitals | None = HEALTHY
+        self.suffers(polled_at=now())
         self.tell(fetched("stored"), PROCESSED, published())
 
     def tell(self, *events: Event) -> None:
@@ -70,8 +73,11 @@ class World:
             self.seen.observe(event)
 
     def suffers(self, **changes: Any) -> None:
+        """Change some of the vitals: those of the lane, and those that all lanes share."""
         assert self.vitals is not None
-        self.vitals = replace(self.vitals, **changes)
+        own = {name: changes.pop(name) for name in LaneVitals.__slots__ if name in changes}
+        lanes = {system_id: replace(lane, **own) for system_id, lane in self.vitals.lanes.items()}
+        self.vitals = replace(self.vitals, lanes=lanes, **changes)
 
     def verdict(self, later_seconds: float = 0) -> Verdict:
         return assess(self.seen, self.vitals, LIMITS, self.database, now(later_seconds))
@@ -121,7 +127,7 @@ def test_a_snapshot_that_cannot_be_kept_is_a_fault_until_one_can(world: World) -
 
 @pytest.mark.parametrize(
     ("seconds", "part"),
-    [(LIMITS.fetch_seconds, "fetching"), (LIMITS.poll_seconds, "watching")],
+    [(LIMITS.fetch_seconds["wrm"], "fetching"), (LIMITS.poll_seconds, "watching")],
 )
 def test_silence_for_longer_than_an_interval_explains_is_a_fault(world: World, seconds: float, part: str) -> None:
     assert part not in world.broken(seconds - 1)
@@ -130,7 +136,7 @@ def test_silence_for_longer_than_an_interval_explains_is_a_fault(world: World, s
 
 def test_the_limits_follow_the_configured_intervals() -> None:
     settings = Settings.model_validate({"feed": {"interval_seconds": 5, "timeout_seconds": 3}})
-    assert (Limits.of(settings).fetch_seconds, LIMITS.fetch_seconds) == (13, 140)
+    assert (Limits.of(settings).fetch_seconds, LIMITS.fetch_seconds) == ({"wrm": 13}, {"wrm": 140})
     assert (Limits.of(settings).refresh_seconds, LIMITS.refresh_seconds) == (10.1, 60.1)
 
 
@@ -142,9 +148,9 @@ def test_a_full_queue_that_holds_back_the_watcher_is_no_fault(world: World) -> N
 def test_partitions_are_at_fault_until_a_run_of_theirs_succeeds(world: World) -> None:
     world.tell(ran("failed", 1), ran("failed", 2), ran("done", 3))
     since = world.seen.failing[DAY].since
-    assert world.broken() == {"processing": "partition 2025-06-01: boom (and 1 more)"}
+    assert world.broken() == {"processing": "partition wrm 2025-06-01: boom (and 1 more)"}
     world.tell(ran("failed", 1), ran("done", 2))
-    assert world.broken() == {"processing": "partition 2025-06-01: boom"}
+    assert world.broken() == {"processing": "partition wrm 2025-06-01: boom"}
     assert world.seen.failing[DAY].since == since
     world.tell(ran("done", 1))
     assert world.broken() == {}

@@ -11,7 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bikeflow.core.model import UTC, ObjectInfo
-from bikeflow.feeds.wrm.parsing import ParsedFile, RawText, dead_letter_lines, parse_files
+from bikeflow.feeds.base import ParsedFile, RawContent
+from bikeflow.feeds.wrm.parsing import parse_files
+from bikeflow.segments.dead_letters import dead_letter_lines
 from bikeflow.settings.sections import RulesSettings
 from tests.support import reference
 from tests.support.lines import HEADER, PACKED, bike, raw_file, station
@@ -24,10 +26,10 @@ KEY = LAYOUT.raw_key(FILE_TIME)
 COMBINED = "timestamp|gmt_local_diff_sec|gmt_servertime_diff_sec"
 
 
-def raw_text(text: str, key: str = KEY) -> RawText:
+def raw_text(text: str, key: str = KEY) -> RawContent:
     raw = LAYOUT.raw_file(ObjectInfo(key, len(text), "etag", FILE_TIME))
     assert raw is not None
-    return RawText(raw, "md5", text.encode())
+    return RawContent(raw, "md5", text.encode())
 
 
 def parse(*lines: str, header: str = HEADER) -> ParsedFile:

@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 
 from bikeflow.core.layout import LAYERS
 from bikeflow.core.model import UTC, ObjectInfo, Segment
-from bikeflow.feeds.wrm.parsing import ParsedFile, RawText, parse_files
+from bikeflow.feeds.base import ParsedFile, RawContent
+from bikeflow.feeds.wrm.parsing import parse_files
 from bikeflow.segments import table as segments
 from bikeflow.segments.table import SegmentTable, collect, read, write
 from bikeflow.settings.sections import RulesSettings
 from tests.support.lines import raw_file, station
-from tests.support.wrm import wrm_layout
+from tests.support.wrm import wrm_day, wrm_layout
 
 LAYOUT = wrm_layout("bike-data/gen_info/")
 FIRST = dt.datetime(2025, 5, 31, 13, 0, 0, tzinfo=UTC)
-HOUR = Segment(dt.date(2025, 5, 31), dt.time(13, 0, 0), dt.time(13, 59, 59))
+HOUR = Segment(wrm_day(dt.date(2025, 5, 31)), dt.time(13, 0, 0), dt.time(13, 59, 59))
 
 
 def parsed(number: int, lines: list[str]) -> ParsedFile:
@@ -31,7 +32,7 @@ def parsed(number: int, lines: list[str]) -> ParsedFile:
     key = LAYOUT.raw_key(FIRST + dt.timedelta(seconds=30 * number))
     raw = LAYOUT.raw_file(ObjectInfo(key, 1, "etag", FIRST))
     assert raw is not None
-    (item,) = parse_files([RawText(raw, f"md5 {number}", raw_file(*lines).encode())], RulesSettings())
+    (item,) = parse_files([RawContent(raw, f"md5 {number}", raw_file(*lines).encode())], RulesSettings())
     return item
 
 
@@ -77,7 +78,7 @@ def test_the_bytes_do_not_depend_on_the_pieces_that_a_segment_is_made_of(
 def written_before(files: list[ParsedFile]) -> SegmentTable:
     """The same rows, read back from a file that was made of them."""
     written = write(HOUR, keys(files), [collect(files)])
-    found = read(written.data["enhanced"]) if written.data else collect(files)
+    found = read(written.data["enhanced"], LAYOUT.system_id) if written.data else collect(files)
     assert found is not None
     return found
 

@@ -12,11 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bikeflow.core.errors import NotAFeed
-from bikeflow.feeds import FEEDS
+from bikeflow.feeds.wrm import WrmFormat
 from bikeflow.feeds.wrm.mojibake import repair
 from bikeflow.feeds.wrm.text import check_document, decode
 from tests.support.lines import HEADER, raw_file, station
 from tests.support.real import SNAPSHOTS
+from tests.support.wrm import wrm
 
 NAMES = (
     "Dworzec Główny",
@@ -219,7 +220,7 @@ def test_checking_any_text_raises_nothing_else(text: str) -> None:
 
 
 def test_a_page_that_declares_the_wrong_charset_is_stored_right() -> None:
-    feed = FEEDS["wrm"]
+    feed = WrmFormat(wrm())
     assert feed.document(TEXT.encode(), "iso-8859-1") == TEXT
     assert feed.document(mojibake(TEXT, "latin-1").encode(), "utf-8") == TEXT
     with pytest.raises(NotAFeed):
@@ -229,4 +230,4 @@ def test_a_page_that_declares_the_wrong_charset_is_stored_right() -> None:
 def test_real_snapshots_pass_through_unchanged() -> None:
     assert len(SNAPSHOTS) == 4
     for path in SNAPSHOTS:
-        assert FEEDS["wrm"].document(path.read_bytes(), None).encode() == path.read_bytes()
+        assert WrmFormat(wrm()).document(path.read_bytes(), None).encode() == path.read_bytes()

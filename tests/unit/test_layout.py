@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bikeflow.core.layout import LAYERS, sealed_segment, segment_of, snapshot_time
+from bikeflow.core.layout import LAYERS, sealed_segment, segment_of
 from bikeflow.core.model import UTC, ObjectInfo
-from tests.support.wrm import wrm_layout
+from tests.support.wrm import wrm_day, wrm_layout
 
 LAYOUT = wrm_layout("bike-data/gen_info/")
 DAY = dt.date(2025, 6, 1)
+PARTITION = wrm_day(DAY)
 moments = st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 lengths = st.sampled_from([minutes for minutes in range(1, 1441) if 1440 % minutes == 0])
 
@@ -27,13 +28,13 @@ def test_a_raw_key_is_read_back_as_it_was_composed(at: dt.datetime) -> None:
     at = at.replace(microsecond=0)
     raw = LAYOUT.raw_file(info(LAYOUT.raw_key(at)))
     assert raw is not None
-    assert (raw.time, raw.partition) == (at, at.date())
+    assert (raw.time, raw.partition) == (at, wrm_day(at.date()))
     assert LAYOUT.raw_key_of(LAYOUT.dead_letter_key(raw.key)) == raw.key
 
 
 @given(moments, lengths)
 def test_every_moment_lies_in_exactly_one_segment_of_its_day(at: dt.datetime, minutes: int) -> None:
-    segment = segment_of(at.date(), at, minutes)
+    segment = segment_of(wrm_day(at.date()), at, minutes)
     assert segment.start <= at.time() <= segment.end.replace(microsecond=999_999)
     span = dt.datetime.combine(DAY, segment.end) - dt.datetime.combine(DAY, segment.start)
     assert span == dt.timedelta(minutes=minutes, seconds=-1)
@@ -44,23 +45,23 @@ def test_every_moment_lies_in_exactly_one_segment_of_its_day(at: dt.datetime, mi
 @given(lengths)
 def test_the_segments_of_a_day_have_different_keys_and_cover_it(minutes: int) -> None:
     midnight = dt.datetime.combine(DAY, dt.time(0), UTC)
-    segments = {segment_of(DAY, midnight + dt.timedelta(minutes=n), minutes) for n in range(1440)}
+    segments = {segment_of(PARTITION, midnight + dt.timedelta(minutes=n), minutes) for n in range(1440)}
     assert len({LAYOUT.segment_key("enhanced", segment) for segment in segments}) == len(segments) == 1440 // minutes
 
 
 def test_a_time_outside_the_day_falls_in_its_first_or_last_segment() -> None:
     early, late = (dt.datetime(2025, 6, day, 12, tzinfo=UTC) for day in (1, 3))
-    assert segment_of(dt.date(2025, 6, 2), early, 60).start == dt.time(0)
-    assert segment_of(dt.date(2025, 6, 2), late, 60).end == dt.time(23, 59, 59)
+    assert segment_of(wrm_day(dt.date(2025, 6, 2)), early, 60).start == dt.time(0)
+    assert segment_of(wrm_day(dt.date(2025, 6, 2)), late, 60).end == dt.time(23, 59, 59)
 
 
 def test_the_sealed_segment_takes_the_key_of_the_last_second() -> None:
-    sealed = sealed_segment(DAY)
+    sealed = sealed_segment(PARTITION)
     assert sealed.sealed
     assert LAYOUT.segment_key("processed", sealed) == (
         "bike-data/gen_info/processed/all/dt=2025-06-01/all_processed_20250601_235959.parquet"
     )
-    assert not segment_of(DAY, dt.datetime(2025, 6, 1, 23, 30, tzinfo=UTC), 60).sealed
+    assert not segment_of(PARTITION, dt.datetime(2025, 6, 1, 23, 30, tzinfo=UTC), 60).sealed
 
 
 def test_the_time_of_an_oddly_named_raw_file_is_its_last_modification() -> None:
@@ -79,4 +80,4 @@ def test_a_foreign_object_below_raw_is_no_raw_file(name: str) -> None:
 
 
 def test_a_name_with_an_impossible_time_has_none() -> None:
-    assert snapshot_time("wrm_stations_2025-06-01_25-00-00.txt") is None
+    assert LAYOUT.snapshot_time("wrm_stations_2025-06-01_25-00-00.txt") is None

@@ -8,12 +8,13 @@ import datetime as dt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bikeflow.core.model import PartitionJob
+from bikeflow.core.model import Partition, PartitionJob
 from bikeflow.lake.queue import PartitionQueue
+from tests.support.wrm import wrm_day
 
 
 def job(day: int) -> PartitionJob:
-    return PartitionJob(dt.date(2025, 6, day))
+    return PartitionJob(wrm_day(dt.date(2025, 6, day)))
 
 
 async def test_a_partition_waits_once_and_is_in_flight_once() -> None:
@@ -78,7 +79,8 @@ def test_every_partition_put_is_worked_on_after_its_last_put_and_never_by_two(
     days: list[int], workers: int, size: int
 ) -> None:
     async def scenario() -> None:
-        queue, busy, last_put, worked = PartitionQueue(size), set[dt.date](), dict[dt.date, int](), dict[dt.date, int]()
+        queue, busy = PartitionQueue(size), set[Partition]()
+        last_put, worked = dict[Partition, int](), dict[Partition, int]()
         clock = 0
 
         async def work() -> None:

@@ -137,8 +137,8 @@ async def test_the_file_is_complete_before_it_has_its_name(tmp_path: Path, monke
     def fsync(_handle: int) -> None:
         seen.append(names(tmp_path))
 
-    monkeypatch.setattr("bikeflow.ingest.spool.os.fsync", fsync)
+    monkeypatch.setattr("bikeflow.runtime.files.os.fsync", fsync)
     spool = await Spool.open(tmp_path, ROOM)
     entry = await spool.add(T0, "abc", b"x")
     # first the content reaches the disk under a temporary name, then the directory with the final one
-    assert seen == [[f".{entry.name}.tmp"], [entry.name]]
+    assert seen == [[f".{entry.name}.part"], [entry.name]]

@@ -19,7 +19,7 @@ from bikeflow.settings.sections import StorageSettings
 from bikeflow.store import open_store
 from bikeflow.warehouse import Mirror, mirror
 from bikeflow.warehouse.mirror import empty_file
-from tests.support.parquet import DAY, EnhancedLayer, at, snapshot
+from tests.support.parquet import DAY, PARTITION, EnhancedLayer, at, snapshot
 from tests.support.wrm import wrm_layout
 from tests.warehouse.conftest import Analytics
 
@@ -106,7 +106,7 @@ async def test_a_removed_segment_goes_and_may_come_back(either: Analytics) -> No
     for hour in (8, 9):
         await either.layer.put_hour(hour, *snapshot(at(hour), str(hour)))
     await either.sync()
-    await either.layer.remove(segment_of(DAY, at(8), 60))
+    await either.layer.remove(segment_of(PARTITION, at(8), 60))
     await either.sync()
     assert rows(either.mirror) == [("9",)]
     await either.layer.put_hour(8, *snapshot(at(8), "8"))
@@ -144,7 +144,7 @@ async def test_former_versions_stay_for_a_while(
     monkeypatch.setattr(mirror, bound, -1)
     await analytics.mirror.prune()
     assert files_on_disk(analytics.mirror) == set(analytics.mirror.files.values())
-    await analytics.layer.remove(segment_of(DAY, at(8), 60))
+    await analytics.layer.remove(segment_of(PARTITION, at(8), 60))
     await analytics.sync()
     await analytics.mirror.prune()
     assert files_on_disk(analytics.mirror) == set()
@@ -236,7 +236,7 @@ async def test_a_mirror_that_is_removed_under_way_is_made_anew(either: Analytics
 async def test_where_the_store_has_something_else_the_mirror_keeps_what_it_has(either: Analytics) -> None:
     old = await either.layer.put_hour(8, *snapshot(at(8), "1"))
     await either.sync()
-    never = SegmentObject(old.key.replace("085959", "095959"), DAY, "etag", 1_000)
+    never = SegmentObject(old.key.replace("085959", "095959"), PARTITION, "etag", 1_000)
     other = dataclasses.replace(old, etag="another", size=old.size + 1)
     change = await either.mirror.sync([other, never])
     assert (change.fetched, change.unavailable) == (0, 2)
@@ -245,7 +245,7 @@ async def test_where_the_store_has_something_else_the_mirror_keeps_what_it_has(e
 
 async def test_what_is_no_whole_parquet_file_stays_out(either: Analytics) -> None:
     await either.layer.put_hour(8, *snapshot(at(8), "1"))
-    await either.layer.put(segment_of(DAY, at(9), 60), [], data=b"PAR1" + bytes(1_000))
+    await either.layer.put(segment_of(PARTITION, at(9), 60), [], data=b"PAR1" + bytes(1_000))
     assert (await either.sync()).unavailable == 1
     assert rows(either.mirror) == [("1",)]
 

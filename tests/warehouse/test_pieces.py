@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from bikeflow.core.layout import segment_of
 from bikeflow.segments.table import SegmentTable, read
-from tests.support.parquet import DAY, Row, at, parquet, snapshot
+from tests.support.parquet import DAY, PARTITION, Row, at, parquet, snapshot
 from tests.warehouse.conftest import Analytics, open_analytics
 from tests.warehouse.test_warehouse import assert_published
 
-NINE = segment_of(DAY, at(9), 60)
+NINE = segment_of(PARTITION, at(9), 60)
 
 
 def minutes(*numbers: int, hour: int = 9, **changes: object) -> list[Row]:
@@ -59,11 +59,16 @@ class AtHand:
         return self.table.rows_of(keys)
 
 
+def from_memory(data: bytes) -> SegmentTable | None:
+    """All rows of a file, as the engine remembers them."""
+    return read(data, PARTITION.system_id)
+
+
 async def test_rows_that_are_still_in_memory_are_not_read_from_the_file(analytics: Analytics) -> None:
     asked: list[str] = []
 
     def at_hand(data: bytes) -> AtHand:
-        table = read(data)
+        table = read(data, PARTITION.system_id)
         assert table is not None
         return AtHand(table, asked)
 
@@ -195,5 +200,5 @@ async def test_whatever_happens_to_the_open_segment_the_tables_agree_with_plain_
                     await analytics.layer.put(NINE, [item for rows in raw_files.values() for item in rows])
                 elif analytics.layer.wanted:
                     await analytics.layer.remove(NINE)
-                await (analytics.refresh(at_hand=read) if in_memory else analytics.refresh())
+                await (analytics.refresh(at_hand=from_memory) if in_memory else analytics.refresh())
                 assert_published(analytics)

@@ -17,14 +17,15 @@ from structlog.testing import capture_logs
 from bikeflow.core.errors import Permanent, Transient
 from bikeflow.core.events import Events
 from bikeflow.core.layout import segment_of
-from bikeflow.core.model import Event, ExportFinished, PartitionJob
+from bikeflow.core.model import Event, ExportFinished
 from bikeflow.service.pipeline import open_pipeline
 from bikeflow.settings import Settings, load_settings
 from bikeflow.settings.sections import PostgresSettings
 from bikeflow.warehouse.postgres import PostgresTables
 from tests.support import postgres
 from tests.support.lines import bike, raw_file, station
-from tests.support.parquet import DAY, at, row, snapshot
+from tests.support.parquet import DAY, PARTITION, at, row, snapshot
+from tests.support.pipelines import process_dirty, wrm_lane
 from tests.warehouse.conftest import Analytics, open_analytics
 
 TABLES = ("wrm_stations_latest", "wrm_bikes_latest", "station_hourly")
@@ -108,7 +109,7 @@ async def test_only_days_that_changed_are_written_and_rows_that_are_gone_are_del
     both.assert_same()
     changed = {key[:2] for key in set(both.ask(versions)) - set(first)}
     assert changed == {("1", DAY)}
-    await layer.remove(segment_of(DAY, at(8), 60))
+    await layer.remove(segment_of(PARTITION, at(8), 60))
     assert (await both.publish())["days"] == 1
     both.assert_same()
     assert both.ask("SELECT DISTINCT date FROM station_hourly") == [(before,)]
@@ -153,12 +154,13 @@ async def test_the_pipeline_exports_what_it_publishes(tmp_path: Path, server: st
     postgres_settings = PostgresSettings(dsn=SecretStr(server), schema_name="piped")
     stop = asyncio.Event()
     async with open_pipeline(Settings(data_dir=tmp_path, postgres=postgres_settings)) as pipeline:
-        (exporter,) = pipeline.exporters
-        await pipeline.store.put(pipeline.layout.raw_key(at(8)), raw_file(station(1), bike(1)).encode())
-        await pipeline.reconciler.reconcile()
-        await pipeline.processors[0].process(PartitionJob(DAY))
+        (exporter,) = pipeline.shared.exporters
+        key = wrm_lane(pipeline).layout.raw_key(at(8))
+        await pipeline.shared.store.put(key, raw_file(station(1), bike(1)).encode())
+        await pipeline.reconcile()
+        await process_dirty(pipeline)
         work = asyncio.create_task(exporter.run(stop))
-        await pipeline.refresher.refresh_once()
+        await pipeline.shared.refresher.refresh_once()
         stop.set()
         await work
     with psycopg.connect(server) as connection:

@@ -13,7 +13,7 @@ import pytest
 
 from bikeflow.core.errors import ConfigError, Transient
 from bikeflow.core.events import Events
-from bikeflow.core.model import Event, ExportFinished, PartitionJob
+from bikeflow.core.model import Event, ExportFinished
 from bikeflow.service.pipeline import open_pipeline
 from bikeflow.settings import Settings, load_settings
 from bikeflow.settings.sections import RetrySettings, StorageSettings, WarehouseSettings
@@ -24,6 +24,7 @@ from bikeflow.warehouse.statements import published
 from tests.support.elsewhere import reading
 from tests.support.lines import bike, raw_file, station
 from tests.support.parquet import DAY, Row, at, snapshot
+from tests.support.pipelines import process_dirty, wrm_lane
 from tests.support.s3server import S3Server
 from tests.support.service import PATIENCE_SECONDS
 from tests.warehouse.conftest import Analytics, open_analytics
@@ -51,7 +52,11 @@ async def elsewhere(tmp_path: Path, s3_server: S3Server) -> AsyncIterator[Elsewh
     storage = s3_server.settings()
     async with open_analytics(tmp_path / "data", storage) as analytics:
         yield Elsewhere(
-            analytics, storage, RemoteDatabase(analytics.layer.store, storage, analytics.warehouse, tmp_path / "upload")
+            analytics,
+            storage,
+            RemoteDatabase(
+                analytics.layer.store, storage, analytics.layer.layout, analytics.warehouse, tmp_path / "upload"
+            ),
         )
 
 
@@ -128,7 +133,9 @@ async def test_only_what_is_new_is_uploaded_and_what_nobody_names_goes_in_time(
     }  # fmt: skip
     assert not any(key.startswith(("tables/catalog", "tables/lineage")) for key in added)
     # a new process knows from the bucket what is there, and lets go of the rest
-    again = RemoteDatabase(layer.store, elsewhere.storage, elsewhere.analytics.warehouse, tmp_path / "again")
+    again = RemoteDatabase(
+        layer.store, elsewhere.storage, layer.layout, elsewhere.analytics.warehouse, tmp_path / "again"
+    )
     told = await again.export()
     assert told["files"] == 0
     monkeypatch.setattr(remote, "RETAINED_SECONDS", -1.0)
@@ -142,11 +149,12 @@ async def test_only_what_is_new_is_uploaded_and_what_nobody_names_goes_in_time(
 
 
 async def test_a_bucket_that_does_not_answer_is_a_transient_failure(elsewhere: Elsewhere) -> None:
-    await elsewhere.analytics.layer.put_hour(8, *hour_of(8))
+    layer = elsewhere.analytics.layer
+    await layer.put_hour(8, *hour_of(8))
     await elsewhere.analytics.refresh()
     gone = elsewhere.storage.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
     broken = RemoteDatabase(
-        elsewhere.analytics.layer.store, gone, elsewhere.analytics.warehouse, elsewhere.analytics.data_dir / "u"
+        layer.store, gone, layer.layout, elsewhere.analytics.warehouse, elsewhere.analytics.data_dir / "u"
     )
     with pytest.raises(Transient, match="building the database"):
         await broken.export()
@@ -166,12 +174,13 @@ async def test_the_pipeline_publishes_where_the_mode_says(tmp_path: Path, s3_ser
     events.subscribe(told.append)
     stop = asyncio.Event()
     async with open_pipeline(settings, events) as pipeline:
-        (exporter,) = pipeline.exporters
-        await pipeline.store.put(pipeline.layout.raw_key(at(8)), raw_file(station(1), bike(1)).encode())
-        await pipeline.reconciler.reconcile()
-        await pipeline.processors[0].process(PartitionJob(DAY))
+        (exporter,) = pipeline.shared.exporters
+        key = wrm_lane(pipeline).layout.raw_key(at(8))
+        await pipeline.shared.store.put(key, raw_file(station(1), bike(1)).encode())
+        await pipeline.reconcile()
+        await process_dirty(pipeline)
         work = asyncio.create_task(exporter.run(stop))
-        await pipeline.refresher.refresh_once()
+        await pipeline.shared.refresher.refresh_once()
         stop.set()  # what is pending is exported first
         await work
     assert [event.outcome for event in told if isinstance(event, ExportFinished)] == ["done"]
@@ -232,11 +241,11 @@ async def test_over_https_the_certificate_of_the_operators_own_authority_is_chec
     async with open_analytics(tmp_path / "data", storage) as analytics:
         await analytics.layer.put_hour(8, *hour_of(8))
         await analytics.refresh()
-        store = analytics.layer.store
-        await RemoteDatabase(store, storage, analytics.warehouse, tmp_path / "upload").export()
+        layer, upload = analytics.layer, tmp_path / "upload"
+        await RemoteDatabase(layer.store, storage, layer.layout, analytics.warehouse, upload).export()
         blind = storage.model_copy(update={"ca_bundle": None})
         with pytest.raises(Transient):
-            await RemoteDatabase(store, blind, analytics.warehouse, tmp_path / "upload").export()
+            await RemoteDatabase(layer.store, blind, layer.layout, analytics.warehouse, upload).export()
 
 
 def test_a_secret_is_quoted() -> None:

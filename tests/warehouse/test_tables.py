@@ -19,9 +19,10 @@ from bikeflow.warehouse.documentation import meanings
 from bikeflow.warehouse.kept import LOOKS
 from bikeflow.warehouse.statements import published
 from tests.support.lines import raw_file, station
-from tests.support.parquet import DAY, EnhancedLayer, at, row, snapshot
+from tests.support.parquet import DAY, PARTITION, EnhancedLayer, at, row, snapshot
 from tests.support.real import REAL
 from tests.support.road import Road, open_road
+from tests.support.wrm import wrm_day
 from tests.warehouse import expected
 from tests.warehouse.conftest import Analytics
 from tests.warehouse.tables import assert_tables, keyed
@@ -40,7 +41,7 @@ async def travelled(data_dir: Path) -> AsyncIterator[tuple[Road, Analytics]]:
 
 async def publish(road: Road, analytics: Analytics) -> None:
     await road.process()
-    await analytics.mirror.sync(road.ledger.files.segment_objects())
+    await analytics.mirror.sync(road.index.files.segment_objects())
     analytics.warehouse.refresh(analytics.mirror.files)
 
 
@@ -87,7 +88,7 @@ async def test_months_are_joined_as_exactly_as_segments(analytics: Analytics) ->
             await analytics.layer.put_hour(hour, *rows, *snapshot(at(hour, 30, day=day), "2"), day=day)
     await analytics.refresh()
     assert_tables(analytics, analytics.layer.rows)
-    await analytics.layer.remove(segment_of(dt.date(2025, 5, 31), at(23), 60))
+    await analytics.layer.remove(segment_of(wrm_day(dt.date(2025, 5, 31)), at(23), 60))
     await analytics.layer.put_hour(0, row("1", at(0, 3, day=dt.date(2026, 1, 1)), bikes=0), day=dt.date(2026, 1, 1))
     await analytics.refresh()
     assert_tables(analytics, analytics.layer.rows)
@@ -119,7 +120,7 @@ async def test_silly_numbers_cost_neither_the_segment_nor_the_tables(analytics: 
 
 async def test_an_hour_that_segments_cut_is_one_row(analytics: Analytics) -> None:
     for minute in (0, 20, 40):
-        await analytics.layer.put(segment_of(DAY, at(8, minute), 20), [row("1", at(8, minute + 5), bikes=minute)])
+        await analytics.layer.put(segment_of(PARTITION, at(8, minute), 20), [row("1", at(8, minute + 5), bikes=minute)])
     await analytics.refresh()
     assert analytics.query("FROM station_hourly") == [("1", DAY, 8, 3, 20.0, 0, 40, 8.0, 8, 8)]
 

@@ -21,7 +21,7 @@ from bikeflow.core.schema import ENHANCED
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse import Warehouse
 from bikeflow.warehouse.statements import kept, macros, partials, published, readings, rollups
-from tests.support.parquet import DAY, Row, at, parquet, row, snapshot
+from tests.support.parquet import DAY, PARTITION, Row, at, parquet, row, snapshot
 from tests.warehouse.conftest import Analytics, open_analytics
 from tests.warehouse.tables import assert_tables
 
@@ -157,7 +157,7 @@ async def test_bikes_are_those_of_the_newest_snapshot_even_if_it_saw_none(analyt
     await analytics.layer.put_hour(9, *snapshot(at(9), "1"))
     await analytics.refresh()
     assert analytics.query("SELECT station_id FROM wrm_bikes_latest") == []
-    await analytics.layer.remove(segment_of(DAY, at(9), 60))
+    await analytics.layer.remove(segment_of(PARTITION, at(9), 60))
     await analytics.refresh()
     assert analytics.query("SELECT station_id FROM wrm_bikes_latest") == [("fb2",)]
 
@@ -168,7 +168,7 @@ async def test_a_refresh_reads_only_the_segments_that_changed(analytics: Analyti
     assert (await analytics.refresh()).changed == 4
     assert (await analytics.refresh()).changed == 0
     await analytics.layer.put_hour(2, *snapshot(at(2), "1"))
-    await analytics.layer.remove(segment_of(DAY, at(3), 60))
+    await analytics.layer.remove(segment_of(PARTITION, at(3), 60))
     refresh = await analytics.refresh()
     assert (refresh.changed, refresh.removed) == (1, 1)
     again = analytics.reopened()
@@ -186,7 +186,7 @@ async def test_late_and_lost_segments_count_as_those_that_came_in_time(analytics
         await analytics.refresh()
         assert_published(analytics)
     for hour in (6, 2):
-        await analytics.layer.remove(segment_of(DAY, at(hour), 60))
+        await analytics.layer.remove(segment_of(PARTITION, at(hour), 60))
         await analytics.refresh()
         assert_published(analytics)
 
@@ -212,7 +212,7 @@ async def test_whatever_happens_to_segments_the_database_agrees_with_plain_pytho
                         present = {99}
                 elif step[1] is None:
                     if step[0] in present:
-                        await layer.remove(segment_of(DAY, at(step[0]), 60))
+                        await layer.remove(segment_of(PARTITION, at(step[0]), 60))
                         present.discard(step[0])
                 elif 99 not in present:
                     rows = {(i, m): row(i, at(step[0], m), bikes=b, spaces=2 - b) for i, m, b in step[1]}
@@ -451,7 +451,7 @@ async def test_a_log_left_by_a_writing_reader_does_not_spoil_the_next_publicatio
 
 
 async def test_a_damaged_segment_costs_only_itself(analytics: Analytics) -> None:
-    segment = segment_of(DAY, at(9), 60)
+    segment = segment_of(PARTITION, at(9), 60)
     whole = parquet(segment, snapshot(at(9), *map(str, range(50))))
     broken = whole[:100] + bytes(len(whole) // 2) + whole[100 + len(whole) // 2 :]
     await analytics.layer.put_hour(8, *snapshot(at(8), "1", "fb1"))
