@@ -28,7 +28,7 @@ from bikeflow.warehouse.statements import (
     readings,
 )
 
-_SOURCES = re.compile(r"\b(?:state|temp)\.(\w+)(?!\w|\()|\banalytics\.(\w+)|\{(\w+)\}")
+_SOURCES = re.compile(r"\b(?:state|temp)\.(\w+)(?!\w|\()|\bmain\.(\w+)|\{(\w+)\}")
 _ROWS = "read_rows"
 _LAKE = (
     ("raw files", "lake", "feed", "feed", "Each snapshot as it was fetched, its encoding repaired."),
@@ -111,7 +111,7 @@ def create_inputs(cursor: duckdb.DuckDBPyConnection) -> None:
 def describe(cursor: duckdb.DuckDBPyConnection, objects: Sequence[PublishedObject]) -> list[Entry]:
     """Enter the objects and columns of the attached database `published` in the catalog's input; returns them.
 
-    The catalog lists those of `analytics`; all of `objects` get a comment.
+    The catalog lists those of all systems; all of `objects` get a comment.
     """
     found = cursor.execute(
         "SELECT schema_name, table_name, column_name, column_index, data_type FROM duckdb_columns()"

@@ -22,6 +22,9 @@ LOOKS = 16
 NO_PARTITION = "system_id=-/dt=0001-01-01"
 """The folder of files without rows."""
 
+_OWN_COLUMNS = "COLUMNS(name -> name NOT IN ('system_id', 'dt', 'date'))"
+"""All but what the file's path tells."""
+
 
 class KeptFiles:
     """The files below mirror/kept: `<stamp>/<name>/<file of the mirror>`, for each name in `KEPT`.
@@ -56,7 +59,7 @@ class KeptFiles:
             root.mkdir(exist_ok=True)
             self._present[name] = set(swept(root))
             self._present[name].discard(str(empty.relative_to(root)))
-            self._write(connection, name, empty, f"SELECT * EXCLUDE (system_id, dt) FROM state.{name} LIMIT 0")
+            self._write(connection, name, empty, f"SELECT {_OWN_COLUMNS} FROM state.{name} LIMIT 0")
         self._used = set[str]().union(*self._present.values())
 
     def has(self, relative: str) -> bool:

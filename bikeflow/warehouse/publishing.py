@@ -98,7 +98,7 @@ class Publisher:
             with transaction(self._cursor) as run:
                 none = dict.fromkeys(empty, FileList())
                 objects = [*published(), *compatible(shown)]
-                for schema in (SCHEMA, COMPATIBLE, PARTS):
+                for schema in (COMPATIBLE, PARTS):
                     run(f"CREATE SCHEMA {schema}")
                 for sql in (*shared(PARTS), *open_sql(none, empty), *sealed_sql(none, empty), *whole_sql(empty)):
                     run(sql)

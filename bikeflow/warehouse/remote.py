@@ -196,7 +196,7 @@ class RemoteDatabase:
             connection.execute(f"ATTACH {quoted(str(path))} AS published (BLOCK_SIZE {BLOCK_BYTES})")
             with transaction(connection) as run:
                 run("USE published")
-                for schema in (SCHEMA, COMPATIBLE, PARTS):
+                for schema in (COMPATIBLE, PARTS):
                     run(f"CREATE SCHEMA {schema}")
                 views = (
                     *open_sql(plan.lists, plan.empty),

@@ -295,7 +295,7 @@ class WorkingDatabase:
         """The rows of these files, with numbers that no two rows share."""
         listed = "[" + ", ".join(quoted(str(self._mirror / file)) for file in files) + "]"
         self.connection.execute(
-            f"CREATE TEMP VIEW read_rows AS SELECT * EXCLUDE (file_row_number, file_index),"
+            f"CREATE TEMP VIEW read_rows AS SELECT * EXCLUDE (file_row_number),"
             f" file_index * 1_000_000_000 + file_row_number AS row_number"
             f" FROM read_parquet({listed}, hive_partitioning = false, file_row_number = true)"
         )

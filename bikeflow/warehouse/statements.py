@@ -10,7 +10,7 @@ The working database (schema `state`) holds what has been derived from the enhan
 - `sql/merges/<table>.sql` adds what later raw files gave (`{added}`) to what is stored.
 - `sql/macros/` has what these share, `sql/shared/` what they share with the published database.
 
-`sql/published/<order>_<object>.sql` creates an object of the published database in the schema `analytics`; in it,
+`sql/published/<order>_<object>.sql` creates an object of the published database; in it,
 `{files}` stands for the rows of all segments' files, `{<name>}` for those of the kept ones, both with `system_id` and
 the partition as `dt`. `sql/compatible/` has the same for `wrm_analytics`, the views of one `{system}`. A view or table
 is added by adding its file.
@@ -30,8 +30,9 @@ from pathlib import Path
 from bikeflow.core.schema import ENHANCED
 from bikeflow.warehouse.facts import FILES, RUNS
 
-SCHEMA = "analytics"
-"""The schema of the published objects."""
+SCHEMA = "main"
+"""The schema of the published objects. A schema called `analytics` could not be named in a file called analytics.duckdb,
+as DuckDB calls a database by its file; this way `analytics.history` works there, and `history` everywhere."""
 COMPATIBLE = "wrm_analytics"
 """The schema of the views of one system."""
 PARTS = "parts"
@@ -111,7 +112,7 @@ def shared(schema: str) -> tuple[str, ...]:
 
 @cache
 def published() -> tuple[PublishedObject, ...]:
-    """The objects of `analytics`, in the order in which they can be created."""
+    """The objects of all systems, in the order in which they can be created."""
     return tuple(_object(text) for text in _files("published").values())
 
 

@@ -7,15 +7,16 @@ import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bikeflow.core.layout import Layout, sealed_segment, segment_of
-from bikeflow.core.model import UTC, Segment, SegmentObject
+from bikeflow.core.model import UTC, FileRecord, Partition, Segment, SegmentObject, SegmentWritten
 from bikeflow.core.schema import ENHANCED
-from bikeflow.segments.footer import FileRecord, footer_metadata
+from bikeflow.segments.footer import footer_metadata
 from bikeflow.store import Store
 from tests.support.wrm import wrm_day, wrm_layout
 
@@ -96,6 +97,8 @@ class EnhancedLayer:
         self.store = store
         self.layout = layout
         self._segments: dict[Segment, tuple[SegmentObject, list[Row]]] = {}
+        self.written: dict[Partition, list[SegmentWritten]] = {}
+        """What a builder would have told of the segments that were put; whoever has used it clears it."""
 
     @property
     def wanted(self) -> list[SegmentObject]:
@@ -111,8 +114,16 @@ class EnhancedLayer:
         """Write a segment (as `data`, where its file is to be something else), or write it again."""
         rows = list(rows)
         info = await self.store.put(self.layout.segment_key("enhanced", segment), data or parquet(segment, rows))
-        self._segments[segment] = SegmentObject(info.key, segment.partition, info.etag, info.size), rows
-        return self._segments[segment][0]
+        item = SegmentObject(segment, info.key, info.etag, info.size)
+        former, known = self._segments.get(segment, (None, []))
+        self._segments[segment] = item, rows
+        told = SegmentWritten(segment, item, None if former is None else former.etag)
+        added = [row for row in rows if row["s3_source_key"] not in {old["s3_source_key"] for old in known}]
+        if data is None and all(old in rows for old in known) and len(known) + len(added) == len(rows):
+            records = tuple(_records(sorted(added, key=lambda row: (row["station_id"], row["timestamp"])), "tests"))
+            told = replace(told, added=pa.Table.from_pylist(added, ENHANCED), records=records)
+        self.written.setdefault(segment.partition, []).append(told)
+        return item
 
     async def put_hour(self, hour: int, *rows: Row, day: dt.date = DAY) -> SegmentObject:
         """Write the segment of one hour."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 
 from bikeflow.settings.sections import StorageSettings, WarehouseSettings
 from bikeflow.store import open_store
-from bikeflow.warehouse import Mirror, MirrorChange, RecentRows, Refresh, Warehouse
+from bikeflow.warehouse import Mirror, MirrorChange, Refresh, Warehouse
 from tests.support.parquet import EnhancedLayer
 from tests.support.wrm import wrm_layout
 
@@ -27,12 +27,12 @@ class Analytics:
     mirror: Mirror
     warehouse: Warehouse
 
-    async def refresh(self, *, at_hand: Callable[[bytes], RecentRows | None] = lambda data: None) -> Refresh:
-        """Publish what the layer holds; `at_hand` gives the rows of a file as if they were still in memory."""
+    async def refresh(self, *, quick: bool = False) -> Refresh:
+        """Publish what the layer holds; `quick` hands on what was written, as the processors do."""
         await self.sync()
-        rows = {path: at_hand(path.read_bytes()) for path in self.mirror.files.values()}
-        recent = {path: found for path, found in rows.items() if found is not None}
-        refresh = await asyncio.to_thread(self.warehouse.refresh, self.mirror.files, recent)
+        written = dict(self.layer.written) if quick else {}
+        self.layer.written.clear()
+        refresh = await asyncio.to_thread(self.warehouse.refresh, self.mirror.files, written)
         await self.mirror.prune()
         return refresh
 

@@ -1,5 +1,5 @@
--- analytics.bike_density of the system.
+-- main.bike_density of the system.
 CREATE OR REPLACE VIEW wrm_analytics.bike_density AS
 SELECT * EXCLUDE (system_id)
-FROM analytics.bike_density
+FROM main.bike_density
 WHERE system_id = {system};

@@ -1,4 +1,4 @@
--- The same as analytics.catalog.
+-- The same as main.catalog.
 CREATE OR REPLACE VIEW wrm_analytics.catalog AS
 SELECT *
-FROM analytics.catalog;
+FROM main.catalog;

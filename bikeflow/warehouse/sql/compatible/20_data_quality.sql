@@ -1,5 +1,5 @@
--- analytics.data_quality of the system.
+-- main.data_quality of the system.
 CREATE OR REPLACE VIEW wrm_analytics.data_quality AS
 SELECT * EXCLUDE (system_id)
-FROM analytics.data_quality
+FROM main.data_quality
 WHERE system_id = {system};

@@ -1,4 +1,4 @@
--- The same as analytics.lineage.
+-- The same as main.lineage.
 CREATE OR REPLACE VIEW wrm_analytics.lineage AS
 SELECT *
-FROM analytics.lineage;
+FROM main.lineage;

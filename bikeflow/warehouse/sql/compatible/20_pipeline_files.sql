@@ -1,5 +1,5 @@
--- analytics.pipeline_files of the system.
+-- main.pipeline_files of the system.
 CREATE OR REPLACE VIEW wrm_analytics.pipeline_files AS
 SELECT * EXCLUDE (system_id)
-FROM analytics.pipeline_files
+FROM main.pipeline_files
 WHERE system_id = {system};

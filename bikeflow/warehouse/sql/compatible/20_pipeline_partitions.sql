@@ -1,5 +1,5 @@
--- analytics.pipeline_partitions of the system.
+-- main.pipeline_partitions of the system.
 CREATE OR REPLACE VIEW wrm_analytics.pipeline_partitions AS
 SELECT * EXCLUDE (system_id)
-FROM analytics.pipeline_partitions
+FROM main.pipeline_partitions
 WHERE system_id = {system};

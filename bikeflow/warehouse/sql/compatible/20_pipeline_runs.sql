@@ -1,5 +1,5 @@
--- analytics.pipeline_runs of the system.
+-- main.pipeline_runs of the system.
 CREATE OR REPLACE VIEW wrm_analytics.pipeline_runs AS
 SELECT * EXCLUDE (system_id)
-FROM analytics.pipeline_runs
+FROM main.pipeline_runs
 WHERE system_id = {system};

@@ -1,5 +1,5 @@
--- analytics.publication of the system.
+-- main.publication of the system.
 CREATE OR REPLACE VIEW wrm_analytics.publication AS
 SELECT * EXCLUDE (system_id)
-FROM analytics.publication
+FROM main.publication
 WHERE system_id = {system};

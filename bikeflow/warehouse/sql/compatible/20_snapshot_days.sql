@@ -1,5 +1,5 @@
--- analytics.snapshot_days of the system.
+-- main.snapshot_days of the system.
 CREATE OR REPLACE VIEW wrm_analytics.snapshot_days AS
 SELECT * EXCLUDE (system_id)
-FROM analytics.snapshot_days
+FROM main.snapshot_days
 WHERE system_id = {system};

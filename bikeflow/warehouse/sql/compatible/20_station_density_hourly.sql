@@ -1,5 +1,5 @@
--- analytics.station_density_hourly of the system.
+-- main.station_density_hourly of the system.
 CREATE OR REPLACE VIEW wrm_analytics.station_density_hourly AS
 SELECT * EXCLUDE (system_id)
-FROM analytics.station_density_hourly
+FROM main.station_density_hourly
 WHERE system_id = {system};

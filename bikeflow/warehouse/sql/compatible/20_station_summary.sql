@@ -1,5 +1,5 @@
--- analytics.station_summary of the system.
+-- main.station_summary of the system.
 CREATE OR REPLACE VIEW wrm_analytics.station_summary AS
 SELECT * EXCLUDE (system_id)
-FROM analytics.station_summary
+FROM main.station_summary
 WHERE system_id = {system};

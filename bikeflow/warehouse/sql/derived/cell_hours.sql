@@ -2,7 +2,7 @@
 -- for each hour: how many snapshots the sums are of. The grid is that of bike_density. Many rows share a position, so
 -- that these are counted first.
 SELECT
-    date,
+    own_date AS date,
     hour,
     grid_row,
     grid_column,
@@ -13,7 +13,7 @@ FROM (
     SELECT *, state.grid_column(lon, grid_row) AS grid_column
     FROM (
         SELECT
-            CAST(file_timestamp AS DATE) AS date,
+            CAST(file_timestamp AS DATE) AS own_date,
             CAST(hour(file_timestamp) AS INTEGER) AS hour,
             state.grid_row(lat) AS grid_row,
             lon,
@@ -22,10 +22,10 @@ FROM (
         FROM temp.read_rows
         WHERE record_type <> 'unknown'
             AND NOT list_contains(quality_flags, 'outside_service_area')
-        GROUP BY date, hour, lat, lon
+        GROUP BY own_date, hour, lat, lon
     )
 )
-GROUP BY date, hour, grid_row, grid_column
+GROUP BY own_date, hour, grid_row, grid_column
 UNION ALL BY NAME
 SELECT CAST(file_timestamp AS DATE) AS date, CAST(hour(file_timestamp) AS INTEGER) AS hour, count(*) AS snapshots
 FROM temp.sources

@@ -1,6 +1,6 @@
 -- Every enhanced row of all systems as of this publication, in no particular order. A filter on system_id or date reads the
 -- files of those only.
-CREATE OR REPLACE VIEW analytics.history AS
+CREATE OR REPLACE VIEW main.history AS
 SELECT
     system_id,
     station_id,

@@ -1,6 +1,6 @@
 -- The stations of each system's newest snapshot. One that is not in it is not part of the city now; station_summary still
 -- knows when it was last seen.
-CREATE OR REPLACE VIEW analytics.stations_latest AS
+CREATE OR REPLACE VIEW main.stations_latest AS
 SELECT *
-FROM analytics.current_rows
+FROM main.current_rows
 WHERE record_type = 'station';

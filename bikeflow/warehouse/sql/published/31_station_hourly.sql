@@ -1,6 +1,6 @@
 -- Each station hour by hour: how often it was observed, and its bikes and spaces. Date and hour (0 to 23) are those of the
 -- snapshot (UTC), whichever day's folder it lies in. A filter on system_id, date or station_id reads little.
-CREATE OR REPLACE VIEW analytics.station_hourly AS
+CREATE OR REPLACE VIEW main.station_hourly AS
 SELECT
     system_id,
     station_id,
@@ -17,6 +17,6 @@ FROM (
     SELECT * EXCLUDE (dt), dt AS date
     FROM {station_hours}
     UNION ALL BY NAME
-    FROM analytics.open_station_hours
+    FROM main.open_station_hours
 )
 GROUP BY system_id, station_id, date, hour;

@@ -3,7 +3,7 @@
 -- minutes at most, as what happened in a longer gap is unknown; the newest one has not lasted yet. Name, place and docks
 -- are those of the newest snapshot that it is in. Empty: no bike can be taken, though there is room for some. Full: it has
 -- bikes, and the feed says no space, or the bikes are as many as the docks. Occupancy is bikes / (bikes + spaces).
-CREATE OR REPLACE TABLE analytics.station_summary AS
+CREATE OR REPLACE TABLE main.station_summary AS
 SELECT
     system_id,
     station_id,

@@ -2,7 +2,7 @@
 -- begins where the equator meets the prime meridian and never moves, so that a cell keeps its id. Rows are
 -- 31.62 m high at the latitude of Wrocław (less than 1 % off anywhere else), columns 31.62 m wide at the middle of
 -- their row.
-CREATE OR REPLACE VIEW analytics.bike_density AS
+CREATE OR REPLACE VIEW main.bike_density AS
 SELECT
     system_id,
     grid_row || ':' || grid_column AS cell_id,
@@ -32,7 +32,7 @@ FROM (
         SELECT *, parts.grid_column(lon, grid_row) AS grid_column
         FROM (
             SELECT system_id, station_id, record_type, bikes, lon, parts.grid_row(lat) AS grid_row
-            FROM analytics.current_rows
+            FROM main.current_rows
             WHERE record_type IN ('station', 'bike')
                 AND NOT list_contains(quality_flags, 'outside_service_area')
         )

@@ -1,7 +1,7 @@
 -- The grid's cells hour by hour, as bike_density has them now: bikes at stations and free ones, in the mean of the hour's
 -- snapshots, those included that saw nothing in the cell. Date and hour (0 to 23) are those of the snapshot (UTC),
 -- whichever day's folder it lies in. A filter on system_id or date reads little.
-CREATE OR REPLACE VIEW analytics.station_density_hourly AS
+CREATE OR REPLACE VIEW main.station_density_hourly AS
 SELECT
     system_id,
     grid_row || ':' || grid_column AS cell_id,
@@ -29,7 +29,7 @@ FROM (
         SELECT * EXCLUDE (dt), dt AS date
         FROM {cell_hours}
         UNION ALL BY NAME
-        FROM analytics.open_cell_hours
+        FROM main.open_cell_hours
     )
     GROUP BY system_id, date, hour, grid_row, grid_column
     WINDOW in_hour AS (PARTITION BY system_id, date, hour)

@@ -1,5 +1,5 @@
 -- Each raw file, and what it gave: lines = rows + rejected. A filter on system_id or date reads little.
-CREATE OR REPLACE VIEW analytics.pipeline_files AS
+CREATE OR REPLACE VIEW main.pipeline_files AS
 SELECT
     system_id,
     s3_source_key,
@@ -16,8 +16,8 @@ SELECT
 FROM (
     FROM {raw_files}
     UNION ALL BY NAME
-    FROM analytics.open_raw_files
+    FROM main.open_raw_files
 )
 UNION ALL
 SELECT system_id, s3_source_key, date, file_timestamp, size_bytes, md5, "lines", "rows", rejected, 0, 0, 0
-FROM analytics.pipeline_files_without_rows;
+FROM main.pipeline_files_without_rows;

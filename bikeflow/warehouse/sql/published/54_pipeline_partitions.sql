@@ -1,6 +1,6 @@
 -- What each partition holds: raw files, lines, rows, how many have which flag, and its snapshots. data_quality is made of
 -- it.
-CREATE OR REPLACE TABLE analytics.pipeline_partitions AS
+CREATE OR REPLACE TABLE main.pipeline_partitions AS
 SELECT system_id, dt AS date, * EXCLUDE (system_id, dt, newest_source_key, future_at)
 FROM working.state.partitions
 ORDER BY system_id, dt;

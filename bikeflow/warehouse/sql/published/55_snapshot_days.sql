@@ -1,6 +1,6 @@
 -- One row a day (UTC) with a snapshot, whichever day's folder it lies in: the first, the last, and the longest time between
 -- two that follow each other. data_quality is made of it.
-CREATE OR REPLACE TABLE analytics.snapshot_days AS
+CREATE OR REPLACE TABLE main.snapshot_days AS
 SELECT
     system_id,
     day AS date,

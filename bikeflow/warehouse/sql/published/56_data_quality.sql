@@ -3,7 +3,7 @@
 -- longest_gap_seconds is the longest time between two snapshots that follow each other, whole, in the row of each day
 -- (UTC) that it touches: one over midnight is in both, one of days in all of them. What was before the first snapshot of
 -- all, and what comes after the newest, is no gap.
-CREATE OR REPLACE VIEW analytics.data_quality AS
+CREATE OR REPLACE VIEW main.data_quality AS
 WITH counts AS (
     SELECT
         system_id,
@@ -24,7 +24,7 @@ WITH counts AS (
         min(oldest_snapshot) AS first_snapshot,
         max(newest_snapshot) AS last_snapshot
     FROM (
-        FROM analytics.pipeline_partitions
+        FROM main.pipeline_partitions
         UNION ALL BY NAME
         SELECT
             system_id,
@@ -33,7 +33,7 @@ WITH counts AS (
             sum("lines") AS "lines",
             sum("rows") AS "rows",
             sum(rejected) AS rejected
-        FROM analytics.pipeline_files_without_rows
+        FROM main.pipeline_files_without_rows
         WHERE "lines" IS NOT NULL
         GROUP BY system_id, date
     )
@@ -41,7 +41,7 @@ WITH counts AS (
 ),
 calendar AS (
     SELECT system_id, CAST(unnest(generate_series(min(date), max(date), INTERVAL 1 DAY)) AS DATE) AS date
-    FROM analytics.snapshot_days
+    FROM main.snapshot_days
     GROUP BY system_id
 ),
 gaps AS (
@@ -67,7 +67,7 @@ gaps AS (
                 ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
             ) AS next_snapshot
         FROM calendar
-        LEFT JOIN analytics.snapshot_days USING (system_id, date)
+        LEFT JOIN main.snapshot_days USING (system_id, date)
     )
 )
 SELECT

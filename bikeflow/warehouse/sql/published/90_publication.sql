@@ -1,7 +1,7 @@
 -- One row a system about this database: when and by which bikeflow it was published, the newest snapshot in it, how many
 -- segments and rows it holds, and how many stations and free bikes the newest snapshot has inside the service area, and
 -- outside. Empty and full mean what they mean in station_summary.
-CREATE OR REPLACE TABLE analytics.publication AS
+CREATE OR REPLACE TABLE main.publication AS
 SELECT
     system_id,
     CAST(now() AT TIME ZONE 'UTC' AS TIMESTAMP) AS published_at,
