@@ -23,8 +23,8 @@ from bikeflow.core.layout import segment_of
 from bikeflow.http.client import ADDRESS_FILE, ask_status
 from bikeflow.http.pages import page
 from bikeflow.http.site import open_surfaces
+from bikeflow.service.demo import demo_settings
 from bikeflow.settings.sections import HttpSettings
-from bikeflow.simulator.demo import demo_settings
 from tests.support.lines import bike, raw_file, station
 from tests.surfaces.conftest import NOON, Scene, client_of, settings_for
 
