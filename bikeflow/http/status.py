@@ -64,7 +64,7 @@ def ledger_document(ledger: Ledger, lake: Mapping[str, int], today: dt.date) -> 
         "last_snapshot": snapshot and {"key": snapshot.key, "fetched_at": stamp(snapshot.fetched_at)},
         "lake": dict(lake),
         "today": {"partition": str(today), **{name: day[name] for name in ("raw_files", "lines", "rows", "rejected")}},
-        "failing_partitions": [{**row, "retry_at": _plain(row["retry_at"])} for row in ledger.runs.failing()],
+        "failing_partitions": [{**_named(row), "retry_at": _plain(row["retry_at"])} for row in ledger.runs.failing()],
         "latest_runs": latest_runs(ledger, LATEST_RUNS),
     }
 
@@ -82,7 +82,12 @@ def stamp(at: dt.datetime) -> str:
 def _run(row: Mapping[str, object]) -> Document:
     started, finished = (dt.datetime.fromisoformat(str(row[name])) for name in ("started_at", "finished_at"))
     seconds = round((finished - started).total_seconds(), 3)
-    return {**row, "started_at": stamp(started), "finished_at": stamp(finished), "duration_seconds": seconds}
+    return {**_named(row), "started_at": stamp(started), "finished_at": stamp(finished), "duration_seconds": seconds}
+
+
+def _named(row: Mapping[str, object]) -> Document:
+    """A row of the ledger under the names that programs know: a partition is its day, beside its system."""
+    return {"partition" if name == "day" else name: value for name, value in row.items()}
 
 
 def _plain(at: object) -> str:

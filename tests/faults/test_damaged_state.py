@@ -97,7 +97,7 @@ async def test_a_damaged_local_file_costs_nothing(
         path.write_bytes(DAMAGES[damage](path.read_bytes()))
     state, said = await started(damaged)
     if place == "spool entry":  # the one copy there was; what is left of it is kept for people to look at
-        assert list((damaged.data_dir / "spool/damaged").iterdir())
+        assert list((damaged.data_dir / "spool/wrm/damaged").iterdir())
         damaged.promised = {key for key in damaged.promised if "20-30-00" not in key}
     else:
         assert state == expected

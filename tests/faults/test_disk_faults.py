@@ -92,7 +92,7 @@ async def ends_well(service: Service, oracle: Oracle, lake: Mapping[str, bytes])
 def shows_all_but_lost(service: Service, oracle: Oracle) -> bool:
     """Whether all that was promised is published, and nothing waits."""
     keys = {key for key, _, _ in database_rows(service.database)}
-    return oracle.promised(service.log()) <= keys and not list((service.data_dir / "spool").glob("*.txt"))
+    return oracle.promised(service.log()) <= keys and not list((service.data_dir / "spool").glob("*/*.txt"))
 
 
 async def test_a_broken_disk_costs_no_snapshot_as_long_as_the_store_works(

@@ -261,7 +261,7 @@ async def test_a_finished_day_is_sealed_into_one_file_and_late_files_still_get_i
             await road.put_raw(name(at), raw_file(station(1), station(2), "junk"))
         await road.process()
         assert len(await road.keys("enhanced/")) == 3
-        assert await road.reconciler.seal_finished_days() == [dt.date(2025, 6, 1)]
+        assert await road.reconciler.seal_finished_days() == [wrm_day(dt.date(2025, 6, 1))]
         await road.process()
         assert [key[-14:-8] for key in await road.keys("enhanced/")] == ["235959"]
         await road.put_raw(name("12-00-00"), raw_file(station(1)))
@@ -269,7 +269,7 @@ async def test_a_finished_day_is_sealed_into_one_file_and_late_files_still_get_i
         assert [key[-14:-8] for key in await road.keys("enhanced/")] == ["125959", "235959"]
         assert (await road.verify()).findings == []
         assert await road.reconciler.seal_finished_days() == []
-        assert await road.reconciler.seal_finished_days(quiet=dt.timedelta(0)) == [dt.date(2025, 6, 1)]
+        assert await road.reconciler.seal_finished_days(quiet=dt.timedelta(0)) == [wrm_day(dt.date(2025, 6, 1))]
         await road.process()
         assert [key[-14:-8] for key in await road.keys("enhanced/")] == ["235959"]
         assert [key[-14:-8] for key in await road.keys("processed/")] == ["235959"]
@@ -282,7 +282,7 @@ async def test_a_finished_day_is_sealed_into_one_file_and_late_files_still_get_i
         for at in ("00-05-00", "18-05-00", "23-45-00"):
             await cold.put_raw(name(at), raw_file(station(1), station(2), "junk"))
         await cold.reconciler.reconcile()
-        assert await cold.reconciler.seal_finished_days() == [dt.date(2025, 6, 1)]
+        assert await cold.reconciler.seal_finished_days() == [wrm_day(dt.date(2025, 6, 1))]
         await cold.process()
         assert await cold.objects("enhanced/") == sealed
     remove_ledger(tmp_path)

@@ -31,14 +31,14 @@ async def test_every_role_counts_what_it_ends_and_those_that_wait_for_work_are_i
                 await asyncio.sleep(0.005)
         finally:
             await roles.finish()
-    for role in ("fetcher", "delivery", "watcher", "processors", "refresher"):
+    for role in ("fetcher wrm", "delivery wrm", "watcher wrm", "processors", "refresher"):
         steps = [pulses[role].steps for pulses in seen]
         assert steps == sorted(steps)
         assert steps[-1] >= 3, role
     for role in ("processors", "refresher"):
         assert {pulses[role].idle for pulses in seen} == {True, False}, role
-    assert not any(pulses["fetcher"].idle for pulses in seen)
+    assert not any(pulses["fetcher wrm"].idle for pulses in seen)
 
 
 def _that_wait(pulses: Mapping[str, Pulse]) -> list[Pulse]:
-    return [pulse for role, pulse in pulses.items() if role not in ("fetcher", "watcher")]
+    return [pulse for role, pulse in pulses.items() if role not in ("fetcher wrm", "watcher wrm")]

@@ -258,17 +258,17 @@ async def test_what_waits_for_a_store_that_is_away_comes_to_the_new_one(tmp_path
         operator = Operator(service, config, values_for(first, feed.url) | away)
         await service.logged("event=store_unreachable")
         await service.told("fetched", 3)
-        assert list((first / "spool").glob("*.txt"))
+        assert list((first / "spool/wrm").glob("*.txt"))
         other = operator.values | {"storage.prefix": "other/"}
         assert "127.0.0.1:9" in await operator.is_refused(partial(configure, values=other))
         await service.told("fetched", service.log().count("event=fetched") + 1)
         await operator.reload(data_dir=second, storage__backend="local")
-        assert not list((first / "spool").glob("*.txt"))
+        assert not list((first / "spool/wrm").glob("*.txt"))
         service.data_dir = second
         await settled(service, feed)
         assert await service.stop() == 0
         no_tick_was_missed(service.log())
-    assert not list((second / "spool").glob("*.txt"))
+    assert not list((second / "spool/wrm").glob("*.txt"))
     feed.audit(oracle.local_lake(second), second / "analytics.duckdb", service.log()).assert_exactly_once()
 
 

@@ -211,7 +211,7 @@ class Soak:
 
     def _is_settled(self) -> bool:
         raw = sum(1 for key in self._place.contents() if "/raw/" in key)
-        if list((self._data_dir / "spool").glob("*.txt")) or not (self._data_dir / "analytics.duckdb").exists():
+        if list((self._data_dir / "spool").glob("*/*.txt")) or not (self._data_dir / "analytics.duckdb").exists():
             return False
         rows = database_rows(self._data_dir / "analytics.duckdb")
         numbers = {number for _, _, number in rows}
