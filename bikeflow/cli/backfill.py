@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from bikeflow.cli import options
-from bikeflow.cli.days import Days, First, Last, days
 from bikeflow.cli.progress import progress
-
-if TYPE_CHECKING:
-    from bikeflow.settings import Settings
+from bikeflow.cli.scope import First, Last, SystemId, chosen_scope
 
 MOST_WORKERS = 64
 """As the settings allow; so many segments are given to a cluster at a time where the configuration does not say."""
@@ -41,6 +35,7 @@ Memory = Annotated[
 def backfill(
     first: First = None,
     last: Last = None,
+    system: SystemId = None,
     force: Force = False,
     engine: Engine = None,
     scheduler: Scheduler = None,
@@ -53,13 +48,16 @@ def backfill(
 ) -> None:
     """Process the raw files of a range of days. What is processed already is left alone, so it can be repeated."""
     from bikeflow.cli.results import printable
+    from bikeflow.runtime.memory import lasting
 
-    wanted = days(first, last)
     short = {"engine": engine, "scheduler": scheduler, "workers": workers, "memory_limit": memory}
     given = [*(overrides or ()), *(f"processing.{key}={value}" for key, value in short.items() if value is not None)]
     settings = options.start(config, [*given, *_all_cores(config, given, data_dir)], data_dir)
+    wanted = chosen_scope(settings, first, last, system)
+    with lasting():
+        from bikeflow.service import work
     with progress("backfill", "files") as tell:
-        result = options.complete(run_backfill(settings, wanted, force=force, tell=tell))
+        result = options.complete(work.backfill(settings, wanted, force=force, tell=tell))
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -82,38 +80,3 @@ def _all_cores(config: Path | None, overrides: list[str], data_dir: Path | None)
     cores = len(os.sched_getaffinity(0))
     workers = MOST_WORKERS if loaded.settings.processing.engine == "dask" else min(max(cores, 2), MOST_WORKERS)
     return [f"processing.workers={workers}"]
-
-
-async def run_backfill(
-    settings: Settings, wanted: Days, *, force: bool, tell: Callable[[int, int], None], holds_lock: bool = False
-) -> dict[str, Any]:
-    """Reconcile with the lake, process the range, refresh the database; returns what `--json` prints.
-
-    `holds_lock` says that the caller holds `data_dir` already.
-    """
-    from bikeflow.runtime.memory import lasting
-
-    with lasting():
-        from bikeflow.runtime.lock import exclusive
-        from bikeflow.service.pipeline import open_pipeline
-
-    started = time.monotonic()
-    with contextlib.nullcontext() if holds_lock else exclusive(settings.data_dir):
-        async with open_pipeline(settings) as pipeline:
-            files = pipeline.ledger.files
-            await pipeline.reconciler.reconcile()
-            if force:
-                files.process_again(files.keys(wanted.first, wanted.last))
-            total = files.dirty_files(wanted.first, wanted.last)
-            if total:
-                await pipeline.engine.ready()
-            await pipeline.process(wanted.__contains__, total, tell)
-            await pipeline.publish()
-            left = files.dirty_files(wanted.first, wanted.last)
-            failing = {str(row["partition"]): str(row["error"]) for row in pipeline.ledger.runs.failing()}
-            return {
-                "files": total - left,
-                "seconds": round(time.monotonic() - started, 3),
-                **files.totals(),
-                "failed_partitions": failing,
-            }

@@ -50,8 +50,8 @@ def demo(data_dir: DataDir = Path("data/demo"), interval: Interval = 2, speed: S
 
 
 async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) -> None:
-    from bikeflow.cli.backfill import run_backfill
-    from bikeflow.cli.days import days
+    from bikeflow.core.scope import Scope
+    from bikeflow.service import work
     from bikeflow.service.demo import REPEATS, SEED, demo_directory, demo_settings, refusing_reloads, write_history
     from bikeflow.simulator import City, serve_feed
 
@@ -65,7 +65,7 @@ async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) ->
             with progress("writing raw files", "files") as tell:
                 await write_history(settings, city, now, tell)
             with progress("processing them  ", "files") as tell:
-                done = await run_backfill(settings, days(None, None), force=False, tell=tell, holds_lock=True)
+                done = await work.backfill(settings, Scope(), force=False, tell=tell, holds_lock=True)
             typer.echo(
                 f"{done['raw_files']} snapshots, {done['rows']:,} rows, {done['rejected']} rejected lines:"
                 f" a database after {time.monotonic() - started:.1f} s. The stations with the most bikes now:\n"

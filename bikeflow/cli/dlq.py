@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import dataclasses
 import json
 import sys
-from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bikeflow.cli import options
-from bikeflow.cli.days import First, Last, days
-from bikeflow.cli.letters import LetterFile, Selection, find_letters
 from bikeflow.cli.progress import progress
-from bikeflow.core.errors import ConfigError, NotFound
+from bikeflow.cli.scope import First, Last, SystemId, chosen_scope
+from bikeflow.cli.store import existing_store
+from bikeflow.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from bikeflow.core.model import Partition
+    from bikeflow.lake.dead_letters import Counts, Selection
+    from bikeflow.segments.dead_letters import Letter
     from bikeflow.settings import Settings
-    from bikeflow.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="Work on the dead letters: lines that were rejected, and why.")
 Check = Annotated[
@@ -36,6 +36,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")
 def list_(
     first: First = None,
     last: Last = None,
+    system: SystemId = None,
     check: Check = None,
     source: Source = None,
     config: options.Config = None,
@@ -43,25 +44,40 @@ def list_(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Count the dead letters by day, check and column. --check dropped counts those that were dropped."""
+    """Count the dead letters by day, check and column, and the files that can't be read at all.
+
+    --check dropped counts those that were dropped.
+    """
     settings = options.start(config, overrides, data_dir)
-    counts = options.complete(_count(settings, Selection(days(first, last), check, source)))
+    counts = options.complete(_count(settings, _selection(settings, first, last, system, check, source)))
     rows = [
-        {"partition": day, "check": name, "column": column, "dead_letters": count, "files": files}
-        for (day, name, column), (count, files) in sorted(counts.items())
+        {
+            "system_id": partition.system_id,
+            "partition": str(partition.day),
+            "check": name,
+            "column": column,
+            **dataclasses.asdict(count),
+        }
+        for (partition, name, column), count in sorted(counts.items())
     ]
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return
+    form = "{partition}  {check:<12} {column:<24} {dead_letters:>8} in {files} files"
+    if len(settings.all_systems) > 1:
+        form = "{system_id:<16} " + form
     for row in rows:
-        typer.echo("{partition}  {check:<12} {column:<24} {dead_letters:>8} in {files} files".format(**row))
-    typer.echo(f"{sum(count for count, _ in counts.values())} dead letters" if rows else "no dead letters")
+        typer.echo(form.format(**row))
+    if unreadable := sum(count.unreadable_files for count in counts.values()):
+        typer.echo(f"{unreadable} files can't be read at all: one dead letter stands for each")
+    typer.echo(f"{sum(count.dead_letters for count in counts.values())} dead letters" if rows else "no dead letters")
 
 
 @app.command()
 def show(
     first: First = None,
     last: Last = None,
+    system: SystemId = None,
     check: Check = None,
     source: Source = None,
     limit: Limit = 20,
@@ -72,7 +88,7 @@ def show(
 ) -> None:
     """Show dead letters one by one, newest file first. Each tells where, why, and the line itself."""
     settings = options.start(config, overrides, data_dir)
-    letters = options.complete(_newest(settings, Selection(days(first, last), check, source), limit))
+    letters = options.complete(_newest(settings, _selection(settings, first, last, system, check, source), limit))
     for letter in letters:
         typer.echo(json.dumps(letter, ensure_ascii=False) if as_json else _text(letter))
     if not letters and not as_json:
@@ -83,6 +99,7 @@ def show(
 def replay(
     first: First = None,
     last: Last = None,
+    system: SystemId = None,
     check: Check = None,
     source: Source = None,
     config: options.Config = None,
@@ -95,10 +112,12 @@ def replay(
     Today's rules apply: what passes now becomes rows. It can be repeated: what is still rejected stays, once. --check
     dropped brings dropped dead letters back.
     """
-    selection = Selection(days(first, last), check, source)
     settings = options.start(config, overrides, data_dir)
+    selection = _selection(settings, first, last, system, check, source)
+    from bikeflow.service import work
+
     with progress("replay", "files") as tell:
-        result = options.complete(run_replay(settings, selection, tell))
+        result = options.complete(work.replay(settings, selection, tell))
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -117,6 +136,7 @@ def replay(
 def drop(
     first: First = None,
     last: Last = None,
+    system: SystemId = None,
     check: Check = None,
     source: Source = None,
     yes: Yes = False,
@@ -129,13 +149,13 @@ def drop(
 
     Raw files are never touched: a replay with --check dropped brings the dead letters back.
     """
-    selection = Selection(days(first, last), check, source)
     if check == "dropped":
         raise ConfigError("--check dropped: these are dropped already")
     settings = options.start(config, overrides, data_dir)
+    selection = _selection(settings, first, last, system, check, source)
     if not yes:
         _ask(settings, selection)
-    files, letters = options.complete(run_drop(settings, selection))
+    files, letters = options.complete(_drop(settings, selection))
     typer.echo(
         json.dumps({"files": files, "dead_letters": letters})
         if as_json
@@ -143,101 +163,44 @@ def drop(
     )
 
 
-async def run_replay(settings: Settings, selection: Selection, tell: Callable[[int, int], None]) -> dict[str, Any]:
-    """Mark the raw files of the selection as to be processed, and process their days; returns what `--json` prints."""
-    from bikeflow.runtime.lock import exclusive
-    from bikeflow.service.pipeline import open_pipeline
+def _selection(
+    settings: Settings, first: str | None, last: str | None, system: str | None, check: str | None, source: str | None
+) -> Selection:
+    from bikeflow.lake.dead_letters import Selection
 
-    with exclusive(settings.data_dir):
-        async with open_pipeline(settings) as pipeline:
-            await pipeline.reconciler.reconcile()
-            found = [file async for file in find_letters(pipeline.store, pipeline.layout, selection)]
-            keys = {file.raw_key for file in found}
-            pipeline.ledger.files.process_again(keys)
-            wanted = {file.partition for file in found}
-            await pipeline.process(wanted.__contains__, len(found), tell)
-            await pipeline.publish()
-            failing = {str(row["partition"]): str(row["error"]) for row in pipeline.ledger.runs.failing()}
-            everything = Selection(selection.days, source=selection.source)
-            now = [file async for file in find_letters(pipeline.store, pipeline.layout, everything)]
-            return {
-                "files": len(found),
-                "dead_letters_before": sum(len(file.letters) for file in found),
-                "dead_letters_after": sum(len(file.letters) for file in now if file.raw_key in keys),
-                "failed_partitions": failing,
-            }
-
-
-async def run_drop(settings: Settings, selection: Selection) -> tuple[int, int]:
-    """Replace the selected dead letters by summaries; returns the numbers of files and of letters.
-
-    It needs no lock: each file is replaced by one PUT, and a service that writes the same file writes a right one too.
-    """
-    from bikeflow.core.layout import Layout
-    from bikeflow.segments import dead_letters
-    from bikeflow.store import open_store
-
-    layout, files, letters = Layout(settings.storage.prefix), 0, 0
-    async with open_store(settings.storage, settings.data_dir) as store:
-        async for file in find_letters(store, layout, selection):
-            lines = await _lines(store, file)
-            content = dead_letters.drop(file.letters, selection.holds, lines, dt.datetime.now(dt.UTC))
-            if content is not None:
-                await store.put(file.key, content)
-                files, letters = files + 1, letters + len(file.selected)
-    return files, letters
-
-
-async def _lines(store: Store, file: LetterFile) -> int:
-    """The data lines of a raw file that can't be read at all; 0 where nobody needs to know."""
-    from bikeflow.feeds.wrm.document import count_records
-    from bikeflow.feeds.wrm.text import decode
-
-    if all(letter["line_number"] is not None for letter in file.selected):
-        return 0
-    try:
-        return count_records(decode((await store.get(file.raw_key)).data))
-    except NotFound:  # the next reconciliation removes its dead letters as well
-        return 0
+    return Selection(chosen_scope(settings, first, last, system), check, source or "")
 
 
 def _ask(settings: Settings, selection: Selection) -> None:
-    count = sum(number for number, _ in options.complete(_count(settings, selection)).values())
+    count = sum(group.dead_letters for group in options.complete(_count(settings, selection)).values())
     if not sys.stdin.isatty():
         raise ConfigError(f"this drops {count} dead letters; say --yes")
     typer.confirm(f"Drop {count} dead letters?", abort=True)
 
 
-def _text(letter: dict[str, Any]) -> str:
+def _text(letter: Letter) -> str:
     place = f"{letter['source_key']}:{letter['line_number'] or 'whole file'}"
     # The line comes from outside: shown as JSON text, it can't move the terminal's cursor.
     line = json.dumps(letter["raw_line"], ensure_ascii=False)
     return f"{place}\n  {letter['check']}: {letter['message']}\n  {line}"
 
 
-async def _count(settings: Settings, selection: Selection) -> dict[tuple[str, str, str], tuple[int, int]]:
-    from bikeflow.core.layout import Layout
-    from bikeflow.store import open_store
+async def _count(settings: Settings, selection: Selection) -> dict[tuple[Partition, str, str], Counts]:
+    from bikeflow.lake import dead_letters
 
-    letters: Counter[tuple[str, str, str]] = Counter()
-    files: dict[tuple[str, str, str], set[str]] = {}
-    async with open_store(settings.storage, settings.data_dir) as store:
-        async for file in find_letters(store, Layout(settings.storage.prefix), selection):
-            for letter in file.selected:
-                group = (str(file.partition), letter["check"], letter["column"] or "-")
-                letters[group] += letter.get("dropped", 1)
-                files.setdefault(group, set()).add(file.key)
-    return {group: (count, len(files[group])) for group, count in letters.items()}
+    async with existing_store(settings) as store:
+        return await dead_letters.count(store, settings.all_systems, selection)
 
 
-async def _newest(settings: Settings, selection: Selection, limit: int) -> list[dict[str, Any]]:
-    from bikeflow.core.layout import Layout
-    from bikeflow.store import open_store
+async def _newest(settings: Settings, selection: Selection, limit: int) -> list[Letter]:
+    from bikeflow.lake import dead_letters
 
-    found: list[dict[str, Any]] = []
-    async with open_store(settings.storage, settings.data_dir) as store:
-        async for file in find_letters(store, Layout(settings.storage.prefix), selection, newest_first=True):
-            found += file.selected
-            if len(found) >= limit:
-                break
-    return found[:limit]
+    async with existing_store(settings) as store:
+        return await dead_letters.newest(store, settings.all_systems, selection, limit)
+
+
+async def _drop(settings: Settings, selection: Selection) -> tuple[int, int]:
+    from bikeflow.lake import dead_letters
+
+    async with existing_store(settings) as store:
+        return await dead_letters.drop(store, settings.all_systems, selection)

@@ -4,47 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING
 
 import typer
 
 from bikeflow.cli import options
-
-if TYPE_CHECKING:
-    from bikeflow.ingest import FetchOutcome
-    from bikeflow.settings import Settings
+from bikeflow.cli.scope import SystemId, chosen_systems
 
 
 def fetch(
+    system: SystemId = None,
     config: options.Config = None,
     overrides: options.Overrides = None,
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Fetch one snapshot and store it. `bikeflow backfill` or the service processes it."""
+    """Fetch one snapshot of each system and store it. `bikeflow backfill` or the service processes it.
+
+    --json prints one object a line and system.
+    """
     from bikeflow.cli.results import echo
 
     settings = options.start(config, overrides, data_dir)
-    outcome, waiting = options.complete(_fetch(settings))
-    if as_json:
-        typer.echo(json.dumps({**dataclasses.asdict(outcome), "waiting_in_spool": waiting}, default=str))
-    else:
-        echo(f"{outcome.outcome}: {outcome.key or outcome.error or settings.feed.url}")
-    if waiting:
-        typer.echo(
-            f"error: the store did not take {waiting} snapshots; they wait on this disk for the next try", err=True
-        )
-    if waiting or outcome.error:
+    systems = chosen_systems(settings, system)
+    from bikeflow.service import work
+
+    fetched = options.complete(work.fetch(settings, [item.id for item in systems]))
+    for one, (outcome, waiting) in zip(systems, fetched, strict=True):
+        if as_json:
+            typer.echo(json.dumps({**dataclasses.asdict(outcome), "waiting_in_spool": waiting}, default=str))
+        else:
+            name = f"{one.id}: " if len(settings.all_systems) > 1 else ""
+            echo(f"{name}{outcome.outcome}: {outcome.key or outcome.error or one.feed.url}")
+        if waiting:
+            told = f"the store did not take {waiting} snapshots; they wait on this disk for the next try"
+            typer.echo(f"error: {told}", err=True)
+    if any(waiting or outcome.error for outcome, waiting in fetched):
         raise typer.Exit(1)
-
-
-async def _fetch(settings: Settings) -> tuple[FetchOutcome, int]:
-    from bikeflow.runtime.lock import exclusive, refuse_demo
-    from bikeflow.service.pipeline import open_pipeline
-
-    with exclusive(settings.data_dir):
-        refuse_demo(settings.data_dir)
-        async with open_pipeline(settings) as pipeline:
-            outcome = await pipeline.fetcher.fetch_once()
-            await pipeline.delivery.drain()
-            return outcome, pipeline.delivery.spool.depth

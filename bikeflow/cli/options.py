@@ -55,10 +55,13 @@ def complete(work: Coroutine[object, object, Result]) -> Result:
 
 def load(config: Path | None, overrides: list[str] | None, data_dir: Path | None) -> LoadedSettings:
     """The configuration that these options ask for; raises ConfigError."""
+    from bikeflow.feeds import check_formats
     from bikeflow.settings import load_settings
 
     short = [] if data_dir is None else [f"data_dir={data_dir}"]
-    return load_settings(config, [*(overrides or ()), *short])
+    loaded = load_settings(config, [*(overrides or ()), *short])
+    check_formats(loaded.settings.all_systems)
+    return loaded
 
 
 def start(config: Path | None, overrides: list[str] | None, data_dir: Path | None) -> Settings:

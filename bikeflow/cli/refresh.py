@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from bikeflow.cli import options
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from bikeflow.settings import Settings
 
 
 def refresh(
     config: options.Config = None, overrides: options.Overrides = None, data_dir: options.DataDir = None
 ) -> None:
     """Publish the analytics database once. A missing or damaged one is rebuilt from the lake."""
-    path = options.complete(_refresh(options.start(config, overrides, data_dir)))
+    settings = options.start(config, overrides, data_dir)
+    from bikeflow.service import work
+
+    path = options.complete(work.refresh(settings))
     typer.echo(f"published {path}")
-
-
-async def _refresh(settings: Settings) -> Path:
-    from bikeflow.runtime.lock import exclusive
-    from bikeflow.service.pipeline import open_pipeline
-
-    with exclusive(settings.data_dir):
-        async with open_pipeline(settings) as pipeline:
-            await pipeline.reconciler.reconcile()
-            await pipeline.publish()
-            return pipeline.database_path

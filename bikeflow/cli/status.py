@@ -35,7 +35,7 @@ def status(
 def _from_ledger(settings: Settings) -> dict[str, Any]:
     """The same document without what only a running service knows."""
     from bikeflow.core.errors import BikeflowError
-    from bikeflow.core.layout import Layout
+    from bikeflow.feeds import layout_of
     from bikeflow.http.status import ledger_document
     from bikeflow.ledger import FILE_NAME, Ledger
     from bikeflow.runtime.lock import holder
@@ -43,10 +43,11 @@ def _from_ledger(settings: Settings) -> dict[str, Any]:
     directory, process_id = settings.data_dir, holder(settings.data_dir)
     if not (directory / FILE_NAME).exists():
         raise BikeflowError(f"there is no ledger in {directory} yet; {options.start_hint(directory)}")
-    waiting = [path.stat().st_size for path in (directory / "spool").glob("*.txt")]
+    waiting = [path.stat().st_size for path in (directory / "spool").rglob("*.txt")]
     now = dt.datetime.now(dt.UTC)
-    with Ledger(directory, Layout(settings.storage.prefix), settings.processing.segment_minutes, read_only=True) as own:
-        known = ledger_document(own, own.files.totals(), now.date())
+    layouts = [layout_of(system) for system in settings.all_systems]
+    with Ledger(directory, layouts, settings.processing.segment_minutes, read_only=True) as own:
+        known = ledger_document(own, own.totals(), now.date())
     return {
         "state": "silent" if process_id else "stopped",
         "sentence": _sentence(process_id, known, len(waiting), now),

@@ -81,6 +81,14 @@ class ParsedFile:
         return int(self.table.num_rows)
 
 
+@dataclass(frozen=True, slots=True)
+class RecordCount:
+    """The `records` in a raw file, and whether it is `readable`: one that isn't gives no rows, and one dead letter."""
+
+    records: int
+    readable: bool
+
+
 class Format(Protocol):
     """One kind of upstream; an instance belongs to one system and may remember what it last fetched."""
 
@@ -104,6 +112,6 @@ class Format(Protocol):
         """Parse, type, validate, classify and flag all records of raw files; one result a file, in the same order."""
         ...
 
-    def count_records(self, file: RawContent) -> int:
-        """Number of records in a raw file, without parsing them."""
+    def count_records(self, file: RawContent) -> RecordCount:
+        """Count the records of a raw file without parsing them."""
         ...

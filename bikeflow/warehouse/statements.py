@@ -31,8 +31,11 @@ from bikeflow.core.schema import ENHANCED
 from bikeflow.warehouse.facts import FILES, RUNS
 
 SCHEMA = "main"
-"""The schema of the published objects. A schema called `analytics` could not be named in a file called analytics.duckdb,
-as DuckDB calls a database by its file; this way `analytics.history` works there, and `history` everywhere."""
+"""The schema of the published objects.
+
+A schema called `analytics` could not be named in a file called analytics.duckdb, as DuckDB calls a database by its
+file. This way `analytics.history` works there, and `history` everywhere.
+"""
 COMPATIBLE = "wrm_analytics"
 """The schema of the views of one system."""
 PARTS = "parts"

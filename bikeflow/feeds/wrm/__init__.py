@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from bikeflow.feeds.base import Ask, ParsedFile, RawContent
+from bikeflow.feeds.base import Ask, ParsedFile, RawContent, RecordCount
 from bikeflow.settings.sections import RulesSettings
 from bikeflow.settings.systems import System
 
@@ -51,8 +51,8 @@ class WrmFormat:
 
         return parse_files(files, rules)
 
-    def count_records(self, file: RawContent) -> int:
-        """Data lines; of a file whose header can't be used, its lines but the first."""
+    def count_records(self, file: RawContent) -> RecordCount:
+        """Count the data lines; of a file whose header can't be used, its lines but the first."""
         from bikeflow.feeds.wrm.parsing import count_lines  # noqa: PLC0415
 
         return count_lines(file)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from bikeflow import __version__
 from bikeflow.core.schema import ENCODED
-from bikeflow.feeds.base import DeadLetter, ParsedFile, RawContent
+from bikeflow.feeds.base import DeadLetter, ParsedFile, RawContent, RecordCount
 from bikeflow.feeds.wrm.columnar import Broken, parse
 from bikeflow.feeds.wrm.document import Document, Unreadable, count_records, read_document, records
 from bikeflow.feeds.wrm.rows import enhanced, impossible
@@ -48,13 +48,14 @@ def _recipe(rules: RulesSettings) -> str:
     return hashlib.sha256(f"{__version__} {RULES_VERSION} {rules.model_dump_json()}".encode()).hexdigest()[:12]
 
 
-def count_lines(file: RawContent) -> int:
-    """Number of data lines of a raw file; of one whose header can't be used, its lines but the first."""
+def count_lines(file: RawContent) -> RecordCount:
+    """Count the data lines of a raw file; of one whose header can't be used, its lines but the first."""
     text = as_utf8(file.data)
     try:
-        return sum(1 for _ in records(read_document(file.raw.key, file.raw.time, file.raw.partition.day, text)))
+        document = read_document(file.raw.key, file.raw.time, file.raw.partition.day, text)
     except Unreadable:
-        return count_records(text.decode())
+        return RecordCount(count_records(text.decode()), readable=False)
+    return RecordCount(sum(1 for _ in records(document)), readable=True)
 
 
 def _parse_readable(
