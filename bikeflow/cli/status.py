@@ -45,8 +45,8 @@ def _from_ledger(settings: Settings) -> dict[str, Any]:
         raise BikeflowError(f"there is no ledger in {directory} yet; {options.start_hint(directory)}")
     waiting = [path.stat().st_size for path in (directory / "spool").rglob("*.txt")]
     now = dt.datetime.now(dt.UTC)
-    layouts = [layout_of(system) for system in settings.all_systems]
-    with Ledger(directory, layouts, settings.processing.segment_minutes, read_only=True) as own:
+    layouts, minutes = [layout_of(system) for system in settings.all_systems], settings.processing.segment_minutes
+    with Ledger(directory, layouts, minutes, read_only=True, at_rest=process_id is None) as own:
         known = ledger_document(own, own.totals(), now.date())
     return {
         "state": "silent" if process_id else "stopped",

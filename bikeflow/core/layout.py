@@ -17,6 +17,7 @@ LAYERS: tuple[Layer, ...] = ("processed", "enhanced")
 
 _TIME_IN_NAME = re.compile(r"_(\d{4})-(\d{2})-(\d{2})_(\d{2})-(\d{2})-(\d{2})")
 _RAW = re.compile(r"dt=(\d{4}-\d{2}-\d{2})/([^/.][^/]*)")
+_SEGMENT_NAME = re.compile(r"all_(?:processed|enhanced)_\d{8}_\d{6}\.parquet")
 _PARQUET = re.compile(r"dt=(\d{4}-\d{2}-\d{2})/all_(?:processed|enhanced)_(\d{8})_(\d{6})\.parquet")
 DAY_START, DAY_END = dt.time(0), dt.time(23, 59, 59)
 
@@ -111,6 +112,11 @@ class Layout:
         """True where a key below a layer has the form of one of our files (the footer decides whose it is)."""
         match = _PARQUET.fullmatch(key.removeprefix(self.layer(layer)))
         return match is not None and match[1].replace("-", "") == match[2] and _date(match[1]) is not None
+
+    @staticmethod
+    def is_named_like_segment(key: str) -> bool:
+        """True where a key, wherever it lies, ends in the name of a segment's file."""
+        return _SEGMENT_NAME.fullmatch(key.rpartition("/")[2]) is not None
 
 
 def segment_of(partition: Partition, time: dt.datetime, segment_minutes: int) -> Segment:

@@ -100,7 +100,7 @@ class SegmentObject:
 class FileRecord:
     """What is recorded of a processed raw file: its identity, and the conservation record (lines = rows + rejected).
 
-    `recipe` names what made rows of it, this program's version and its rules; old records have none.
+    `recipe` tells the rules under which its rows were flagged (see `feeds.recipe`); old records have none.
     """
 
     key: str

@@ -112,6 +112,6 @@ class Format(Protocol):
         """Parse, type, validate, classify and flag all records of raw files; one result a file, in the same order."""
         ...
 
-    def count_records(self, file: RawContent) -> RecordCount:
-        """Count the records of a raw file without parsing them."""
+    def count_records(self, data: bytes) -> RecordCount:
+        """Count the records of a raw file's content without parsing them."""
         ...

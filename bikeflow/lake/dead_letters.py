@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from bikeflow.core.errors import BikeflowError, NotFound
 from bikeflow.core.model import Partition
 from bikeflow.core.scope import Scope
 from bikeflow.feeds import format_of, layout_of
-from bikeflow.feeds.base import RawContent
 from bikeflow.segments import dead_letters
 from bikeflow.segments.dead_letters import DROPPED, Letter, is_of_whole_file, read_letters
 from bikeflow.settings.systems import System
@@ -131,11 +129,7 @@ async def _records(store: Store, file: LetterFile) -> int:
         stored = await store.get(file.raw_key)
     except NotFound:  # the next reconciliation removes its dead letters as well
         return 0
-    raw = layout_of(file.system).raw_file(stored.info)
-    if raw is None:
-        return 0
-    md5 = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()
-    return format_of(file.system).count_records(RawContent(raw, md5, stored.data)).records
+    return format_of(file.system).count_records(stored.data).records
 
 
 def _day(key: str) -> dt.date:

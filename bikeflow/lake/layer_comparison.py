@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from bikeflow.core.errors import NotFound
 from bikeflow.core.layout import LAYERS, Layer, Layout
-from bikeflow.core.model import FileRecord, ObjectInfo, RawFile, Segment
+from bikeflow.core.model import FileRecord, ObjectInfo, RawFile, Segment, StoredObject
+from bikeflow.feeds.base import Format
 from bikeflow.ledger import SystemIndex
 from bikeflow.ledger.files import FileResult
 from bikeflow.runtime.concurrency import bounded_map
@@ -18,15 +19,18 @@ from bikeflow.segments.provenance import NotOurs, read_provenance
 from bikeflow.store.base import Store
 
 CONCURRENT_REQUESTS = 8
+FILES_AT_ONCE = 32
+"""So many raw files are read at once, where their content is needed."""
 
 
 class LayerComparison:
     """One pass over both layers: adopts files that the ledger does not know, and has lost ones written again."""
 
-    def __init__(self, store: Store, layout: Layout, index: SystemIndex) -> None:
+    def __init__(self, store: Store, layout: Layout, index: SystemIndex, raw_format: Format) -> None:
         self._store = store
         self._layout = layout
         self._index = index
+        self._format = raw_format
         self._found: dict[Segment, dict[Layer, tuple[ObjectInfo, Footer]]] = {}
         self._known: dict[Layer, dict[str, tuple[Segment, str]]] = {}
         self._lost: set[tuple[Segment, Layer]] = set()
@@ -94,35 +98,69 @@ class LayerComparison:
     async def _adopt(self, segment: Segment, layers: Mapping[Layer, tuple[ObjectInfo, Footer]]) -> None:
         objects = {layer: info for layer, (info, _) in layers.items()}
         footers = [footer for _, footer in layers.values()]
-        results = [FileResult(r.key, "", r.md5, r.lines, r.rows, r.rejected) for r in footers[0].files]
+        results = [_result(record) for record in footers[0].files]
         # Else there was a crash between the two layers, or a write that landed late: both are written again.
         if set(layers) == set(LAYERS) and len({footer.files for footer in footers}) == 1:
-            files = await asyncio.to_thread(self._index.files.raw_files, [record.key for record in footers[0].files])
             written = min(info.last_modified for info in objects.values())
-            results = await bounded_map(
-                lambda record: self._result(record, files.get(record.key), written),
-                footers[0].files,
-                CONCURRENT_REQUESTS,
-            )
+            results = []
+            for start in range(0, len(footers[0].files), FILES_AT_ONCE):
+                results += await self._results(footers[0].files[start : start + FILES_AT_ONCE], written)
         await asyncio.to_thread(self._index.objects.adopt, segment, objects, results)
 
-    async def _result(self, record: FileRecord, raw: RawFile | None, written: dt.datetime) -> FileResult:
-        """The footer's word on a raw file; its ETag is left empty where the raw file is another one by now."""
-        same = raw is not None and raw.size == record.size and await self._is_same(record, raw, written)
-        etag = raw.etag if raw is not None and same else ""
-        return FileResult(record.key, etag, record.md5, record.lines, record.rows, record.rejected)
+    async def _results(self, records: Sequence[FileRecord], written: dt.datetime) -> list[FileResult]:
+        """The footer's word on raw files; an ETag is left empty where the raw file is another one by now."""
+        files = await asyncio.to_thread(self._index.files.raw_files, [record.key for record in records])
+        known = [(record, files[record.key]) for record in records if record.key in files]
+        asked = [record for record, raw in known if raw.size == record.size and not _told_by_etag(record, raw)]
+        contents = await self._store.at_hand([record.key for record in asked])
+        absent = [record for record in asked if record.key not in contents]
+        trusted = {record.key for record in absent if record.lines and self._is_trusted(files[record.key], written)}
+        unsure = [record.key for record in absent if record.key not in trusted]
+        read = await bounded_map(self._read, unsure, CONCURRENT_REQUESTS)
+        contents.update((key, stored) for key, stored in zip(unsure, read, strict=True) if stored is not None)
+        return await asyncio.to_thread(
+            lambda: [
+                self._judged(record, files.get(record.key), contents.get(record.key), trusted) for record in records
+            ]
+        )
 
-    async def _is_same(self, record: FileRecord, raw: RawFile, written: dt.datetime) -> bool:
-        if raw.etag == record.md5:
-            return True
-        # Not every ETag is an MD5. To rebuild a ledger without reading the whole archive, a file is trusted, like make
-        # does, that is older than what was made of it. A ledger that is no more than surprised can afford certainty:
-        # a segment that lands late may be younger than a raw file that was overwritten since it was read.
-        if self._rebuilding and raw.last_modified < written:
-            return True
+    def _is_trusted(self, raw: RawFile, written: dt.datetime) -> bool:
+        """Whether an object elsewhere, whose ETag is no MD5, is believed without being read.
+
+        To rebuild a ledger without downloading the archive, one is that is older than what was made of it, by the
+        server's own clock. A ledger that is no more than surprised can afford certainty: a segment that lands late may
+        be younger than a raw file that was overwritten since it was read.
+        """
+        return self._rebuilding and raw.last_modified < written
+
+    async def _read(self, key: str) -> StoredObject | None:
         try:
-            stored = await self._store.get(raw.key)
+            return await self._store.get(key)
         except NotFound:
-            return False
-        digest = await asyncio.to_thread(hashlib.md5, stored.data, usedforsecurity=False)
-        return stored.info.etag == raw.etag and digest.hexdigest() == record.md5
+            return None
+
+    def _judged(
+        self, record: FileRecord, raw: RawFile | None, stored: StoredObject | None, trusted: Collection[str]
+    ) -> FileResult:
+        """The footer's word on a raw file, with the ETag that it has now where it is still the one that was processed.
+
+        In a local lake only the content tells: whoever copies a file can give it any time.
+        """
+        if raw is None or raw.size != record.size:
+            return _result(record)
+        if stored is not None:
+            digest = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()
+            same = stored.info.etag == raw.etag and digest == record.md5
+            letters = record.rejected > 0 or not self._format.count_records(stored.data).readable
+            return _result(record, raw.etag if same else "", letters=letters)
+        return _result(record, raw.etag if _told_by_etag(record, raw) or record.key in trusted else "")
+
+
+def _told_by_etag(record: FileRecord, raw: RawFile) -> bool:
+    """Whether the raw file is surely the one that was processed; one without lines is looked at for its letters."""
+    return raw.etag == record.md5 and record.lines > 0
+
+
+def _result(record: FileRecord, etag: str = "", *, letters: bool | None = None) -> FileResult:
+    has_letters = record.rejected > 0 if letters is None else letters
+    return FileResult(record.key, etag, record.md5, record.lines, record.rows, record.rejected, has_letters)

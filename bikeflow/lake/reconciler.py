@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from bikeflow.core.errors import NotFound
 from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, LakeReconciled, ObjectInfo, Partition, RawFile
+from bikeflow.feeds.base import Format
 from bikeflow.lake.layer_comparison import LayerComparison
 from bikeflow.ledger import SystemIndex
 from bikeflow.runtime.log import get_logger
@@ -49,6 +50,7 @@ class Reconciler:
         store: Store,
         layout: Layout,
         index: SystemIndex,
+        raw_format: Format,
         seal_after_minutes: float,
         *,
         trace_id: Callable[[str], str | None] = lambda key: None,
@@ -60,6 +62,7 @@ class Reconciler:
         self._seal_after = dt.timedelta(minutes=seal_after_minutes)
         self._layout = layout
         self._index = index
+        self._format = raw_format
 
     async def reconcile(self) -> Reconciliation:
         """One full pass; raises what the store raises, and is then to be repeated."""
@@ -67,7 +70,9 @@ class Reconciler:
         before = await asyncio.to_thread(self._index.files.known_keys)
         keys, changed, foreign = await self._list_raw()
         vanished = await self._vanished(before.keys() - keys)
-        adopted, lost, foreign_parquet = await LayerComparison(self._store, self._layout, self._index).run()
+        adopted, lost, foreign_parquet = await LayerComparison(
+            self._store, self._layout, self._index, self._format
+        ).run()
         await self._compare_dead_letters()
         await asyncio.to_thread(self._index.files.set_reconciled, dt.datetime.now(UTC))
         result = Reconciliation(
@@ -145,6 +150,7 @@ class Reconciler:
         listed: set[str] = set()
         async for page in self._store.pages(self._layout.dead_letters):
             listed.update(self._layout.raw_key_of(info.key) for info in page)
+        await asyncio.to_thread(self._index.files.letters_found, listed)
         # A processor may have written dead letters during the listing: those must not look like old ones.
         _, still_clean = await asyncio.to_thread(self._judged)
         orphans = listed - (await asyncio.to_thread(self._index.files.known_keys)).keys()
@@ -158,8 +164,8 @@ class Reconciler:
 
     def _judged(self) -> tuple[set[str], set[str]]:
         """Raw files that gave dead letters, and those that were processed and gave none."""
-        rejecting = self._index.files.rejecting()
-        return rejecting, self._index.files.processed_keys() - rejecting
+        lettered = self._index.files.lettered_keys()
+        return lettered, self._index.files.processed_keys() - lettered
 
 
 def new_trace_id() -> str:

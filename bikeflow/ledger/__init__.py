@@ -34,12 +34,21 @@ class SystemIndex:
 
 
 class Ledger:
-    """One file with an index of each system, by its id, and what all systems share: runs and reports."""
+    """One file with an index of each system, by its id, and what all systems share: runs and reports.
+
+    `read_only` and `at_rest` as for `Database`.
+    """
 
     def __init__(
-        self, data_dir: Path, layouts: Iterable[Layout], segment_minutes: int, *, read_only: bool = False
+        self,
+        data_dir: Path,
+        layouts: Iterable[Layout],
+        segment_minutes: int,
+        *,
+        read_only: bool = False,
+        at_rest: bool = False,
     ) -> None:
-        database = self._database = Database(data_dir / FILE_NAME, read_only=read_only)
+        database = self._database = Database(data_dir / FILE_NAME, read_only=read_only, at_rest=at_rest)
         self.systems: Mapping[str, SystemIndex] = {
             layout.system_id: SystemIndex(
                 FileIndex(database, layout, segment_minutes),

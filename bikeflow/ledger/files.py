@@ -22,7 +22,10 @@ from bikeflow.ledger.database import Database, Transaction, text
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What the processing of one raw file gave: the conservation record, lines = rows + rejected."""
+    """What the processing of one raw file gave: the conservation record, lines = rows + rejected.
+
+    `letters` tells whether it has dead letters: one that can't be read has one even where it has no lines.
+    """
 
     key: str
     etag: str
@@ -30,6 +33,7 @@ class FileResult:
     lines: int
     rows: int
     rejected: int
+    letters: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class SegmentWork:
 
     `wanted` is the generation that a run fulfils. `bases` are the enhanced files in which the rows of the unchanged raw
     files lie. `etags` tells of the segment's own files as they lie in the store (empty: none).
-    `rejected_before` are raw files whose dead letters exist.
+    `lettered` are raw files whose dead letters exist, or may exist.
     """
 
     segment: Segment
@@ -47,7 +51,7 @@ class SegmentWork:
     changed: frozenset[str]
     bases: tuple[SegmentObject, ...]
     etags: Mapping[Layer, str]
-    rejected_before: frozenset[str]
+    lettered: frozenset[str]
     traces: tuple[str, ...]
 
 
@@ -143,9 +147,14 @@ class FileIndex:
         (row,) = self._rows("trace_id", key=key)
         return str(row["trace_id"])
 
-    def rejecting(self) -> set[str]:
-        """Keys of the raw files that gave dead letters."""
-        return self._database.values("rejecting_keys", system_id=self._system)
+    def lettered_keys(self) -> set[str]:
+        """Keys of the raw files that gave dead letters when they were processed."""
+        return self._database.values("lettered_keys", system_id=self._system)
+
+    def letters_found(self, keys: Collection[str]) -> None:
+        """Dead letters of these raw files lie in the store: those that are still to be processed must replace them."""
+        with self._database.transaction() as transaction:
+            transaction.run("letters_found", system_id=self._system, keys=json.dumps(list(keys)))
 
     def processed_keys(self) -> set[str]:
         """Keys of the raw files whose rows lie in their segment."""
@@ -251,7 +260,7 @@ class FileIndex:
             changed=frozenset(item["key"] for item in changed),
             bases=tuple(self._segment_object(item) for item in written if item["segment_end"] in ends),
             etags={layer: row[f"{layer}_etag"] for layer in LAYERS if row[f"{layer}_etag"] is not None},
-            rejected_before=frozenset(item["key"] for item in raw if item["rejected"]),
+            lettered=frozenset(item["key"] for item in raw if item["letters"]),
             traces=tuple(sorted({item["trace_id"] for item in changed})),
         )
 
@@ -341,7 +350,7 @@ def set_objects(transaction: Transaction, segment: Mapping[str, str], objects: M
 
 def result_values(result: FileResult) -> dict[str, object]:
     """A raw file's result as parameters of a query."""
-    names = ("key", "etag", "md5", "lines", "rows", "rejected")
+    names = ("key", "etag", "md5", "lines", "rows", "rejected", "letters")
     return {name: getattr(result, name) for name in names}
 
 

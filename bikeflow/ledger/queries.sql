@@ -76,12 +76,22 @@ FROM raw_files
 WHERE system_id = :system_id
     AND key = :key;
 
--- rejecting_keys --
--- Keys of the raw files that gave dead letters.
+-- lettered_keys --
+-- Keys of the raw files that gave dead letters when they were processed.
 SELECT key
 FROM raw_files
 WHERE system_id = :system_id
-    AND rejected > 0;
+    AND letters
+    AND done_etag = etag;
+
+-- letters_found --
+-- Dead letters of those of the raw files :keys (a JSON list) that are still to be processed lie in the store.
+UPDATE raw_files
+SET letters = 1
+WHERE system_id = :system_id
+    AND NOT letters
+    AND done_etag IS NOT etag
+    AND key IN (SELECT value FROM json_each(:keys));
 
 -- processed_keys --
 -- Keys of the raw files whose rows lie in their segment.
@@ -129,7 +139,8 @@ SET done_at = iif(done_etag IS :etag, done_at, :now),
     md5 = :md5,
     lines = :lines,
     rows = :rows,
-    rejected = :rejected
+    rejected = :rejected,
+    letters = :letters
 WHERE system_id = :system_id
     AND key = :key;
 
@@ -141,7 +152,8 @@ SET done_etag = etag,
     md5 = :md5,
     lines = :lines,
     rows = :rows,
-    rejected = :rejected
+    rejected = :rejected,
+    letters = :letters
 WHERE system_id = :system_id
     AND key = :key
     AND etag = :etag

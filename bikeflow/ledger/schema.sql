@@ -3,7 +3,8 @@
 -- integrity check at each start finds the values that break them, and the ledger is rebuilt.
 
 -- Every raw file seen in the store. It is done when done_etag equals etag: its rows lie in the segment that ends at
--- done_end, which differs from segment_end only for a moment, while a day is sealed or cut in other segments.
+-- done_end, which differs from segment_end only for a moment, while a day is sealed or cut in other segments. letters is
+-- 1 where dead letters of it lie in the store, or may lie there from its former content.
 CREATE TABLE IF NOT EXISTS raw_files (
     system_id     TEXT NOT NULL,
     key           TEXT NOT NULL,
@@ -23,6 +24,7 @@ CREATE TABLE IF NOT EXISTS raw_files (
     lines         INTEGER,
     rows          INTEGER,
     rejected      INTEGER,
+    letters       INTEGER NOT NULL DEFAULT 0 CHECK (letters IN (0, 1)),
     PRIMARY KEY (system_id, key),
     CHECK (lines = rows + rejected AND min(size, lines, rows, rejected) >= 0)
 ) WITHOUT ROWID;

@@ -117,7 +117,11 @@ class SegmentBuilder:
         if "enhanced" in objects and written.content is not None:
             self._memory.put(objects["enhanced"].key, objects["enhanced"].etag, written.content)
         etags = {raw.key: raw.etag for raw in work.files}
-        results = [FileResult(f.key, etags[f.key], f.md5, f.lines, f.rows, f.rejected) for f in written.files]
+        lettered = (work.lettered - {raw.key for raw in wanted}).union(*(batch.lettered for batch in batches))
+        results = [
+            FileResult(f.key, etags[f.key], f.md5, f.lines, f.rows, f.rejected, f.key in lettered)
+            for f in written.files
+        ]
         unchanged = not work.changed & known and covered <= listed and len(old) == len(work.bases)
         segment = _written(work, objects, batches if unchanged and len(wanted) <= FEW_FILES else None)
         return _summed(segment, written.data.get("enhanced"), batches, objects, results, {raw.key for raw in wanted})
@@ -177,11 +181,11 @@ class SegmentBuilder:
         now = dt.datetime.now(UTC)
         for item in parsed:
             key = self._system(work).layout.dead_letter_key(item.raw.key)
-            if item.raw.key in work.rejected_before - work.changed:
+            if item.raw.key in work.lettered - work.changed:
                 continue  # it is only read again for its rows: its dead letters are there, or were dropped
             if item.dead_letters:
                 await self._try(self._store.put, key, dead_letter_lines(item.dead_letters, now))
-            elif item.raw.key in work.rejected_before:
+            elif item.raw.key in work.lettered:
                 await self._try(self._store.delete, key)
 
     async def _write_layers(self, work: SegmentWork, files: Mapping[Layer, bytes]) -> dict[Layer, ObjectInfo]:
@@ -227,12 +231,13 @@ class _SystemFormat:
 class _Batch:
     """What a batch of raw files gave: the files one by one, their rows together, and what was odd in them.
 
-    `drifted` names the raw files with unknown columns.
+    `lettered` are the raw files with dead letters, `drifted` names those with unknown columns.
     """
 
     parsed: tuple[ParsedFile, ...]
     table: SegmentTable
     tally: Tally
+    lettered: frozenset[str]
     drifted: tuple[tuple[str, tuple[str, ...]], ...]
 
     def without_rows(self) -> _Batch:
@@ -263,7 +268,8 @@ def _parsed(contents: Sequence[tuple[RawFile, bytes]], system: _SystemFormat) ->
     files = [RawContent(raw, hashlib.md5(data, usedforsecurity=False).hexdigest(), data) for raw, data in contents]
     parsed = system.format.parse(files, system.rules)
     drifted = tuple((item.raw.key, tuple(sorted(item.unknown_columns))) for item in parsed if item.unknown_columns)
-    return _Batch(tuple(parsed), collect(parsed), tally(parsed), drifted)
+    lettered = frozenset(item.raw.key for item in parsed if item.dead_letters)
+    return _Batch(tuple(parsed), collect(parsed), tally(parsed), lettered, drifted)
 
 
 def _written(

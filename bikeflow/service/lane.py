@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bikeflow.core.layout import Layout
 from bikeflow.core.model import Fault, LaneVitals, Pulse
-from bikeflow.feeds import layout_of
+from bikeflow.feeds import format_of, layout_of
 from bikeflow.ingest import Delivery, Fetcher, open_fetcher
 from bikeflow.ingest.spool import NotSpooled, Spool
 from bikeflow.lake.reconciler import Reconciler
@@ -81,7 +81,7 @@ async def open_lane(system: System, shared: Shared) -> AsyncIterator[Lane]:
     spool = await Spool.open(directory / system.id, system.feed.spool_max_bytes)
     delivery = Delivery(store, layout, spool, settings.retry, emit, shared.cache)
     seal_after = settings.processing.seal_after_minutes
-    reconciler = Reconciler(store, layout, index, seal_after, trace_id=delivery.trace_id, tell=emit)
+    reconciler = Reconciler(store, layout, index, format_of(system), seal_after, trace_id=delivery.trace_id, tell=emit)
     watcher = Watcher(settings.watcher, store, layout, index, shared.ledger.runs, shared.queue, reconciler)
     async with open_fetcher(system, settings.retry, delivery, index.feed, on_fetched=emit) as fetcher:
         yield Lane(system, layout, index, fetcher, delivery, watcher, reconciler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bikeflow.verifier.lake import Verifier
+from bikeflow.verifier.published import PublishedDatabase
 from bikeflow.verifier.report import Finding, Report
 
-__all__ = ["Finding", "Report", "Verifier"]
+__all__ = ["Finding", "PublishedDatabase", "Report", "Verifier"]

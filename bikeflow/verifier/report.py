@@ -4,55 +4,86 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+
+from bikeflow.core.model import Partition
 
 NO_DAY = dt.date.min
-"""The partition of what belongs to none."""
+"""The day of what belongs to none."""
 Days = Callable[[dt.date], bool]
-"""Which partitions are meant."""
+"""Which days are meant."""
 Progress = Callable[[int, int], None]
 """Told of raw files done and in all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that does not add up: `kind` is stable, for programs; `message` is for people."""
+    """Something that does not add up: `kind` is stable, for programs; `message` is for people.
+
+    `system_id` is empty where it concerns all systems.
+    """
 
     kind: str
     key: str
     message: str
+    system_id: str = ""
 
     @property
-    def partition(self) -> dt.date:
-        """The day that it belongs to, or `NO_DAY`."""
-        return partition_of(self.key)
+    def partition(self) -> Partition:
+        """The partition that it belongs to; its day may be `NO_DAY`."""
+        return Partition(self.system_id, day_of(self.key))
 
 
 @dataclass(slots=True)
 class Report:
     """What was counted, and what was found.
 
-    `foreign` counts Parquet files that bikeflow did not write, `parsed_again` raw files whose rows were compared with a
-    fresh parse, `published` the raw files whose rows were compared with the database's (None: there is no database).
+    `unreadable_files` counts raw files that can't be read at all, `other_rules` those whose rows were flagged under
+    other rules than today's, `foreign` Parquet files that bikeflow did not write. `other_objects` are keys below raw/
+    that are no snapshots. `parsed_again` counts raw files whose rows and dead letters were compared with a fresh parse,
+    `published` those whose rows were compared with the database's (None: there is no database), `tables` the tables and
+    views of the database that were compared with ones made from the lake.
     """
 
     raw_files: int = 0
     lines: int = 0
     rows: int = 0
     rejected: int = 0
+    unreadable_files: int = 0
+    other_rules: int = 0
     foreign: int = 0
+    other_objects: list[str] = field(default_factory=list)
     parsed_again: int = 0
     published: int | None = None
+    tables: int = 0
     findings: list[Finding] = field(default_factory=list)
 
-    def find(self, kind: str, key: str, message: str) -> None:
+    @property
+    def proved(self) -> bool:
+        """Whether there was something to prove, and nothing speaks against it."""
+        return bool(self.raw_files) and not self.findings
+
+    def find(self, kind: str, key: str, message: str, system_id: str = "") -> None:
         """Add a finding."""
-        self.findings.append(Finding(kind, key, message))
+        self.findings.append(Finding(kind, key, message, system_id))
+
+    def add(self, other: Report) -> None:
+        """Add what was counted and found of another system."""
+        for name in (item.name for item in fields(self)):
+            mine, more = getattr(self, name), getattr(other, name)
+            setattr(self, name, mine if more is None else more if mine is None else mine + more)
 
 
-def partition_of(key: str) -> dt.date:
+def day_of(key: str) -> dt.date:
     """The day in a key, or `NO_DAY` where its folder is none."""
+    folder = key.rsplit("/", 2)[-2] if "/" in key else ""
     try:
-        return dt.date.fromisoformat(key.rsplit("/", 2)[-2].removeprefix("dt="))
-    except (ValueError, IndexError):
+        return dt.date.fromisoformat(folder.removeprefix("dt=")) if folder.startswith("dt=") else NO_DAY
+    except ValueError:
         return NO_DAY
+
+
+def concerns(wanted: Days, key: str) -> bool:
+    """Whether an object is to be looked at: one in no day's folder may hold any day's rows."""
+    day = day_of(key)
+    return day == NO_DAY or wanted(day)

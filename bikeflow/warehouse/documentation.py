@@ -17,7 +17,9 @@ import duckdb
 import pyarrow as pa
 
 from bikeflow.warehouse.statements import (
+    COMPATIBLE,
     KEPT,
+    LISTS,
     MIRRORED,
     SCHEMA,
     PublishedObject,
@@ -29,6 +31,7 @@ from bikeflow.warehouse.statements import (
 )
 
 _SOURCES = re.compile(r"\b(?:state|temp)\.(\w+)(?!\w|\()|\bmain\.(\w+)|\{(\w+)\}")
+_READ = re.compile(rf"\b({SCHEMA}|{COMPATIBLE})\.(\w+)")
 _ROWS = "read_rows"
 _LAKE = (
     ("raw files", "lake", "feed", "feed", "Each snapshot as it was fetched, its encoding repaired."),
@@ -69,6 +72,7 @@ class Entry:
     position: int
     data_type: str | None
     description: str | None
+    needs_files: bool
     schema: str = SCHEMA
 
     @property
@@ -103,7 +107,7 @@ def create_inputs(cursor: duckdb.DuckDBPyConnection) -> None:
     )
     cursor.execute(
         "CREATE OR REPLACE TEMP TABLE catalog_entries (number BIGINT, object VARCHAR, kind VARCHAR,"
-        " column_name VARCHAR, position INTEGER, data_type VARCHAR, description VARCHAR)"
+        " column_name VARCHAR, position INTEGER, data_type VARCHAR, description VARCHAR, needs_files BOOLEAN)"
     )
     _insert(cursor, "lineage_edges", enumerate(map(astuple, lineage())))
 
@@ -117,12 +121,12 @@ def describe(cursor: duckdb.DuckDBPyConnection, objects: Sequence[PublishedObjec
         "SELECT schema_name, table_name, column_name, column_index, data_type FROM duckdb_columns()"
         " WHERE database_name = 'published' ORDER BY column_index"
     ).fetchall()
-    entries = []
+    entries, reading = [], reading_files(objects)
     for item in objects:
-        kind = item.kind.lower()
-        entries.append(Entry(item.name, kind, None, 0, None, item.comment, item.schema))
+        kind, needs_files = item.kind.lower(), (item.schema, item.name) in reading
+        entries.append(Entry(item.name, kind, None, 0, None, item.comment, needs_files, item.schema))
         entries += [
-            Entry(item.name, kind, column, position, data_type, meaning(item.name, column), item.schema)
+            Entry(item.name, kind, column, position, data_type, meaning(item.name, column), needs_files, item.schema)
             for schema, table, column, position, data_type in found
             if (schema, table) == (item.schema, item.name)
         ]
@@ -130,6 +134,16 @@ def describe(cursor: duckdb.DuckDBPyConnection, objects: Sequence[PublishedObjec
     listed = [entry for entry in entries if entry.schema == SCHEMA]
     _insert(cursor, "catalog_entries", ((numbers[entry.object], astuple(entry)[:-1]) for entry in listed))
     return entries
+
+
+def reading_files(objects: Iterable[PublishedObject]) -> set[tuple[str, str]]:
+    """Schema and name of the views that read Parquet files, themselves or by another view: a copy lacks these."""
+    found: set[tuple[str, str]] = set()
+    for item in objects:  # in the order of their creation
+        read = {(schema, name) for schema, name in _READ.findall(item.query)}
+        if item.kind == "VIEW" and (read & found or any(f"{{{name}}}" in item.query for name in LISTS)):
+            found.add((item.schema, item.name))
+    return found
 
 
 def meaning(table: str, column: str) -> str | None:

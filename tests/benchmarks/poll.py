@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from bikeflow.core.model import StoreAnswered
+from bikeflow.feeds import format_of
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.lake.reconciler import Reconciler
 from bikeflow.lake.watcher import Watcher
@@ -23,7 +24,7 @@ from bikeflow.store.counting import CountingStore
 from tests.benchmarks.day import DAY, PREFIX
 from tests.benchmarks.measuring import Row, rounded
 from tests.support.s3server import S3Server, rclone
-from tests.support.wrm import wrm_layout
+from tests.support.wrm import wrm, wrm_layout
 
 BUCKET = "bikes"
 KEYS = 100_000
@@ -51,7 +52,7 @@ async def _measure(folder: Path, server: S3Server, polls: int) -> list[Row]:
         store = CountingStore(plain, count)
         ledger = stack.enter_context(Ledger(folder, [layout], 60))
         index, queue = ledger.systems[layout.system_id], PartitionQueue(10_000)
-        reconciler = Reconciler(store, layout, index, 1e4)
+        reconciler = Reconciler(store, layout, index, format_of(wrm()), 1e4)
         watcher = Watcher(WatcherSettings(), store, layout, index, ledger.runs, queue, reconciler)
         started = time.perf_counter()
         await reconciler.reconcile()

@@ -140,4 +140,5 @@ def test_a_ledger_keeps_no_count_that_breaks_the_conservation_law(tmp_path: Path
         files_of(ledger).observe([(raw, "t")])
         (work,) = files_of(ledger).dirty_segments(at.date())
         with pytest.raises(sqlite3.IntegrityError):
-            files_of(ledger).segment_written(work, {}, [FileResult(raw.key, "e", "m", lines=3, rows=1, rejected=1)])
+            results = [FileResult(raw.key, "e", "m", lines=3, rows=1, rejected=1, letters=True)]
+            files_of(ledger).segment_written(work, {}, results)

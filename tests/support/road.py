@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from bikeflow.core.layout import Layer, Layout
 from bikeflow.core.model import PartitionJob, PartitionProcessed, Run, RunFinished
+from bikeflow.feeds import format_of
 from bikeflow.lake.processor import Processor
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.lake.reconciler import Reconciler
@@ -97,7 +98,7 @@ class Road:
 
     async def verify(self) -> Report:
         """The audit of the whole lake."""
-        return await Verifier(self.store, self.layout).verify(lambda day: True)
+        return await Verifier(self.store, [self.system]).verify(Scope())
 
 
 @asynccontextmanager
@@ -119,5 +120,5 @@ async def open_road(
         writer = SegmentWriter(engine, ledger)
         told: list[RunFinished | PartitionProcessed] = []
         processor = Processor(PartitionQueue(8), ledger, writer, told.append)
-        reconciler = Reconciler(store, layout, ledger.systems[layout.system_id], 60)
+        reconciler = Reconciler(store, layout, ledger.systems[layout.system_id], format_of(systems[0]), 60)
         yield Road(store, layout, ledger, reconciler, writer, processor, told)

@@ -59,7 +59,8 @@ async def test_before_the_pipeline_is_open_the_service_is_alive_but_not_ready(tm
 
 async def test_stations_and_bikes_are_geojson_of_the_newest_state(scene: Scene) -> None:
     await scene.arrives(raw_file(station(1, bikes="3", lat="51.1", lon="17.05"), station(2), bike(5, battery="40")))
-    await scene.arrives(raw_file(station(1, bikes="7", lat="51.1", lon="17.05")), NOON + dt.timedelta(hours=1))
+    later = raw_file(station(1, bikes="7", lat="51.1", lon="17.05"), station(2))
+    await scene.arrives(later, NOON + dt.timedelta(hours=1))
     answer = await scene.client.ask("/api/v1/stations")
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/geo+json")
     first, second = answer.json["features"]
@@ -77,7 +78,10 @@ async def test_runs_are_told_newest_first_and_as_many_as_asked_for(scene: Scene)
         await scene.arrives(raw_file(station(1), station(2, bikes="x")), NOON + dt.timedelta(hours=hour))
     runs = (await scene.client.ask("/api/v1/runs")).json["runs"]
     assert len(runs) == 3 and runs == sorted(runs, key=lambda run: str(run["started_at"]), reverse=True)
-    assert runs[0] | {"system_id": "wrm", "partition": "2025-06-01", "outcome": "done", "rows": 1, "rejected": 1} == runs[0]
+    assert (
+        runs[0] | {"system_id": "wrm", "partition": "2025-06-01", "outcome": "done", "rows": 1, "rejected": 1}
+        == runs[0]
+    )
     assert runs[0]["duration_seconds"] >= 0 and runs[0]["started_at"].endswith("Z")
     assert (await scene.client.ask("/api/v1/runs?limit=1")).json["runs"] == runs[:1]
     for limit in ("0", "1001", "x", "-1", "", "1e3", "9" * 5000):
@@ -113,7 +117,8 @@ async def test_a_partition_that_fails_is_told_with_its_reason_until_it_is_mended
     await scene.arrives(raw_file(station(1)))
     unready = await scene.client.unready()
     assert (
-        unready["processing"].startswith("partition wrm 2025-06-01: segment 12:00-12:59:") and key in unready["processing"]
+        unready["processing"].startswith("partition wrm 2025-06-01: segment 12:00-12:59:")
+        and key in unready["processing"]
     )
     (failing,) = (await scene.client.ask("/api/v1/status")).json["failing_partitions"]
     assert (failing["system_id"], failing["partition"]) == ("wrm", "2025-06-01") and failing["retry_at"].endswith("Z")
@@ -216,7 +221,8 @@ async def test_whoever_asks_all_the_time_neither_breaks_nor_sees_a_broken_public
     async with asyncio.TaskGroup() as group:
         readers = [group.create_task(asks()) for _ in range(3)]
         for minute in range(1, 15):
-            await scene.arrives(raw_file(station(minute)), NOON + dt.timedelta(minutes=minute))
+            lines = [station(number) for number in range(minute + 1)]
+            await scene.arrives(raw_file(*lines), NOON + dt.timedelta(minutes=minute))
         done.set()
     assert min(reader.result() for reader in readers) > 3
     assert not list(scene.pipeline.database_path.parent.glob("*.damaged-*"))

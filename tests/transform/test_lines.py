@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from bikeflow.transform import columnar
 
 from bikeflow.feeds.wrm.document import Header, Record, read_document, records
 from bikeflow.feeds.wrm.exact import Rejected, TypedRow, battery_level, typed
 from bikeflow.feeds.wrm.lines import sort_out
 from bikeflow.simulator import City
+from bikeflow.transform import columnar
 from tests.support.lines import bike, raw_file, station
 from tests.support.real import SNAPSHOTS
 from tests.transform.test_parsing import FILE_TIME, raw_text

@@ -15,7 +15,7 @@ from tests.support.wrm import wrm_day, wrm_layout
 LAYOUT = wrm_layout("bike-data/gen_info/")
 DAY = dt.date(2025, 6, 1)
 PARTITION = wrm_day(DAY)
-moments = st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+moments = st.datetimes(dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
 lengths = st.sampled_from([minutes for minutes in range(1, 1441) if 1440 % minutes == 0])
 
 

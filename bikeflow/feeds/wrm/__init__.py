@@ -51,8 +51,8 @@ class WrmFormat:
 
         return parse_files(files, rules)
 
-    def count_records(self, file: RawContent) -> RecordCount:
+    def count_records(self, data: bytes) -> RecordCount:
         """Count the data lines; of a file whose header can't be used, its lines but the first."""
         from bikeflow.feeds.wrm.parsing import count_lines  # noqa: PLC0415
 
-        return count_lines(file)
+        return count_lines(data)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
+import datetime as dt
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from bikeflow import __version__
 from bikeflow.core.schema import ENCODED
 from bikeflow.feeds.base import DeadLetter, ParsedFile, RawContent, RecordCount
+from bikeflow.feeds.recipe import recipe_of
 from bikeflow.feeds.wrm.columnar import Broken, parse
 from bikeflow.feeds.wrm.document import Document, Unreadable, count_records, read_document, records
 from bikeflow.feeds.wrm.rows import enhanced, impossible
@@ -18,11 +18,6 @@ from bikeflow.feeds.wrm.text import as_utf8
 from bikeflow.settings.sections import RulesSettings
 
 _MAX_RAW_LINE = 64 * 1024
-RULES_VERSION = 2
-"""Raise it whenever the same file under the same [rules] gives other rows than before.
-
-2: `over_capacity` compares bikes, not bikes and spaces, with docks; timestamps are rounded exactly; fields of any size.
-"""
 
 
 def parse_files(files: Sequence[RawContent], rules: RulesSettings) -> list[ParsedFile]:
@@ -30,7 +25,7 @@ def parse_files(files: Sequence[RawContent], rules: RulesSettings) -> list[Parse
     parsed: dict[int, ParsedFile] = {}
     documents: list[Document] = []
     sources: list[int] = []
-    recipe = _recipe(rules)
+    recipe = recipe_of(rules)
     for index, file in enumerate(files):
         try:
             documents.append(read_document(file.raw.key, file.raw.time, file.raw.partition.day, as_utf8(file.data)))
@@ -43,16 +38,11 @@ def parse_files(files: Sequence[RawContent], rules: RulesSettings) -> list[Parse
     return [parsed[index] for index in range(len(files))]
 
 
-def _recipe(rules: RulesSettings) -> str:
-    """What decides, together with a file's content, which rows it gives: in a few characters."""
-    return hashlib.sha256(f"{__version__} {RULES_VERSION} {rules.model_dump_json()}".encode()).hexdigest()[:12]
-
-
-def count_lines(file: RawContent) -> RecordCount:
+def count_lines(data: bytes) -> RecordCount:
     """Count the data lines of a raw file; of one whose header can't be used, its lines but the first."""
-    text = as_utf8(file.data)
+    text = as_utf8(data)
     try:
-        document = read_document(file.raw.key, file.raw.time, file.raw.partition.day, text)
+        document = read_document("", dt.datetime.min.replace(tzinfo=dt.UTC), dt.date.min, text)
     except Unreadable:
         return RecordCount(count_records(text.decode()), readable=False)
     return RecordCount(sum(1 for _ in records(document)), readable=True)

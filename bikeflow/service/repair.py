@@ -1,0 +1,67 @@
+"""Putting right what an audit has found: `bikeflow verify --repair`."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Sequence
+
+from bikeflow.core.errors import NotFound
+from bikeflow.segments.provenance import NotOurs, read_provenance
+from bikeflow.service.lane import Lane
+from bikeflow.service.pipeline import open_pipeline
+from bikeflow.settings import Settings
+from bikeflow.store.base import Store
+from bikeflow.verifier import Finding
+
+_OF_THE_DATABASE = ("copy_", "database_")
+
+
+async def write_again(settings: Settings, findings: Sequence[Finding]) -> None:
+    """Write all days that anything was found in again from their raw files, then the copies and the database.
+
+    Raw files are left alone. A copy of a Parquet file goes only where all of its raw files are there; one that can't be
+    read, and that no segment has taken the place of, gets a name that no glob finds.
+    """
+    if any(finding.kind.startswith(_OF_THE_DATABASE) for finding in findings):
+        for name in ("mirror", "warehouse"):
+            await asyncio.to_thread(shutil.rmtree, settings.data_dir / name, ignore_errors=True)
+    concerned = {item.partition for item in findings if not item.kind.startswith((*_OF_THE_DATABASE, "misplaced_"))}
+    async with open_pipeline(settings) as pipeline:
+        store, lanes = pipeline.shared.store, pipeline.lanes
+        await pipeline.reconcile()
+        for finding in findings:
+            if finding.kind == "misplaced_parquet":
+                await _remove_copy(store, lanes[finding.system_id], finding.key)
+        for partition in sorted(concerned):
+            await asyncio.to_thread(lanes[partition.system_id].index.files.write_again, partition.day)
+        await pipeline.process(concerned.__contains__)
+        for finding in findings:
+            if finding.kind == "unreadable_parquet":
+                await _set_aside(store, lanes[finding.system_id], finding.key)
+        await pipeline.shared.refresher.refresh_once()
+
+
+async def _remove_copy(store: Store, lane: Lane, key: str) -> None:
+    """Delete a Parquet file that lies in the wrong place, if its rows can be made again from raw files."""
+    try:
+        footer = await read_provenance(store, key, lane.layout.system_id)
+    except NotFound:
+        return
+    if isinstance(footer, NotOurs):
+        return
+    known = await asyncio.to_thread(lane.index.files.raw_files, [record.key for record in footer.files])
+    if all(record.key in known for record in footer.files if record.rows):
+        await store.delete(key)
+
+
+async def _set_aside(store: Store, lane: Lane, key: str) -> None:
+    """Rename a file that can't be read and has the name of one of ours: nothing in it is lost."""
+    if not lane.layout.is_named_like_segment(key):
+        return
+    try:
+        if await read_provenance(store, key, lane.layout.system_id) is NotOurs.DAMAGED:
+            await store.put(f"{key}.damaged", (await store.get(key)).data)
+            await store.delete(key)
+    except NotFound:
+        return
