@@ -77,7 +77,10 @@ async def test_runs_are_told_newest_first_and_as_many_as_asked_for(scene: Scene)
         await scene.arrives(raw_file(station(1), station(2, bikes="x")), NOON + dt.timedelta(hours=hour))
     runs = (await scene.client.ask("/api/v1/runs")).json["runs"]
     assert len(runs) == 3 and runs == sorted(runs, key=lambda run: str(run["started_at"]), reverse=True)
-    assert runs[0] | {"system_id": "wrm", "partition": "2025-06-01", "outcome": "done", "rows": 1, "rejected": 1} == runs[0]
+    assert (
+        runs[0] | {"system_id": "wrm", "partition": "2025-06-01", "outcome": "done", "rows": 1, "rejected": 1}
+        == runs[0]
+    )
     assert runs[0]["duration_seconds"] >= 0 and runs[0]["started_at"].endswith("Z")
     assert (await scene.client.ask("/api/v1/runs?limit=1")).json["runs"] == runs[:1]
     for limit in ("0", "1001", "x", "-1", "", "1e3", "9" * 5000):
@@ -113,7 +116,8 @@ async def test_a_partition_that_fails_is_told_with_its_reason_until_it_is_mended
     await scene.arrives(raw_file(station(1)))
     unready = await scene.client.unready()
     assert (
-        unready["processing"].startswith("partition wrm 2025-06-01: segment 12:00-12:59:") and key in unready["processing"]
+        unready["processing"].startswith("partition wrm 2025-06-01: segment 12:00-12:59:")
+        and key in unready["processing"]
     )
     (failing,) = (await scene.client.ask("/api/v1/status")).json["failing_partitions"]
     assert (failing["system_id"], failing["partition"]) == ("wrm", "2025-06-01") and failing["retry_at"].endswith("Z")
