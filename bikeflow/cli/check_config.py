@@ -10,6 +10,8 @@ import typer
 from bikeflow.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bikeflow.settings import LoadedSettings
 
 
@@ -46,7 +48,9 @@ def _listing(loaded: LoadedSettings) -> str:
 
     lines = [f"# configuration file: {loaded.path or 'none'}"]
     lines += [f"# note: {note}" for note in loaded.notes]
-    shown = {key: _setting(key, value) for key, value in public_values(loaded.settings).items()}
+    values = public_values(loaded.settings)
+    del values["systems"]  # as tables, below
+    shown = {key: _setting(key, value) for key, value in values.items()}
     width = max(len(line) for line in shown.values() if len(line) <= 60)
     section = ""
     for key, line in shown.items():
@@ -54,12 +58,26 @@ def _listing(loaded: LoadedSettings) -> str:
             section = home
             lines += ["", f"[{section}]"]
         lines.append(f"{line:<{width}}  # {loaded.origins[key]}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_systems(loaded)])
+
+
+def _systems(loaded: LoadedSettings) -> Iterator[str]:
+    """Each `[[systems]]` table, complete: with what it takes from `[feed]` and `[rules]`."""
+    for number, table in enumerate(loaded.settings.systems):
+        system = loaded.settings.all_systems[number]
+        own = {"name": system.name, "prefix": system.prefix, **system.feed.model_dump()}
+        yield from ("", f"[[systems]]  # {loaded.origins['systems']}")
+        for key in type(table).model_fields:
+            if key != "rules":
+                yield _setting(key, own.get(key, getattr(table, key)))
+        yield from ("", "[systems.rules]", *(_setting(key, value) for key, value in system.rules.model_dump().items()))
 
 
 def _setting(key: str, value: object) -> str:
     name = key.rpartition(".")[2]
     if value is None:
         return f"#{name} ="
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     hidden = value in ("(set)", "(not set)")
     return f"{name} = {value if hidden else json.dumps(value, ensure_ascii=False)}"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Protocol
 
 from bikeflow.core.model import RawFile
 from bikeflow.settings.sections import RulesSettings
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # who looks at settings only does without
 
 
 @dataclass(frozen=True, slots=True)

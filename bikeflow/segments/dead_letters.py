@@ -11,9 +11,10 @@ import datetime as dt
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bikeflow.feeds.base import DeadLetter
+if TYPE_CHECKING:
+    from bikeflow.feeds.base import DeadLetter  # commands that read dead letters do without the formats
 
 Letter = dict[str, Any]
 DROPPED = "dropped"

@@ -37,4 +37,6 @@ def _value(settings: Settings, key: str) -> object:
 def _shown(key: str, value: object) -> str:
     if key == "feed.url":  # its query may hold a key
         return urlsplit(str(value))._replace(query="", fragment="").geturl()
+    if isinstance(value, list):  # of systems, whose URLs may hold one as well
+        return ", ".join(table["id"] for table in value) or "none"
     return "none" if value is None else str(value) or '""'

@@ -35,6 +35,10 @@ class LoadedSettings:
     notes: tuple[str, ...] = ()
 
 
+_ONE = ("feed.url", "storage.prefix")
+"""Settings that only the one system of a configuration without `[[systems]]` has."""
+
+
 def load_settings(
     config: Path | None = None, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
 ) -> LoadedSettings:
@@ -56,6 +60,10 @@ def load_settings(
     }
     _choose_backend(given, notes)
     settings = _validated(given, problems)
+    if settings.systems:
+        notes += [
+            f"{given[key].origin}: {key} is not used, since there are [[systems]]" for key in _ONE if key in given
+        ]
     origins = {key: given[key].origin if key in given else DEFAULT for key in FIELDS}
     return LoadedSettings(settings, origins, path, tuple(notes))
 

@@ -14,7 +14,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from bikeflow.settings.model import CREDENTIALS, ENVIRONMENT, FIELDS, SECRETS, Given
-from bikeflow.settings.sections import SystemRules, SystemSettings
+from bikeflow.settings.sections import FeedSettings, RulesSettings, SystemRules, SystemSettings
+
+_INHERITED: Mapping[str, FieldInfo] = {**FeedSettings.model_fields, **RulesSettings.model_fields}
+"""What a `[[systems]]` table takes from other sections where it does not set it."""
 
 _KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}
 
@@ -87,8 +90,7 @@ def _in_a_system(finding: ErrorDetails, systems: Given) -> str:
         case "value_error":
             must = finding["msg"].removeprefix("Value error, ")
         case _:
-            described = fields[last].description
-            must = f"must be {described}" if described else finding["msg"].replace("Input should be", "must be")
+            must = f"must be {allowed(_INHERITED.get(last) or fields[last])}"
     return f"{place} = {shown(finding['input'])}: {must}"
 
 

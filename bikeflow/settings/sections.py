@@ -127,7 +127,9 @@ class SystemSettings(Section):
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] | None = None
     max_bytes: Annotated[int, Field(ge=1_000)] | None = None
     spool_max_bytes: Annotated[int, Field(ge=1_000_000)] | None = None
-    rules: SystemRules = SystemRules()
+    rules: Annotated[SystemRules, Field(description="a table: write [systems.rules], its keys below it")] = (
+        SystemRules()
+    )
 
     @field_validator("prefix")
     @classmethod

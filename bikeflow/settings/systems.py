@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from bikeflow.settings.sections import FeedSettings, RulesSettings, StorageSettings, SystemSettings
 
 WRM = "wrm"
@@ -37,7 +39,10 @@ def the_one_system(feed: FeedSettings, storage: StorageSettings, rules: RulesSet
 
 
 def completed(table: SystemSettings, feed: FeedSettings, rules: RulesSettings) -> System:
-    """A `[[systems]]` table with what it does not set taken from `[feed]` and `[rules]`."""
+    """A `[[systems]]` table with what it does not set taken from `[feed]` and `[rules]`.
+
+    Raises ValueError where its rules and those of `[rules]` do not fit together.
+    """
     own = {name: value for name in FeedSettings.model_fields if (value := getattr(table, name, None)) is not None}
     prefix = f"bike-data/{table.id}/" if table.prefix is None else table.prefix
     return System(
@@ -47,8 +52,16 @@ def completed(table: SystemSettings, feed: FeedSettings, rules: RulesSettings) -
         prefix=prefix,
         timezone=table.timezone,
         feed=feed.model_copy(update=own),
-        rules=RulesSettings.model_validate(rules.model_dump() | table.rules.model_dump(exclude_none=True)),
+        rules=_completed_rules(table, rules),
     )
+
+
+def _completed_rules(table: SystemSettings, rules: RulesSettings) -> RulesSettings:
+    try:
+        return RulesSettings.model_validate(rules.model_dump() | table.rules.model_dump(exclude_none=True))
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ValueError(f'systems: "{table.id}" with [rules]: {reason}') from None
 
 
 def conflicts(systems: Iterable[System]) -> Iterator[str]:

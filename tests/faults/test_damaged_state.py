@@ -27,10 +27,10 @@ class Place:
 
 PLACES = {
     "ledger": Place("ledger.sqlite", "ledger_quarantined"),
-    "spool entry": Place("spool/*.txt", "spool_entry_damaged"),
+    "spool entry": Place("spool/*/*.txt", "spool_entry_damaged"),
     "cache": Place("cache/*", ""),
-    "mirror": Place("mirror/enhanced/dt=2*/*.parquet", "mirror_cleaned"),
-    "mirror's empty table": Place("mirror/enhanced/dt=0001-01-01/*.parquet", ""),
+    "mirror": Place("mirror/enhanced/**/dt=2*/*.parquet", "mirror_cleaned"),
+    "mirror's empty table": Place("mirror/enhanced/**/dt=0001-01-01/*.parquet", ""),
     "working database": Place("warehouse/working.duckdb", "database_damaged"),
     "template": Place("warehouse/template.duckdb", ""),
     "published database": Place("analytics.duckdb", "database_damaged"),

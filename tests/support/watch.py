@@ -43,7 +43,7 @@ class Watch:
 
     def waiting(self) -> int:
         """Snapshots in the spool."""
-        return len(list((self.service.data_dir / "spool").glob("*.txt")))
+        return len(list((self.service.data_dir / "spool").glob("*/*.txt")))
 
     async def breaks(self, *parts: str, **reasons: str) -> None:
         """Wait until these parts are said not to work (for reasons with these words), since the time of the fault."""
