@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from bikeflow.core.layout import Layer, Layout
 from bikeflow.core.model import PartitionJob, PartitionProcessed, Run, RunFinished
+from bikeflow.core.scope import Scope
 from bikeflow.feeds import format_of
 from bikeflow.lake.processor import Processor
 from bikeflow.lake.queue import PartitionQueue
@@ -98,7 +99,8 @@ class Road:
 
     async def verify(self) -> Report:
         """The audit of the whole lake."""
-        return await Verifier(self.store, [self.system]).verify(Scope())
+        system = wrm(storage=StorageSettings(prefix=self.layout.prefix))
+        return await Verifier(self.store, [system]).verify(Scope())
 
 
 @asynccontextmanager
