@@ -10,15 +10,23 @@ import typer
 from bikeflow.cli import options
 from bikeflow.cli.database import connected
 
-OBJECTS = """
-SELECT object, CASE WHEN needs_files THEN kind || ' of files' ELSE kind END AS kind, description
-FROM catalog
+SHOWN = "CASE WHEN schema_name = 'main' THEN 'main.' || object ELSE object END"
+OBJECTS = f"""
+SELECT {SHOWN} AS object, CASE WHEN needs_files THEN kind || ' of files' ELSE kind END AS kind, description
+FROM main.catalog
 WHERE column_name IS NULL
-"""
+ORDER BY schema_name = 'main', rowid
+"""  # noqa: S608
 FILES = """\
 Views of files read Parquet files below data_dir by their full paths: in a copy of the database on another machine they
-fail, and all others work."""
-COLUMNS = "SELECT column_name, data_type, description FROM catalog WHERE object = $1 AND position > 0 ORDER BY position"
+fail, and all others work. Those of main hold all systems, all others one."""
+COLUMNS = f"""
+SELECT column_name, data_type, description
+FROM main.catalog
+WHERE {SHOWN} = $1 AND position > 0
+ORDER BY position
+"""  # noqa: S608
+EVERYTHING = f"FROM main.catalog WHERE $1 IS NULL OR {SHOWN} = $1 ORDER BY schema_name = 'main', rowid"
 Name = Annotated[str | None, typer.Argument(metavar="TABLE", help="A table or view of the database.")]
 
 
@@ -35,11 +43,12 @@ def catalog(
 
     with connected(options.load(config, overrides, data_dir).settings) as connection:
         known = [row[0] for row in connection.execute(OBJECTS).fetchall()]
+        if name not in known and f"main.{name}" in known:
+            name = f"main.{name}"
         if name is not None and name not in known:
             raise BikeflowError(f"there is no {name} in the database; there are {', '.join(known)}")
         if as_json:
-            everything = "FROM catalog WHERE $1 IS NULL OR object = $1"
-            write_json(connection.execute(everything, [name]), sys.stdout)
+            write_json(connection.execute(EVERYTHING, [name]), sys.stdout)
         elif name is None:
             write_table(connection.execute(OBJECTS), sys.stdout)
             typer.echo(FILES)

@@ -22,7 +22,7 @@ def connected(settings: Settings) -> Iterator[DuckDBPyConnection]:
 
     from bikeflow.core.errors import BikeflowError
     from bikeflow.warehouse import published_path
-    from bikeflow.warehouse.statements import COMPATIBLE
+    from bikeflow.warehouse.statements import COMPATIBLE, SCHEMA
 
     path = published_path(settings.warehouse, settings.data_dir)
     if not path.exists():
@@ -43,7 +43,7 @@ def connected(settings: Settings) -> Iterator[DuckDBPyConnection]:
         with connection:
             try:
                 connection.execute("SET TimeZone = 'UTC'; SET python_enable_replacements = false")
-                connection.execute(f"USE {COMPATIBLE}")
+                connection.execute(f"SET search_path = '{COMPATIBLE},{SCHEMA}'")
                 yield connection
             except duckdb.Error as error:
                 raise BikeflowError(brief(error)) from error

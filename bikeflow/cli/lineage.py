@@ -41,6 +41,7 @@ def lineage(
     from bikeflow.core.errors import BikeflowError
 
     with connected(options.load(config, overrides, data_dir).settings) as connection:
+        name = name and name.removeprefix("main.")
         if name is not None and not connection.execute("FROM lineage WHERE object = $1", [name]).fetchone():
             raise BikeflowError(f"there is no {name}; `bikeflow lineage` names all tables")
         if as_json:

@@ -23,6 +23,7 @@ from bikeflow.warehouse.statements import (
     MIRRORED,
     SCHEMA,
     PublishedObject,
+    compatible,
     derived,
     described,
     published,
@@ -30,7 +31,7 @@ from bikeflow.warehouse.statements import (
     readings,
 )
 
-_SOURCES = re.compile(r"\b(?:state|temp)\.(\w+)(?!\w|\()|\bmain\.(\w+)|\{(\w+)\}")
+_SOURCES = re.compile(r"\b(?:state|temp)\.(\w+)(?!\w|\()|\b(?:main|wrm_analytics)\.(\w+)|\{(\w+)\}")
 _READ = re.compile(rf"\b({SCHEMA}|{COMPATIBLE})\.(\w+)")
 _ROWS = "read_rows"
 _LAKE = (
@@ -66,6 +67,7 @@ class Edge:
 class Entry:
     """What an object (no column, position 0), or one column of it, means."""
 
+    schema: str
     object: str
     kind: str
     column_name: str | None
@@ -73,7 +75,6 @@ class Entry:
     data_type: str | None
     description: str | None
     needs_files: bool
-    schema: str = SCHEMA
 
     @property
     def comment_sql(self) -> str:
@@ -83,16 +84,20 @@ class Entry:
 
 
 def lineage() -> tuple[Edge, ...]:
-    """All edges, from the feed to the published objects."""
+    """All edges, from the feed to the published objects.
+
+    A view in `wrm_analytics` that has the name of what it shows one system of is left out.
+    """
     kinds = {edge[0]: edge[1] for edge in _LAKE}
     kinds |= dict.fromkeys(readings(), "temporary table")
     kinds |= {name: "derived table and kept files" if name in KEPT else "derived table" for name in derived()}
-    kinds |= {item.name: item.kind.lower() for item in published()}
+    objects = (*published(), *(item for item in compatible("") if item.name not in {own.name for own in published()}))
+    kinds |= {item.name: item.kind.lower() for item in objects}
     made: list[tuple[str, str, str]] = []
     for name, query in (readings() | derived()).items():
         text, comment = described(query)
         made.append((name, text, comment))
-    made += [(item.name, item.query, item.comment) for item in published()]
+    made += [(item.name, item.query, item.comment) for item in objects]
     edges = [Edge(*edge) for edge in _LAKE]
     for name, text, comment in made:
         edges += [Edge(name, kinds[name], source, kinds[source], comment) for source in _sources(name, text, kinds)]
@@ -106,17 +111,15 @@ def create_inputs(cursor: duckdb.DuckDBPyConnection) -> None:
         " source_kind VARCHAR, how VARCHAR)"
     )
     cursor.execute(
-        "CREATE OR REPLACE TEMP TABLE catalog_entries (number BIGINT, object VARCHAR, kind VARCHAR,"
-        " column_name VARCHAR, position INTEGER, data_type VARCHAR, description VARCHAR, needs_files BOOLEAN)"
+        "CREATE OR REPLACE TEMP TABLE catalog_entries (number BIGINT, schema_name VARCHAR, object VARCHAR,"
+        " kind VARCHAR, column_name VARCHAR, position INTEGER, data_type VARCHAR, description VARCHAR,"
+        " needs_files BOOLEAN)"
     )
     _insert(cursor, "lineage_edges", enumerate(map(astuple, lineage())))
 
 
 def describe(cursor: duckdb.DuckDBPyConnection, objects: Sequence[PublishedObject]) -> list[Entry]:
-    """Enter the objects and columns of the attached database `published` in the catalog's input; returns them.
-
-    The catalog lists those of all systems; all of `objects` get a comment.
-    """
+    """Enter `objects` and their columns in the catalog's input; the attached database `published` has them already."""
     found = cursor.execute(
         "SELECT schema_name, table_name, column_name, column_index, data_type FROM duckdb_columns()"
         " WHERE database_name = 'published' ORDER BY column_index"
@@ -124,15 +127,13 @@ def describe(cursor: duckdb.DuckDBPyConnection, objects: Sequence[PublishedObjec
     entries, reading = [], reading_files(objects)
     for item in objects:
         kind, needs_files = item.kind.lower(), (item.schema, item.name) in reading
-        entries.append(Entry(item.name, kind, None, 0, None, item.comment, needs_files, item.schema))
+        entries.append(Entry(item.schema, item.name, kind, None, 0, None, item.comment, needs_files))
         entries += [
-            Entry(item.name, kind, column, position, data_type, meaning(item.name, column), needs_files, item.schema)
+            Entry(item.schema, item.name, kind, column, position, data_type, meaning(item.name, column), needs_files)
             for schema, table, column, position, data_type in found
             if (schema, table) == (item.schema, item.name)
         ]
-    numbers = {item.name: number for number, item in enumerate(published())}
-    listed = [entry for entry in entries if entry.schema == SCHEMA]
-    _insert(cursor, "catalog_entries", ((numbers[entry.object], astuple(entry)[:-1]) for entry in listed))
+    _insert(cursor, "catalog_entries", enumerate(map(astuple, entries)))
     return entries
 
 

@@ -208,7 +208,9 @@ class RemoteDatabase:
                     run(sql)
                 for item in (*published(), *compatible(self._shown)):
                     run(_view_sql(item, plan.tables))
-                    run(Entry(item.name, "view", None, 0, None, item.comment, True, item.schema).comment_sql)
+                    run(
+                        Entry(item.schema, item.name, "view", None, 0, None, item.comment, needs_files=True).comment_sql
+                    )
             connection.execute("USE builder; DETACH published")
         return path.read_bytes()
 

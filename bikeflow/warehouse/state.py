@@ -367,8 +367,11 @@ class WorkingDatabase:
         return connection
 
     def _stamp(self) -> str | None:
-        known = "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'working' AND table_name = 'stamp'"
-        if self.connection.execute(known).fetchone() == (0,):
+        known = (
+            "SELECT 1 FROM duckdb_tables()"
+            " WHERE database_name = 'working' AND schema_name = 'state' AND table_name = 'stamp'"
+        )
+        if self.connection.execute(known).fetchone() is None:
             return None
         row = self.connection.execute("SELECT value FROM state.stamp").fetchone()
         return None if row is None else str(row[0])

@@ -14,11 +14,19 @@ from bikeflow.core.layout import sealed_segment, segment_of
 from bikeflow.core.model import Segment
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse import Mirror, Warehouse
-from tests.support.parquet import DAY, EnhancedLayer, Row, at, row
+from tests.support.parquet import DAY, PARTITION, EnhancedLayer, Row, at, row
+from tests.support.wrm import wrm_day
 from tests.warehouse.conftest import Analytics, open_analytics
 from tests.warehouse.test_warehouse import assert_published
 
-RESULTS = ("station_summary", "data_quality", "snapshot_days", "wrm_current_rows", "station_hourly", "publication")
+RESULTS = (
+    "station_summary",
+    "data_quality",
+    "snapshot_days",
+    "main.current_rows",
+    "station_hourly",
+    "publication",
+)
 NEXT_DAY = DAY + dt.timedelta(days=1)
 DAYS = [DAY - dt.timedelta(days=1), DAY, NEXT_DAY, DAY + dt.timedelta(days=3)]
 
@@ -80,7 +88,7 @@ async def test_a_late_file_that_is_taken_away_again_leaves_nothing_behind(analyt
     await analytics.refresh()
     assert analytics.query("FROM station_summary") != before
     restarted = analytics.reopened()
-    await restarted.layer.remove(segment_of(DAY, at(8), 60))
+    await restarted.layer.remove(segment_of(PARTITION, at(8), 60))
     await restarted.refresh()
     assert restarted.query("FROM station_summary") == before
     assert_published(restarted)
@@ -158,18 +166,18 @@ class Archive:
         place = (day, hour, minute)
         self._files[place] = rows
         if place in self._sealed:
-            await self._put(sealed_segment(DAYS[day]), [p for p in self._sealed if p[0] == day])
+            await self._put(sealed_segment(wrm_day(DAYS[day])), [p for p in self._sealed if p[0] == day])
         else:
             late = [p for p in self._files.keys() - self._sealed if p[:2] == place[:2]]
-            await self._put(segment_of(DAYS[day], at(hour, day=DAYS[day]), 60), late)
+            await self._put(segment_of(wrm_day(DAYS[day]), at(hour, day=DAYS[day]), 60), late)
 
     async def seal(self, day: int) -> None:
         """Let all files of a day lie in one segment."""
         places = [place for place in self._files if place[0] == day]
         for place in places:
-            await self._put(segment_of(DAYS[day], at(place[1], day=DAYS[day]), 60), [])
+            await self._put(segment_of(wrm_day(DAYS[day]), at(place[1], day=DAYS[day]), 60), [])
         self._sealed.update(places)
-        await self._put(sealed_segment(DAYS[day]), places)
+        await self._put(sealed_segment(wrm_day(DAYS[day])), places)
 
     async def _put(self, segment: Segment, places: list[tuple[int, int, int]]) -> None:
         rows = [item for place in sorted(places) for item in self._files[place]]

@@ -14,7 +14,7 @@ import pytest
 
 from bikeflow.core.errors import Transient
 from bikeflow.core.layout import segment_of
-from bikeflow.core.model import SegmentObject
+from bikeflow.core.model import Segment, SegmentObject
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.store import open_store
 from bikeflow.warehouse import Mirror, mirror
@@ -26,8 +26,8 @@ from tests.warehouse.conftest import Analytics
 ANOTHER_FILE_SYSTEM = Path("/dev/shm")
 
 
-def name(hour: int) -> str:
-    return f"dt={DAY}/all_enhanced_{DAY:%Y%m%d}_{hour:02}5959"
+def name(hour: int) -> Segment:
+    return segment_of(PARTITION, at(hour), 60)
 
 
 def rows(mirror: Mirror) -> list[tuple[str]]:
@@ -39,7 +39,7 @@ def rows(mirror: Mirror) -> list[tuple[str]]:
 
 
 def files_on_disk(mirror: Mirror) -> set[Path]:
-    return set(mirror.root.glob("*/*")) - {empty_file(mirror.root)}
+    return set(mirror.root.glob("*/*/*")) - {empty_file(mirror.root)}
 
 
 async def test_it_holds_the_wanted_files(either: Analytics) -> None:
@@ -148,7 +148,7 @@ async def test_former_versions_stay_for_a_while(
     await analytics.sync()
     await analytics.mirror.prune()
     assert files_on_disk(analytics.mirror) == set()
-    assert not (analytics.mirror.root / f"dt={DAY}").exists()
+    assert not (analytics.mirror.root / "system_id=wrm" / f"dt={DAY}").exists()
 
 
 async def test_a_version_that_is_wanted_again_stays(analytics: Analytics, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +236,7 @@ async def test_a_mirror_that_is_removed_under_way_is_made_anew(either: Analytics
 async def test_where_the_store_has_something_else_the_mirror_keeps_what_it_has(either: Analytics) -> None:
     old = await either.layer.put_hour(8, *snapshot(at(8), "1"))
     await either.sync()
-    never = SegmentObject(old.key.replace("085959", "095959"), PARTITION, "etag", 1_000)
+    never = SegmentObject(name(9), old.key.replace("085959", "095959"), "etag", 1_000)
     other = dataclasses.replace(old, etag="another", size=old.size + 1)
     change = await either.mirror.sync([other, never])
     assert (change.fetched, change.unavailable) == (0, 2)

@@ -26,6 +26,7 @@ from tests.support import postgres
 from tests.support.lines import bike, raw_file, station
 from tests.support.parquet import DAY, PARTITION, at, row, snapshot
 from tests.support.pipelines import process_dirty, wrm_lane
+from tests.support.wrm import wrm_layout
 from tests.warehouse.conftest import Analytics, open_analytics
 
 TABLES = ("wrm_stations_latest", "wrm_bikes_latest", "station_hourly")
@@ -195,13 +196,13 @@ async def test_rows_that_postgresql_cannot_hold_are_left_out_counted_and_told(tm
             return {str(row[0]) for row in connection.execute(query)}
 
         async with open_pipeline(Settings(data_dir=tmp_path, postgres=postgres_settings), events) as pipeline:
-            await pipeline.store.put(pipeline.layout.raw_key(at(8)), raw_file(*ODD_LINES).encode())
-            await pipeline.reconciler.reconcile()
-            await pipeline.processors[0].process(PartitionJob(DAY))
+            await pipeline.shared.store.put(wrm_layout().raw_key(at(8)), raw_file(*ODD_LINES).encode())
+            await pipeline.reconcile()
+            await process_dirty(pipeline)
             with capture_logs() as logs:
                 for _ in range(2):
                     await pipeline.publish()
-            assert pipeline.ledger.files.totals()["rows"] == len(ODD_LINES)
+            assert pipeline.shared.ledger.totals()["rows"] == len(ODD_LINES)
             assert ids("wrm_stations_latest") == {"1", "5", "6"}
             assert ids("wrm_bikes_latest") == {"fb2", "fb3", "fb7\ufffd"}
             assert ids("station_hourly") == {"1", "5", "6", "8"}

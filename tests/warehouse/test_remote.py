@@ -20,7 +20,7 @@ from bikeflow.settings.sections import RetrySettings, StorageSettings, Warehouse
 from bikeflow.warehouse import RemoteDatabase, published_path, remote
 from bikeflow.warehouse.bucket import secret_sql
 from bikeflow.warehouse.exporter import Exporter
-from bikeflow.warehouse.statements import published
+from bikeflow.warehouse.statements import compatible, published
 from tests.support.elsewhere import reading
 from tests.support.lines import bike, raw_file, station
 from tests.support.parquet import DAY, Row, at, snapshot
@@ -55,7 +55,7 @@ async def elsewhere(tmp_path: Path, s3_server: S3Server) -> AsyncIterator[Elsewh
             analytics,
             storage,
             RemoteDatabase(
-                analytics.layer.store, storage, analytics.layer.layout, analytics.warehouse, tmp_path / "upload"
+                analytics.layer.store, storage, [analytics.layer.layout], analytics.warehouse, tmp_path / "upload"
             ),
         )
 
@@ -73,9 +73,9 @@ async def test_a_reader_elsewhere_finds_all_that_a_reader_here_finds(elsewhere: 
     await layer.seal(DAY + dt.timedelta(3))
     await elsewhere.publish()
     async with reading(elsewhere.storage, s3_server) as reader:
-        for item in published():
-            here = elsewhere.analytics.query(f"FROM {item.name} ORDER BY ALL")
-            told = await reader.ask(f"FROM bikes.wrm_analytics.{item.name} ORDER BY ALL")
+        for item in (*published(), *compatible("wrm")):
+            here = elsewhere.analytics.query(f"FROM analytics.{item.schema}.{item.name} ORDER BY ALL")
+            told = await reader.ask(f"FROM bikes.{item.schema}.{item.name} ORDER BY ALL")
             assert told == [[str(value) for value in row] for row in here], item.name
         types = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'wrm_analytics'"
         here = elsewhere.analytics.query(f"{types} ORDER BY ALL")
@@ -136,7 +136,7 @@ async def test_only_what_is_new_is_uploaded_and_what_nobody_names_goes_in_time(
     assert not any(key.startswith(("tables/catalog", "tables/lineage")) for key in added)
     # a new process knows from the bucket what is there, and lets go of the rest
     again = RemoteDatabase(
-        layer.store, elsewhere.storage, layer.layout, elsewhere.analytics.warehouse, tmp_path / "again"
+        layer.store, elsewhere.storage, [layer.layout], elsewhere.analytics.warehouse, tmp_path / "again"
     )
     told = await again.export()
     assert told["files"] == 0
@@ -156,7 +156,7 @@ async def test_a_bucket_that_does_not_answer_is_a_transient_failure(elsewhere: E
     await elsewhere.analytics.refresh()
     gone = elsewhere.storage.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
     broken = RemoteDatabase(
-        layer.store, gone, layer.layout, elsewhere.analytics.warehouse, elsewhere.analytics.data_dir / "u"
+        layer.store, gone, [layer.layout], elsewhere.analytics.warehouse, elsewhere.analytics.data_dir / "u"
     )
     with pytest.raises(Transient, match="building the database"):
         await broken.export()
@@ -244,10 +244,10 @@ async def test_over_https_the_certificate_of_the_operators_own_authority_is_chec
         await analytics.layer.put_hour(8, *hour_of(8))
         await analytics.refresh()
         layer, upload = analytics.layer, tmp_path / "upload"
-        await RemoteDatabase(layer.store, storage, layer.layout, analytics.warehouse, upload).export()
+        await RemoteDatabase(layer.store, storage, [layer.layout], analytics.warehouse, upload).export()
         blind = storage.model_copy(update={"ca_bundle": None})
         with pytest.raises(Transient):
-            await RemoteDatabase(layer.store, blind, layer.layout, analytics.warehouse, upload).export()
+            await RemoteDatabase(layer.store, blind, [layer.layout], analytics.warehouse, upload).export()
 
 
 def test_a_secret_is_quoted() -> None:

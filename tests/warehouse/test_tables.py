@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bikeflow.core.layout import segment_of
+from bikeflow.core.layout import sealed_segment, segment_of
 from bikeflow.core.schema import FLAGS
 from bikeflow.settings.sections import StorageSettings, WarehouseSettings
 from bikeflow.warehouse import Mirror, Warehouse
@@ -128,20 +128,22 @@ async def test_an_hour_that_segments_cut_is_one_row(analytics: Analytics) -> Non
 async def test_hourly_figures_of_a_day_read_the_files_of_that_day_only(analytics: Analytics) -> None:
     for day in (DAY, NEXT_DAY):
         await analytics.layer.put_hour(8, *snapshot(at(8, day=day), "1", "2"), day=day)
+        await analytics.layer.seal(day)
     await analytics.refresh()
     ((_, plan),) = analytics.query(f"EXPLAIN SELECT * FROM station_hourly WHERE date = '{DAY}' AND station_id = '1'")
     assert "Scanning Files: 1/3" in plan and "station_id='1'" in plan.replace(" ", "")
 
 
-async def test_what_was_kept_of_a_segment_is_written_again_when_it_is_lost(analytics: Analytics) -> None:
-    for hour in (8, 9):
-        await analytics.layer.put_hour(hour, *snapshot(at(hour), "1"))
+async def test_what_was_kept_of_a_sealed_day_is_written_again_when_it_is_lost(analytics: Analytics) -> None:
+    for day in (DAY, NEXT_DAY):
+        await analytics.layer.put_hour(8, *snapshot(at(8, day=day), "1"), day=day)
+        await analytics.layer.seal(day)
     await analytics.refresh()
-    first, second = sorted(analytics.data_dir.glob("mirror/kept/*/station_hours/dt=2*/*.parquet"))
+    first, second = sorted(analytics.data_dir.glob("mirror/kept/*/station_hours/*/dt=2*/*.parquet"))
     again = analytics.reopened()
     first.unlink()
     second.write_bytes(second.read_bytes()[:-5])
-    assert (await again.refresh()).changed == 2
+    assert (await again.refresh()).read == 2
     assert_tables(again, again.layer.rows)
     again.warehouse.close()
 
@@ -151,9 +153,9 @@ async def test_what_was_kept_goes_with_the_file_that_it_was_made_of(
 ) -> None:
     versions = LOOKS + 1
     for number in range(versions):
-        await analytics.layer.put_hour(8, *snapshot(at(8, number), "1"))
+        await analytics.layer.put(sealed_segment(PARTITION), snapshot(at(8, number), "1"))
         await analytics.refresh()
-    kept = "mirror/kept/*/station_hours/dt=2*/*.parquet"
+    kept = "mirror/kept/*/station_hours/*/dt=2*/*.parquet"
     assert len(list(analytics.data_dir.glob(kept))) == versions
     monkeypatch.setattr("bikeflow.warehouse.mirror.RETAINED_BYTES", -1)
     await analytics.mirror.prune()
@@ -202,15 +204,19 @@ async def test_every_published_object_and_column_is_described(analytics: Analyti
     await analytics.layer.put_hour(8, *snapshot(at(8), "1"))
     await analytics.refresh()
     everything = (
-        "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE schema_name = 'wrm_analytics'"
+        "SELECT schema_name, table_name, column_name, data_type, comment FROM duckdb_columns()"
+        " WHERE schema_name IN ('main', 'wrm_analytics') AND NOT internal"
     )
-    columns = {(table, name): (kind, comment) for table, name, kind, comment in analytics.query(everything)}
-    told = analytics.query("SELECT object, column_name, data_type, description FROM catalog WHERE column_name NOT NULL")
-    assert [(table, name) for table, name, _, text in told if not (text or "").endswith(".")] == []
-    assert {(table, name): kind for table, name, kind, _ in told} == {key: kind for key, (kind, _) in columns.items()}
-    assert {(table, name): text for table, name, _, text in told} == {key: text for key, (_, text) in columns.items()}
-    objects = analytics.query("SELECT object, description FROM catalog WHERE column_name IS NULL")
-    assert {name for name, _ in objects} == {table for table, _ in columns}
+    columns = {tuple(place): (kind, comment) for *place, kind, comment in analytics.query(everything)}
+    told = analytics.query(
+        "SELECT schema_name, object, column_name, data_type, description FROM main.catalog WHERE column_name NOT NULL"
+    )
+    assert [place for *place, _, text in told if not (text or "").endswith(".")] == []
+    assert {tuple(place): (kind, text) for *place, kind, text in told} == columns
+    objects = analytics.query("SELECT schema_name, object FROM main.catalog WHERE column_name IS NULL")
+    assert set(objects) == {place[:2] for place in columns}
+    own = analytics.query("SELECT object FROM catalog WHERE column_name IS NULL")
+    assert {name for (name,) in own} == {name for schema, name in objects if schema == "wrm_analytics"}
 
 
 def test_no_meaning_is_left_of_a_column_that_is_gone() -> None:
@@ -279,14 +285,15 @@ async def test_runs_are_those_of_the_ledger_newest_first_and_bounded(
 async def test_every_object_comes_from_the_feed_in_the_end(analytics: Analytics) -> None:
     await analytics.refresh()
     edges = analytics.query("SELECT object, source FROM lineage")
-    names = [name for (name,) in analytics.query("SELECT DISTINCT object FROM catalog")]
+    names = [name for (name,) in analytics.query("SELECT DISTINCT object FROM main.catalog")]
     of_itself = {"catalog", "lineage"}
     for name in set(names) - of_itself:
         reached = {name}
         while added := {source for made, source in edges if made in reached} - reached:
             reached |= added
         assert "feed" in reached, name
-    assert ("station_summary", "current_spans") in edges and ("station_hourly", "station_hours") in edges
+    assert ("station_summary", "open_spans") in edges and ("station_hourly", "station_hours") in edges
+    assert ("wrm_history", "history") in edges and ("wrm_stations_latest", "stations_latest") in edges
     assert not [edge for edge in edges if edge[0] == edge[1]]
 
 

@@ -20,8 +20,9 @@ from bikeflow.core.layout import segment_of
 from bikeflow.core.schema import ENHANCED
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse import Warehouse
-from bikeflow.warehouse.statements import kept, macros, partials, published, readings, rollups
-from tests.support.parquet import DAY, Row, at, parquet, row, snapshot
+from bikeflow.warehouse.statements import COMPATIBLE, SCHEMA, compatible, derived, macros, merges, published, readings
+from tests.support.parquet import DAY, PARTITION, Row, at, parquet, row, snapshot
+from tests.support.wrm import wrm_day
 from tests.warehouse import expected
 from tests.warehouse.conftest import Analytics, open_analytics
 from tests.warehouse.tables import assert_tables
@@ -54,7 +55,7 @@ def assert_published(analytics: Analytics, now: dt.datetime = expected.FOREVER) 
 
 async def test_an_empty_lake_gives_all_objects_without_rows(analytics: Analytics) -> None:
     refresh = await analytics.refresh()
-    assert (refresh.changed, refresh.published.rows, refresh.published.newest_snapshot) == (0, 0, None)
+    assert (refresh.read, refresh.published.rows, refresh.published.newest_snapshot) == (0, 0, None)
     for name in VIEWS + LATEST:
         assert analytics.query(f"SELECT count(*) FROM {name}") == [(0,)]
         columns = analytics.query(f"SELECT column_name FROM (DESCRIBE {name})")
@@ -66,7 +67,7 @@ async def test_the_objects_hold_what_the_contract_says(either: Analytics) -> Non
     await either.layer.put_hour(9, *snapshot(at(9), "2", "fb3", quality_flags=["over_capacity"]))
     refresh = await either.refresh()
     assert refresh.published.newest_snapshot == at(9)
-    assert (refresh.changed, refresh.published.rows) == (2, 9)
+    assert (refresh.read, refresh.published.rows) == (1, 9)
     assert (refresh.published.stations, refresh.published.bikes) == (1, 1)
     assert_published(either)
 
@@ -84,7 +85,7 @@ async def test_databases_that_are_opened_anew_now_and_then_go_on_where_they_were
             rows += snapshot(at(hour, minute), "1", "2", f"fb{minute}")
             await analytics.layer.put_hour(hour, *rows)
             refresh = await analytics.refresh()
-            assert (refresh.changed, refresh.removed) == (1, 0)
+            assert (refresh.read, refresh.removed) == (1, 0)
             assert_published(analytics)
             made.add(template.stat().st_mtime_ns)
     assert len(made) == 3  # it is made when the databases are opened
@@ -148,23 +149,23 @@ async def test_bikes_are_those_of_the_newest_snapshot_even_if_it_saw_none(analyt
     assert analytics.query("SELECT station_id FROM wrm_bikes_latest") == [("fb2",)]
 
 
-async def test_a_refresh_reads_only_the_segments_that_changed(analytics: Analytics) -> None:
-    for hour in range(4):
-        await analytics.layer.put_hour(hour, *snapshot(at(hour), "1", "fb1"))
-    assert (await analytics.refresh()).changed == 4
-    assert (await analytics.refresh()).changed == 0
-    await analytics.layer.put_hour(2, *snapshot(at(2), "1"))
-    await analytics.layer.remove(segment_of(PARTITION, at(3), 60))
+async def test_a_refresh_reads_only_the_partitions_that_changed(analytics: Analytics) -> None:
+    days = [DAY + dt.timedelta(number) for number in range(4)]
+    for day in days:
+        await analytics.layer.put_hour(8, *snapshot(at(8, day=day), "1", "fb1"), day=day)
+    assert (await analytics.refresh()).read == 4
+    assert (await analytics.refresh()).read == 0
+    await analytics.layer.put_hour(8, *snapshot(at(8, day=days[2]), "1"), day=days[2])
+    await analytics.layer.remove(segment_of(wrm_day(days[3]), at(8, day=days[3]), 60))
     refresh = await analytics.refresh()
-    assert (refresh.changed, refresh.removed) == (1, 1)
+    assert (refresh.read, refresh.removed) == (1, 1)
     again = analytics.reopened()
-    assert (await again.refresh()).changed == 0
+    assert (await again.refresh()).read == 0
     assert_published(again)
     again.warehouse.close()
 
 
 async def test_late_and_lost_segments_count_as_those_that_came_in_time(analytics: Analytics) -> None:
-    """The newest segments are joined apart from their month: whichever changes, is new, or goes, all is joined."""
     for hour in (3, 4, 5, 6, 1, 5, 2):
         minutes = range(0, 60, 20) if hour != 5 else range(len(analytics.layer.rows))
         rows = [row for n in minutes for row in snapshot(at(hour, n), "1", "2", bikes=n % 2)]
@@ -215,22 +216,23 @@ async def test_sealing_a_day_changes_nothing_that_a_reader_sees(analytics: Analy
     before = {name: sorted(analytics.query(f"FROM {name}"), key=repr) for name in VIEWS + LATEST}
     await analytics.layer.seal()
     refresh = await analytics.refresh()
-    assert (refresh.changed, refresh.removed, refresh.published.segments) == (1, 2, 1)
+    assert (refresh.read, refresh.removed, refresh.published.segments) == (1, 0, 1)
     assert {name: sorted(analytics.query(f"FROM {name}"), key=repr) for name in VIEWS + LATEST} == before
 
 
 async def test_every_object_carries_its_documentation(analytics: Analytics) -> None:
     await analytics.refresh()
-    objects = published()
-    comments = dict(
-        analytics.query(
-            "SELECT view_name, comment FROM duckdb_views() WHERE schema_name = 'wrm_analytics'"
-            " UNION ALL SELECT table_name, comment FROM duckdb_tables()"
+    for schema, objects in ((SCHEMA, published()), (COMPATIBLE, compatible("wrm"))):
+        comments = dict(
+            analytics.query(
+                "SELECT view_name, comment FROM duckdb_views() WHERE schema_name = $1 AND NOT internal"
+                " UNION ALL SELECT table_name, comment FROM duckdb_tables() WHERE schema_name = $1",
+                schema,
+            )
         )
-    )
-    assert comments == {item.name: item.comment for item in objects}
-    assert all(len(comment) > 40 and comment.endswith(".") for comment in comments.values())
-    queries = (*readings().values(), *partials().values(), *kept().values(), *rollups().values(), *macros())
+        assert comments == {item.name: item.comment for item in objects}
+        assert all(len(comment) > 40 and comment.endswith(".") for comment in comments.values())
+    queries = (*readings().values(), *derived().values(), *merges().values(), *macros())
     assert all(query.startswith("-- ") for query in queries)
 
 
@@ -344,9 +346,9 @@ async def test_damage_found_while_it_is_open_is_healed_too(analytics: Analytics)
     await analytics.layer.put_hour(8, *snapshot(at(8), "1", "fb1"))
     await analytics.refresh()
     assert analytics.warehouse._open is not None
-    analytics.warehouse._open[0].connection.execute("DROP TABLE partials.settled_picked")
+    analytics.warehouse._open[0].connection.execute("DROP TABLE state.spans")
     await analytics.layer.put_hour(9, *snapshot(at(9), "2"))
-    assert (await analytics.refresh()).changed == 2
+    assert (await analytics.refresh()).read == 1
     assert_published(analytics)
 
 
@@ -361,7 +363,7 @@ async def test_what_a_crash_loses_of_the_partial_results_is_read_again(analytics
     again.warehouse.close()
     working.with_name("crashed").replace(working)
     after = again.reopened()
-    assert (await after.refresh()).changed == 1
+    assert (await after.refresh()).read == 1
     assert_published(after)
     after.warehouse.close()
 
@@ -369,7 +371,7 @@ async def test_what_a_crash_loses_of_the_partial_results_is_read_again(analytics
 async def test_partial_results_are_saved_after_so_much_was_read(
     analytics: Analytics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bikeflow.warehouse.working.SAVED_BYTES", 0)
+    monkeypatch.setattr("bikeflow.warehouse.state.SAVED_BYTES", 0)
     await analytics.layer.put_hour(8, *snapshot(at(8), "1", "fb1"))
     await analytics.refresh()
     working = analytics.data_dir / "warehouse" / "working.duckdb"
@@ -377,7 +379,7 @@ async def test_partial_results_are_saved_after_so_much_was_read(
     analytics.warehouse.close()
     working.with_name("crashed").replace(working)
     again = analytics.reopened()
-    assert (await again.refresh()).changed == 0
+    assert (await again.refresh()).read == 0
     assert_published(again)
     again.warehouse.close()
 
@@ -387,9 +389,9 @@ async def test_partial_results_of_another_version_are_built_anew(analytics: Anal
     await analytics.refresh()
     analytics.warehouse.close()
     with duckdb.connect(analytics.data_dir / "warehouse" / "working.duckdb") as working:
-        working.execute("UPDATE partials.stamp SET value = 'older'; DELETE FROM partials.settled_picked")
+        working.execute("UPDATE state.stamp SET value = 'older'; DELETE FROM state.spans")
     again = analytics.reopened()
-    assert (await again.refresh()).changed == 1
+    assert (await again.refresh()).read == 1
     assert_published(again)
     again.warehouse.close()
 
@@ -443,8 +445,8 @@ async def test_a_damaged_segment_costs_only_itself(analytics: Analytics) -> None
     await analytics.layer.put_hour(8, *snapshot(at(8), "1", "fb1"))
     await analytics.layer.put(segment, [], data=broken)
     refresh = await analytics.refresh()
-    assert refresh.damaged == (f"dt={DAY}/all_enhanced_20250601_095959",)
-    assert (refresh.changed, refresh.published.stations) == (1, 1)
+    assert refresh.damaged == (segment,)
+    assert (refresh.read, refresh.published.stations) == (1, 1)
     await analytics.mirror.discard(refresh.damaged)
     assert_published(analytics)
     await analytics.layer.put(segment, snapshot(at(9), "2"))
@@ -479,7 +481,7 @@ async def test_a_database_that_another_process_holds_is_left_alone(analytics: An
     with pytest.raises(Transient, match="lock"):
         await analytics.refresh()
     await holder.communicate(b"\n")
-    assert (await analytics.refresh()).changed == 0
+    assert (await analytics.refresh()).read == 0
     assert not list(working.parent.glob("*.damaged-*"))
 
 
@@ -500,24 +502,27 @@ async def test_an_interrupted_refresh_ends_and_the_next_process_finishes_it(anal
     with pytest.raises(Transient, match="interrupted"):
         await analytics.refresh()
     again = analytics.reopened()
-    assert (await again.refresh()).changed == 3
+    assert (await again.refresh()).read == 1
     again.warehouse.close()
 
 
-async def test_a_refresh_names_the_last_segments_files_only_and_follows_changes_of_all_others(
+async def test_a_refresh_names_the_files_of_open_days_only_and_follows_changes_of_all_others(
     analytics: Analytics,
 ) -> None:
     days = [DAY + dt.timedelta(number) for number in range(6)]
     for day in days:
         await analytics.layer.put_hour(8, *snapshot(at(8, day=day), "1"), day=day)
+    for day in days[:2]:
+        await analytics.layer.seal(day)
     await analytics.refresh()
-    named = "SELECT view_name, sql FROM duckdb_views() WHERE schema_name = 'parts' AND view_name LIKE 'files_%'"
 
-    def days_in(sql: str) -> list[dt.date]:
+    def days_in(view: str) -> list[dt.date]:
+        ((sql,),) = analytics.query(
+            "SELECT sql FROM duckdb_views() WHERE schema_name = 'parts' AND view_name = $1", view
+        )
         return [day for day in days if f"dt={day}" in sql]
 
-    views = dict(analytics.query(named))
-    assert days_in(views["files_recent"]) == days[2:] and days_in(views["files_settled"]) == days[:2]
+    assert (days_in("files_sealed"), days_in("files_open")) == (days[:2], days[2:])
     template = analytics.data_dir / "warehouse" / "template.duckdb"
     before = template.read_bytes()
     for day in (days[5], days[2]):
@@ -526,5 +531,6 @@ async def test_a_refresh_names_the_last_segments_files_only_and_follows_changes_
     assert template.read_bytes() == before
     await analytics.layer.put_hour(9, *snapshot(at(9), "1", "2"))
     await analytics.refresh()
+    assert (days_in("files_sealed"), days_in("files_open")) == (days[1:2], [days[0], *days[2:]])
     per_day = analytics.query("SELECT date, count(*) FROM wrm_history GROUP BY ALL ORDER BY ALL")
     assert [rows for _, rows in per_day] == [3, 1, 2, 1, 1, 2]

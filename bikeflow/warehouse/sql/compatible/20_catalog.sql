@@ -1,4 +1,5 @@
--- The same as main.catalog.
+-- What every object and every column of this schema means; column_name is null in an object's own row.
 CREATE OR REPLACE VIEW wrm_analytics.catalog AS
-SELECT *
-FROM main.catalog;
+SELECT * EXCLUDE (schema_name)
+FROM main.catalog
+WHERE schema_name = 'wrm_analytics';

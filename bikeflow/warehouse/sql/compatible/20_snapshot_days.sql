@@ -1,4 +1,4 @@
--- main.snapshot_days of the system.
+-- The system's rows of main.snapshot_days, which tells what they mean.
 CREATE OR REPLACE VIEW wrm_analytics.snapshot_days AS
 SELECT * EXCLUDE (system_id)
 FROM main.snapshot_days

@@ -1,5 +1,5 @@
--- What every object and every column of this schema means; column_name is null in an object's own row.
+-- What every object and every column of this database means; column_name is null in an object's own row.
 CREATE OR REPLACE TABLE main.catalog AS
-SELECT object, kind, column_name, position, data_type, description, needs_files
+SELECT schema_name, object, kind, column_name, position, data_type, description, needs_files
 FROM temp.catalog_entries
 ORDER BY number, position;
