@@ -116,7 +116,7 @@ TROUBLES = {
         (Reply(raw_file(station(1)).encode(), drip_seconds=1),), "gave no complete answer", {"timeout_seconds": 2}
     ),
     "fails": Trouble((Reply(status=500),), "answers 500", {}),
-    "sends a page": Trouble((Reply(b"<html>no feed</html>"),), "no feed", {}),
+    "sends a page": Trouble((Reply(b"<html>no feed</html>"),), "not a feed document: the answer is an HTML page", {}),
     "sends too much": Trouble((Reply(b"x" * (MAX_BYTES + 1)),), "sends more than 1000000 bytes", {}),
     "floods": Trouble(tuple(large(number) for number in range(20)), None, {}),
 }

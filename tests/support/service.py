@@ -133,7 +133,7 @@ async def running(
     With a `config` it is this file that configures it, which is written here and may be rewritten by `configure`.
     """
     values = {
-        "feed.url": feed_url,
+        **({} if settings and "systems" in settings else {"feed.url": feed_url}),
         "feed.interval_seconds": 1,
         "watcher.poll_seconds": 0.5,
         "http.listen": "127.0.0.1:0",
