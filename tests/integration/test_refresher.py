@@ -66,7 +66,6 @@ def scene_of(
         segments or (lambda: analytics.layer.wanted),
         analytics.mirror,
         analytics.warehouse,
-        lambda segment: None,
         published.append,
     )
     return Scene(analytics, refresher, published=published)
@@ -112,7 +111,7 @@ async def test_wakes_that_come_together_give_one_refresh(analytics: Analytics) -
         for hour in range(5):
             await scene.analytics.layer.put_hour(hour, *snapshot(at(hour), str(hour)))
         for hour in range(5):
-            scene.refresher.wake(PartitionProcessed(DAY, f"run-{hour}", (f"trace-{hour}",)))
+            scene.refresher.wake(PartitionProcessed(PARTITION, f"run-{hour}", (f"trace-{hour}",)))
         await scene.until(lambda: len(scene.published) == 2)
         assert scene.published[1].traces == tuple(f"trace-{hour}" for hour in range(5))
         assert scene.stations() == ["0", "1", "2", "3", "4"]
