@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 import subprocess
@@ -12,24 +13,32 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from bikeflow.cli.days import days
-from bikeflow.cli.dlq import run_drop, run_replay
-from bikeflow.cli.letters import Selection
 from bikeflow.core.errors import InUse
+from bikeflow.core.scope import Scope
 from bikeflow.feeds.wrm.rows import impossible
+from bikeflow.lake import dead_letters
+from bikeflow.lake.dead_letters import Selection
 from bikeflow.runtime.lock import exclusive
+from bikeflow.service.work import replay
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, StorageSettings
+from bikeflow.store import open_store
 from tests.support.lines import raw_file, station
 from tests.support.road import Road, open_road
 
 DAY = "dt=2025-06-01"
 FIRST, SECOND, PAGE = (f"{DAY}/wrm_stations_2025-06-01_{at}.txt" for at in ("18-10-00", "19-10-00", "20-10-00"))
-ALL = Selection(days(None, None))
+ALL = Selection(Scope())
 
 
 def settings_of(data_dir: Path) -> Settings:
     return Settings(data_dir=data_dir, feed=FeedSettings(url="http://127.0.0.1:9/"))
+
+
+async def drop(settings: Settings, selection: Selection) -> tuple[int, int]:
+    """What `bikeflow dlq drop` does."""
+    async with open_store(settings.storage, settings.data_dir) as store:
+        return await dead_letters.drop(store, settings.all_systems, selection)
 
 
 def tell(_done: int, _total: int) -> None:
@@ -59,7 +68,7 @@ def bikeflow(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 async def test_a_drop_leaves_only_the_number_and_verify_still_proves_the_law(letters: Path) -> None:
-    assert await run_drop(settings_of(letters), ALL) == (3, 6)
+    assert await drop(settings_of(letters), ALL) == (3, 6)
     async with open_road(StorageSettings(), letters) as road:
         assert await state_of(road) == ([], 2, 9)
         contents = await road.objects("dlq/")
@@ -72,11 +81,11 @@ async def test_a_drop_leaves_only_the_number_and_verify_still_proves_the_law(let
         assert all(item["line_number"] is None and item["source_key"].endswith(".txt") for item in summaries)
         assert await road.process() == []
         assert await road.objects("dlq/") == contents
-    assert await run_drop(settings_of(letters), ALL) == (0, 0)
+    assert await drop(settings_of(letters), ALL) == (0, 0)
 
 
 async def test_a_drop_outlives_the_ledger(letters: Path) -> None:
-    await run_drop(settings_of(letters), Selection(days(None, None), source="_18-10"))
+    await drop(settings_of(letters), Selection(Scope(), source="_18-10"))
     (letters / "ledger.sqlite").unlink()
     async with open_road(StorageSettings(), letters) as road:
         await road.process()
@@ -86,7 +95,7 @@ async def test_a_drop_outlives_the_ledger(letters: Path) -> None:
 
 
 async def test_a_drop_outlives_the_sealing_of_its_day(letters: Path) -> None:
-    await run_drop(settings_of(letters), ALL)
+    await drop(settings_of(letters), ALL)
     async with open_road(StorageSettings(), letters) as road:
         before = await road.objects("dlq/")
         assert await road.reconciler.seal_finished_days()
@@ -97,9 +106,9 @@ async def test_a_drop_outlives_the_sealing_of_its_day(letters: Path) -> None:
 
 async def test_drops_by_check_and_file_add_up(letters: Path) -> None:
     settings = settings_of(letters)
-    assert await run_drop(settings, Selection(days(None, None), check="range")) == (2, 3)
-    assert await run_drop(settings, Selection(days(None, None), source="_18-10")) == (1, 2)
-    assert await run_drop(settings, Selection(days("2025-06-02", None))) == (0, 0)
+    assert await drop(settings, Selection(Scope(), check="range")) == (2, 3)
+    assert await drop(settings, Selection(Scope(), source="_18-10")) == (1, 2)
+    assert await drop(settings, Selection(Scope(dt.date(2025, 6, 2)))) == (0, 0)
     async with open_road(StorageSettings(), letters) as road:
         assert await state_of(road) == ([], 2, 9)
     assert "3 dead letters" not in bikeflow(letters, "list").stdout
@@ -112,7 +121,7 @@ async def test_a_replay_under_the_same_rules_changes_nothing_however_often(lette
     async with open_road(StorageSettings(), letters) as road:
         before = {**await road.objects("enhanced/"), **await road.objects("processed/")}
     for _ in range(2):
-        result = await run_replay(settings_of(letters), ALL, tell)
+        result = await replay(settings_of(letters), ALL, tell)
         assert (result["files"], result["dead_letters_before"], result["dead_letters_after"]) == (3, 6, 6)
     async with open_road(StorageSettings(), letters) as road:
         assert await state_of(road) == ([], 2, 9)
@@ -129,7 +138,7 @@ async def test_what_passes_under_todays_rules_moves_into_its_segment(
         "bikeflow.feeds.wrm.parsing.impossible",
         lambda table: [item for item in impossible(table) if item.column != "bikes"],
     )
-    result = await run_replay(settings_of(letters), Selection(days(None, None), check="range"), tell)
+    result = await replay(settings_of(letters), Selection(Scope(), check="range"), tell)
     assert (result["files"], result["dead_letters_before"], result["dead_letters_after"]) == (2, 5, 2)
     async with open_road(StorageSettings(), letters) as road:
         assert await state_of(road) == ([], 5, 6)
@@ -140,9 +149,9 @@ async def test_what_passes_under_todays_rules_moves_into_its_segment(
 
 async def test_dropped_letters_come_back_where_they_are_asked_for(letters: Path) -> None:
     settings = settings_of(letters)
-    await run_drop(settings, ALL)
-    assert (await run_replay(settings, ALL, tell))["files"] == 0
-    result = await run_replay(settings, Selection(days(None, None), check="dropped"), tell)
+    await drop(settings, ALL)
+    assert (await replay(settings, ALL, tell))["files"] == 0
+    result = await replay(settings, Selection(Scope(), check="dropped"), tell)
     assert (result["files"], result["dead_letters_after"]) == (3, 6)
     async with open_road(StorageSettings(), letters) as road:
         assert await state_of(road) == ([], 2, 9)
@@ -151,8 +160,8 @@ async def test_dropped_letters_come_back_where_they_are_asked_for(letters: Path)
 async def test_a_replay_beside_a_running_service_is_refused_and_a_drop_is_not(letters: Path) -> None:
     with exclusive(letters):
         with pytest.raises(InUse):
-            await run_replay(settings_of(letters), ALL, tell)
-        assert await run_drop(settings_of(letters), ALL) == (3, 6)
+            await replay(settings_of(letters), ALL, tell)
+        assert await drop(settings_of(letters), ALL) == (3, 6)
 
 
 def test_the_commands_do_what_they_say(letters: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 
 from bikeflow.core.model import UTC
+from bikeflow.core.scope import Scope
 from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, RetrySettings
@@ -88,9 +89,8 @@ class Road:
 
     async def verified(self) -> None:
         """Every line must be accounted for, and every row be that of a fresh parse."""
-        report = await Verifier(self.pipeline.shared.store, wrm_lane(self.pipeline).layout, sample=None).verify(
-            lambda day: True
-        )
+        system = wrm_lane(self.pipeline).system
+        report = await Verifier(self.pipeline.shared.store, [system], sample=None).verify(Scope())
         assert report.findings == []
 
     def ask(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:

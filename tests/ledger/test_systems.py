@@ -35,7 +35,7 @@ def observe(ledger: Ledger, *files: RawFile) -> None:
 
 
 def write(ledger: Ledger, layout: Layout, work: SegmentWork) -> None:
-    results = [FileResult(file.key, file.etag, "md5", 5, 4, 1) for file in work.files]
+    results = [FileResult(file.key, file.etag, "md5", 5, 4, 1, letters=True) for file in work.files]
     info = {layer: ObjectInfo(layout.segment_key(layer, work.segment), 100, "e", NOON) for layer in LAYERS}
     ledger.systems[layout.system_id].files.segment_written(work, info, results)
 
@@ -52,8 +52,8 @@ def shown(ledger: Ledger, layout: Layout) -> list[object]:
     index = ledger.systems[layout.system_id]
     files, objects = index.files, index.objects
     return [
-        files.known_keys(), files.key_before_newest(0), files.rejecting(), files.processed_keys(), files.keys(DAY, DAY),
-        files.due_partitions(NOON), files.dirty_partitions(), files.dirty_files(DAY, DAY), files.dirty_segments(DAY),
+        files.known_keys(), files.key_before_newest(0), files.lettered_keys(), files.processed_keys(),
+        files.keys(DAY, DAY),        files.due_partitions(NOON), files.dirty_partitions(), files.dirty_files(DAY, DAY), files.dirty_segments(DAY),
         files.unsealed(dt.date(2025, 6, 9), NOON), files.segment_objects(), files.published_segments(),
         files.reconciled_at(), files.totals(), files.totals(DAY), files.raw_files([raw(ONE).key, raw(OTHER).key]),
         [objects.known(layer) for layer in LAYERS], objects.foreign(), index.feed.fetch_state(),

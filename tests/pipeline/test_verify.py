@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import io
 import json
 import signal
@@ -17,16 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from bikeflow.cli.days import Days
 
-from bikeflow.cli.verify import repaired_lake, verified_lake
+from bikeflow.cli.verify import _repaired, _verified
+from bikeflow.core.scope import Scope
 from bikeflow.verifier import lake
 from bikeflow.verifier.report import Finding
 from tests.faults.scenario import World, at
 from tests.support.oracle import serving
 from tests.support.service import PATIENCE_SECONDS, running
 
-EVER = Days(dt.date.min, dt.date.max)
 LAYER_GLOBS = ("lake/bike-data/gen_info/processed/all/*/*.parquet", "lake/bike-data/gen_info/enhanced/all/*/*.parquet")
 
 
@@ -164,9 +162,9 @@ async def test_damage_is_found_and_repaired(tmp_path: Path, damage: Damage, monk
     monkeypatch.setattr(lake, "SETTLE_SECONDS", 0)
     world = await published(tmp_path)
     damage.work(tmp_path)
-    report, _ = await verified_lake(world.settings, EVER, None, silent)
+    report, _ = await _verified(world.settings, Scope(), None, silent)
     assert damage.kind in {item.kind for item in report.findings}
-    report, repaired = await repaired_lake(world.settings, EVER, None, silent)
+    report, repaired = await _repaired(world.settings, Scope(), None, silent)
     assert report.findings == []
     assert damage.kind in {item.kind for item in repaired}
     if damage.work is not deleted_raw_file:
@@ -188,9 +186,9 @@ async def test_only_what_is_found_twice_is_a_finding(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(lake, "SETTLE_SECONDS", 0)
     monkeypatch.setattr(lake.Verifier, "again", meanwhile)
-    report, _ = await verified_lake(world.settings, EVER, None, silent)
+    report, _ = await _verified(world.settings, Scope(), None, silent)
     assert (report.findings, audits) == ([], 1)
-    report, _ = await verified_lake(world.settings, EVER, None, silent)
+    report, _ = await _verified(world.settings, Scope(), None, silent)
     assert {item.kind for item in report.findings} == {"database_missing"}
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from bikeflow.core.layout import Layout
 from bikeflow.runtime.lock import DEMO_MARK, exclusive, holder
 from tests.support.oracle import PREFIX
 from tests.support.service import configure, running
+from tests.support.wrm import wrm_layout
 
-LAYOUT = Layout(PREFIX)
+LAYOUT = wrm_layout(PREFIX)
 PATIENCE_SECONDS = 120.0
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -105,9 +105,17 @@ def environment(storage: StorageSettings | None) -> dict[str, str]:
 
 
 def configure(config: Path, values: Mapping[str, object]) -> None:
-    """Write a configuration file with these values, by their flat names."""
-    lines = [f"{key} = {json.dumps(str(value) if isinstance(value, Path) else value)}" for key, value in values.items()]
+    """Write a configuration file with these values, by their flat names; `systems` is a list of tables."""
+    tables = values.get("systems", ())
+    assert isinstance(tables, Sequence)
+    lines = _lines({key: value for key, value in values.items() if key != "systems"})
+    for table in tables:
+        lines += ["[[systems]]", *_lines(table)]
     config.write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def _lines(values: Mapping[str, object]) -> list[str]:
+    return [f"{key} = {json.dumps(str(value) if isinstance(value, Path) else value)}" for key, value in values.items()]
 
 
 @asynccontextmanager
@@ -125,7 +133,7 @@ async def running(
     With a `config` it is this file that configures it, which is written here and may be rewritten by `configure`.
     """
     values = {
-        "feed.url": feed_url,
+        **({} if settings and "systems" in settings else {"feed.url": feed_url}),
         "feed.interval_seconds": 1,
         "watcher.poll_seconds": 0.5,
         "http.listen": "127.0.0.1:0",

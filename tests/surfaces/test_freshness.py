@@ -19,7 +19,7 @@ def seen(*fetches: tuple[Outcome, float]) -> Observations:
     """What a service remembers of these fetches, each with the seconds after noon at which it ended."""
     observations = Observations()
     for outcome, seconds in fetches:
-        observations.observe(FetchFinished(NOON + dt.timedelta(seconds=seconds), FetchOutcome(outcome, "t")))
+        observations.observe(FetchFinished("wrm", NOON + dt.timedelta(seconds=seconds), FetchOutcome(outcome, "t")))
     return observations
 
 

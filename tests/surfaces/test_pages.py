@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bikeflow.core.model import UTC, PartitionJob
+from bikeflow.core.model import UTC
 from bikeflow.http.pages import map_file
 from bikeflow.settings.sections import MapSettings
 from tests.support.browser import Tab, browsing
 from tests.support.lines import raw_file, station
+from tests.support.pipelines import whole_road, wrm_lane
 from tests.support.real import REAL, SNAPSHOTS
 from tests.surfaces.conftest import NOON, Scene
 
@@ -37,12 +38,11 @@ async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
 async def real_data(scene: Scene) -> None:
     """The four real snapshots of May 2025 are in the lake, processed and published."""
     for file in SNAPSHOTS:
-        key = f"{scene.pipeline.layout.prefix}raw/{file.relative_to(REAL).as_posix()}"
-        await scene.pipeline.store.put(key, file.read_bytes())
-    await scene.pipeline.reconciler.reconcile()
-    for day in (dt.date(2025, 5, 12), dt.date(2025, 5, 31)):
-        await scene.pipeline.processors[0].process(PartitionJob(day))
-    await scene.pipeline.refresher.refresh_once()
+        await scene.store.put(f"{scene.layout.raw}{file.relative_to(REAL).as_posix()}", file.read_bytes())
+    assert {run.partition.day for run in await whole_road(scene.pipeline)} == {
+        dt.date(2025, 5, 12),
+        dt.date(2025, 5, 31),
+    }
 
 
 async def recent_data(scene: Scene, *minutes_ago: float) -> None:
@@ -151,7 +151,7 @@ async def test_on_a_phone_nothing_is_clipped_and_the_page_does_not_scroll_sidewa
     lines = [station(n, name=LONG_NAME, bikes="123456", total_docks="123456") for n in range(3)]
     await scene.arrives(raw_file(*lines, "broken"), NOON)
     await scene.arrives(raw_file(*lines, "broken"), NOON + dt.timedelta(minutes=30))
-    await scene.pipeline.fetcher.fetch_once()
+    await wrm_lane(scene.pipeline).fetcher.fetch_once()
     for page in ("", "map"):
         for width in (320, 360, 390):
             await opened(tab, scene, page, width, 740)
@@ -163,7 +163,7 @@ async def test_on_a_phone_nothing_is_clipped_and_the_page_does_not_scroll_sidewa
 
 async def test_the_headline_of_a_failure_is_for_people_and_the_error_is_folded(tab: Tab, scene: Scene) -> None:
     await recent_data(scene, 1)
-    await scene.pipeline.fetcher.fetch_once()
+    await wrm_lane(scene.pipeline).fetcher.fetch_once()
     await opened(tab, scene)
     headline = await tab.text("h1")
     assert headline.startswith("Not working for ") and ": no new snapshots come in; " in headline

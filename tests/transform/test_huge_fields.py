@@ -11,15 +11,16 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, ObjectInfo
+from bikeflow.feeds.base import RawContent
 from bikeflow.feeds.wrm.document import read_document, records
-from bikeflow.feeds.wrm.parsing import RawText, parse_files
+from bikeflow.feeds.wrm.parsing import parse_files
 from bikeflow.settings.sections import RulesSettings, StorageSettings
 from tests.support.lines import raw_file, station
 from tests.support.road import open_road
+from tests.support.wrm import wrm_layout
 
-LAYOUT = Layout("bike-data/gen_info/")
+LAYOUT = wrm_layout("bike-data/gen_info/")
 TIME = dt.datetime(2025, 5, 31, 13, 50, 5, tzinfo=UTC)
 LIMIT = csv.field_size_limit()
 """Python's csv module refuses longer fields, unless it is told otherwise."""
@@ -33,11 +34,11 @@ COMPANIONS = {
 """What stands in another file of the same batch; most send the huge line by another way."""
 
 
-def raw_text(number: int, text: str) -> RawText:
+def raw_text(number: int, text: str) -> RawContent:
     key = LAYOUT.raw_key(TIME + dt.timedelta(seconds=number))
     raw = LAYOUT.raw_file(ObjectInfo(key, len(text), "etag", TIME))
     assert raw is not None
-    return RawText(raw, "md5", text.encode())
+    return RawContent(raw, "md5", text.encode())
 
 
 def outcome(lines: list[str], companion: list[str]) -> tuple[list[dict[str, object]], list[tuple[int | None, str]]]:
@@ -103,7 +104,7 @@ async def test_verify_and_a_second_processing_agree_about_a_huge_field(tmp_path:
         await road.put_raw("dt=2025-05-31/wrm_stations_2025-05-31_13-51-05.txt", raw_file(station(1, bikes="5+")))
         (first,) = await road.process()
         before, letters = await road.objects("enhanced/"), await road.objects("dlq/")
-        road.ledger.files.process_again({key})
+        road.index.files.process_again({key})
         (second,) = await road.process()
         assert (first.rows, first.rejected) == (2, 2)
         assert (second.files, second.rows, second.rejected) == (1, 2, 1)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bikeflow.feeds.wrm.document import Header, Record, read_document, records
+from bikeflow.feeds.wrm import columnar
+from bikeflow.feeds.wrm.document import Header, Record, records
 from bikeflow.feeds.wrm.exact import Rejected, TypedRow, battery_level, typed
 from bikeflow.feeds.wrm.lines import sort_out
 from bikeflow.simulator import City
-from bikeflow.transform import columnar
 from tests.support.lines import bike, raw_file, station
 from tests.support.real import SNAPSHOTS
-from tests.transform.test_parsing import FILE_TIME, raw_text
+from tests.transform.test_parsing import FILE_TIME, document_of, raw_text
 
 LARGEST, SMALLEST = 2**63 - 1, -(2**63)
 
@@ -19,7 +19,7 @@ LARGEST, SMALLEST = 2**63 - 1, -(2**63)
 def odd_lines(*texts: str) -> tuple[int, list[int], list[int]]:
     """How many lines the quick reader takes of these raw files, the numbers of the odd ones, and the tangled files."""
     files = [raw_text(text) for text in texts]
-    documents = [read_document(file.raw.key, file.raw.time, file.raw.partition, file.text) for file in files]
+    documents = [document_of(file) for file in files]
     found = sort_out(documents, range(len(documents)))
     return len(found.plain), [record.line_number for _, record in found.odd], found.tangled
 
@@ -34,7 +34,7 @@ def test_no_line_of_the_real_feed_is_read_one_by_one(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(columnar, "typed", refuse)
     files = [raw_text(path.read_text(encoding="utf-8")) for path in SNAPSHOTS]
-    documents = [read_document(file.raw.key, file.raw.time, file.raw.partition, file.text) for file in files]
+    documents = [document_of(file) for file in files]
     table, broken = columnar.parse(documents)
     assert (table.num_rows, broken) == (1798, [])
 
@@ -102,7 +102,7 @@ def test_a_battery_level_has_at_most_three_digits_beside_its_zeros() -> None:
 def read_exactly(number: str) -> int | None:
     """What the exact reading makes of a number of bikes."""
     file = raw_text(raw_file(station(1, bikes=number)))
-    document = read_document(file.raw.key, file.raw.time, file.raw.partition, file.text)
+    document = document_of(file)
     (record,) = records(document)
     try:
         return typed(record, document.header).bikes

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from bikeflow.core.model import UTC, ObjectInfo
 from bikeflow.feeds.base import ParsedFile, RawContent
+from bikeflow.feeds.wrm.document import Document, read_document
 from bikeflow.feeds.wrm.parsing import parse_files
+from bikeflow.feeds.wrm.text import as_utf8
 from bikeflow.segments.dead_letters import dead_letter_lines
 from bikeflow.settings.sections import RulesSettings
 from tests.support import reference
@@ -30,6 +32,11 @@ def raw_text(text: str, key: str = KEY) -> RawContent:
     raw = LAYOUT.raw_file(ObjectInfo(key, len(text), "etag", FILE_TIME))
     assert raw is not None
     return RawContent(raw, "md5", text.encode())
+
+
+def document_of(file: RawContent) -> Document:
+    """The lines of a raw file."""
+    return read_document(file.raw.key, file.raw.time, file.raw.partition.day, as_utf8(file.data))
 
 
 def parse(*lines: str, header: str = HEADER) -> ParsedFile:

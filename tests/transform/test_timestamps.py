@@ -9,10 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bikeflow.feeds.wrm.columnar import parse
-from bikeflow.feeds.wrm.document import read_document
 from tests.support import reference
 from tests.support.lines import raw_file, station
-from tests.transform.test_parsing import raw_text
+from tests.transform.test_parsing import document_of, raw_text
 
 EARLIEST, LATEST = -9_223_372_022_400_000_000, 2**63 - 2
 """What a timestamp can hold, in microseconds."""
@@ -61,7 +60,7 @@ def read(texts: list[str], *, alone: bool) -> list[int | None]:
     # Arrow refuses this line, and with it all of the few lines around it.
     lines += [] if alone else [station(len(texts), bikes="5+")]
     file = raw_text(raw_file(*lines))
-    table, _ = parse([read_document(file.raw.key, file.raw.time, file.raw.partition, file.text)])
+    table, _ = parse([document_of(file)])
     found = dict(zip(table["line"].to_pylist(), table["timestamp"].to_pylist(), strict=True))
     return [found.get(n + 2) for n in range(len(texts))]
 

@@ -8,6 +8,7 @@ import pytest
 
 from bikeflow.core.model import UTC, RawFile
 from bikeflow.segments.builder import PARSED_BYTES, _batches
+from tests.support.wrm import wrm_day
 
 NOON = dt.datetime(2025, 5, 31, 12, tzinfo=UTC)
 MOST = PARSED_BYTES
@@ -27,7 +28,7 @@ MOST = PARSED_BYTES
     ],
 )
 def test_a_batch_is_as_large_as_it_may_be_and_never_empty(sizes: list[int], wanted: list[list[int]]) -> None:
-    files = [RawFile(f"{number}", NOON.date(), NOON, size, "etag", NOON) for number, size in enumerate(sizes)]
+    files = [RawFile(f"{number}", wrm_day(NOON.date()), NOON, size, "etag", NOON) for number, size in enumerate(sizes)]
     batches = list(_batches(files))
     assert [[file.size for file in batch] for batch in batches] == wanted
     assert [file for batch in batches for file in batch] == files
