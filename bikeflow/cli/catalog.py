@@ -46,7 +46,7 @@ def catalog(
         if name not in known and f"main.{name}" in known:
             name = f"main.{name}"
         if name is not None and name not in known:
-            raise BikeflowError(f"there is no {name} in the database; there are {', '.join(known)}")
+            raise BikeflowError(f"there is no {name} in the database; `bikeflow catalog` names all tables")
         if as_json:
             write_json(connection.execute(EVERYTHING, [name]), sys.stdout)
         elif name is None:

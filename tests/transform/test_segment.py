@@ -20,6 +20,7 @@ from bikeflow.segments import table as segments
 from bikeflow.segments.table import SegmentTable, collect, read, write
 from bikeflow.settings.sections import RulesSettings
 from tests.support.lines import raw_file, station
+from tests.support.rounds import rounds
 from tests.support.wrm import wrm_day, wrm_layout
 
 LAYOUT = wrm_layout("bike-data/gen_info/")
@@ -53,7 +54,7 @@ def snapshots(draw: st.DrawFn) -> list[ParsedFile]:
     return files
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=rounds(40, 150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files=snapshots(), data=st.data(), rows=st.sampled_from([1, 3, 1000]))
 def test_the_bytes_do_not_depend_on_the_pieces_that_a_segment_is_made_of(
     files: list[ParsedFile], data: st.DataObject, rows: int, monkeypatch: pytest.MonkeyPatch

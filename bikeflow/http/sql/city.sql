@@ -5,7 +5,7 @@ SELECT
     stations_empty AS empty_stations,
     stations_full AS full_stations,
     (
-        SELECT CAST(coalesce(sum(bikes), 0) AS BIGINT)
+        SELECT CAST(least(coalesce(sum(bikes), 0), 9223372036854775807) AS BIGINT)
         FROM wrm_stations_latest
         WHERE NOT list_contains(quality_flags, 'outside_service_area')
     ) AS bikes_at_stations,
