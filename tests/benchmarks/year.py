@@ -16,9 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bikeflow.warehouse.mirror import mirror_root
+from bikeflow.core.layout import segment_of
+from bikeflow.core.model import SegmentObject, SegmentWritten
+from bikeflow.core.schema import ENHANCED
+from bikeflow.warehouse.mirror import mirror_root, version_of
 from tests.benchmarks.day import DAY, write_day
 from tests.benchmarks.measuring import run
+from tests.support.wrm import wrm_day, wrm_layout
 
 DAYS = 365
 SNAPSHOTS = 144
@@ -65,24 +69,30 @@ def write_year(folder: Path) -> int:
     metadata = pq.read_metadata(source).metadata
     for number in range(DAYS):
         day = DAY.date() + dt.timedelta(number)
-        path = mirror_root(folder) / f"dt={day}" / f"all_enhanced_{day:%Y%m%d}_235959.{VERSION}.parquet"
+        path = (
+            mirror_root(folder) / "system_id=wrm" / f"dt={day}" / f"all_enhanced_{day:%Y%m%d}_235959.{VERSION}.parquet"
+        )
         path.parent.mkdir(parents=True)
         _write(path, _moved(table, number), {key: _renamed(value, day) for key, value in metadata.items()})
     return int(table.num_rows) * DAYS
 
 
-def hour_of_next_day(folder: Path, snapshots: int) -> tuple[str, Path]:
-    """The first segment of the day after the last, with so many snapshots, as a file of the mirror: name and path."""
+def hour_of_next_day(folder: Path, snapshots: int) -> SegmentWritten:
+    """Write the first segment of the day after the last to the mirror, with so many snapshots; tells what is new."""
     day = DAY.date() + dt.timedelta(DAYS)
     (source,) = (folder / "day").glob("lake/**/enhanced/**/*.parquet")
     end = DAY.replace(tzinfo=None) + dt.timedelta(minutes=10 * snapshots)
     table = pq.ParquetFile(source).read()
     table = table.filter(pc.less(table["file_timestamp"], pa.scalar(end, table.schema.field("file_timestamp").type)))
-    name = f"dt={day}/all_enhanced_{day:%Y%m%d}_005959"
-    path = mirror_root(folder) / f"{name}.{snapshots:012}.parquet"
+    moved = _moved(table, DAYS)
+    segment = segment_of(wrm_day(day), dt.datetime.combine(day, dt.time(), dt.UTC), 60)
+    item = SegmentObject(segment, wrm_layout().segment_key("enhanced", segment), str(snapshots), 0)
+    path = mirror_root(folder) / version_of(item, item.etag)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, _moved(table, DAYS), {})
-    return name, path
+    _write(path, moved, {})
+    newest = moved.filter(pc.equal(moved["file_timestamp"], pc.max(moved["file_timestamp"])))
+    former = str(snapshots - 1) if snapshots > 1 else None
+    return SegmentWritten(segment, item, former, newest.cast(ENHANCED))
 
 
 def _moved(table: pa.Table, days: int) -> pa.Table:

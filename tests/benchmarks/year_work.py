@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import statistics
 import sys
@@ -11,15 +12,18 @@ from pathlib import Path
 
 import duckdb
 
+from bikeflow.core.layout import sealed_segment
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse import Warehouse, published_path
-from bikeflow.warehouse.mirror import empty_file, mirror_root
+from bikeflow.warehouse.mirror import empty_file, mirror_root, version_of
 from bikeflow.warehouse.parquet import write_empty
+from bikeflow.warehouse.warehouse import Written
 from tests.benchmarks.year import hour_of_next_day
+from tests.support.wrm import wrm_day
 
 Timed = Callable[[Path, str], tuple[float, list[tuple[str, ...]]]]
 SETTINGS = WarehouseSettings()
-RAW = "read_parquet('{root}/dt=2*/*.parquet', hive_partitioning = true, hive_types = {{'dt': DATE}})"
+RAW = "read_parquet('{root}/system_id=wrm/dt=2*/*.parquet', hive_partitioning = true, hive_types = {{'dt': DATE}})"
 QUESTIONS = {
     "the newest row of each station": (
         "FROM wrm_stations_latest",
@@ -57,16 +61,20 @@ QUESTIONS = {
 def refresh(folder: Path, runs: int) -> None:
     """Refresh as often, each time after one more snapshot; the first of several is not counted."""
     write_empty(empty_file(mirror_root(folder)))
-    files = {
-        f"{path.parent.name}/{path.name.split('.')[0]}": path for path in mirror_root(folder).glob("dt=2*/*.parquet")
-    }
+    files = {}
+    for path in mirror_root(folder).glob("system_id=wrm/dt=2*/*_235959.*.parquet"):
+        day = dt.date.fromisoformat(path.parent.name.removeprefix("dt="))
+        files[sealed_segment(wrm_day(day))] = path
     warehouse, seconds, size = Warehouse(SETTINGS, folder), [], 0
     for number in range(runs):
+        written: Written = {}
         if runs > 1:
-            name, path = hour_of_next_day(folder, number + 1)
-            files[name] = path
+            new = hour_of_next_day(folder, number + 1)
+            assert new.object is not None
+            files[new.segment] = mirror_root(folder) / version_of(new.object, new.object.etag)
+            written = {new.segment.partition: [new]}
         started = time.perf_counter()
-        size = warehouse.refresh(files).published.size_bytes
+        size = warehouse.refresh(files, written).published.size_bytes
         seconds.append(time.perf_counter() - started)
     warehouse.close()
     told = {"seconds": statistics.median(seconds[1:] or seconds), "bytes": size}

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from bikeflow.core.model import UTC, ObjectInfo
 from bikeflow.feeds.base import RawContent
-from bikeflow.feeds.wrm.document import read_document, records
-from bikeflow.feeds.wrm.parsing import parse_files
+from bikeflow.feeds.wrm.parsing import count_lines, parse_files
 from bikeflow.settings.sections import RulesSettings, StorageSettings
 from tests.support.lines import raw_file, station
 from tests.support.road import open_road
@@ -45,8 +44,7 @@ def outcome(lines: list[str], companion: list[str]) -> tuple[list[dict[str, obje
     """Rows and dead letters of a file with these lines, beside another file."""
     text = raw_text(0, raw_file(*lines))
     parsed, _ = parse_files([text, raw_text(1, raw_file(*companion))], RulesSettings())
-    document = read_document(text.raw.key, text.raw.time, text.raw.partition, text.text)
-    assert parsed.lines == sum(1 for _ in records(document)), "verify counts other lines"
+    assert parsed.lines == count_lines(text.data).records, "verify counts other lines"
     return parsed.table.to_pylist(), [(letter.line_number, letter.check) for letter in parsed.dead_letters]
 
 
