@@ -48,6 +48,8 @@ def list_(
 
     --check dropped counts those that were dropped.
     """
+    from bikeflow.cli.results import echo
+
     settings = options.start(config, overrides, data_dir)
     counts = options.complete(_count(settings, _selection(settings, first, last, system, check, source)))
     rows = [
@@ -67,7 +69,7 @@ def list_(
     if len(settings.all_systems) > 1:
         form = "{system_id:<16} " + form
     for row in rows:
-        typer.echo(form.format(**row))
+        echo(form.format(**row))
     if unreadable := sum(count.unreadable_files for count in counts.values()):
         typer.echo(f"{unreadable} files can't be read at all: one dead letter stands for each")
     typer.echo(f"{sum(count.dead_letters for count in counts.values())} dead letters" if rows else "no dead letters")
@@ -87,10 +89,12 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show dead letters one by one, newest file first. Each tells where, why, and the line itself."""
+    from bikeflow.cli.results import echo
+
     settings = options.start(config, overrides, data_dir)
     letters = options.complete(_newest(settings, _selection(settings, first, last, system, check, source), limit))
     for letter in letters:
-        typer.echo(json.dumps(letter, ensure_ascii=False) if as_json else _text(letter))
+        echo(json.dumps(letter, ensure_ascii=False) if as_json else _text(letter))
     if not letters and not as_json:
         typer.echo("no dead letters")
 

@@ -99,11 +99,13 @@ def _verifier(settings: Settings, store: Store, sample: int | None) -> Verifier:
 
 
 def _print(report: Report, repaired: list[Finding]) -> None:
+    from bikeflow.cli.results import echo
+
     for line in _counted(report):
-        typer.echo(line)
+        echo(line)
     for title, findings in (("repaired: ", repaired), ("", report.findings)):
         for finding in findings[:FINDINGS_SHOWN]:
-            typer.echo(f"{title}{finding.kind}: {finding.key}: {finding.message}")
+            echo(f"{title}{finding.kind}: {finding.key}: {finding.message}")
         if len(findings) > FINDINGS_SHOWN:
             typer.echo(f"... and {len(findings) - FINDINGS_SHOWN} more; --json shows all")
     if report.proved:

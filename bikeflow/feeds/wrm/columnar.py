@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
-from bikeflow.core.schema import BATTERY, BOOLEAN, REAL, WHOLE
+from bikeflow.feeds.wrm.columns import BATTERY, BOOLEAN, REAL, WHOLE
 from bikeflow.feeds.wrm.document import Document, Header, Record, records
 from bikeflow.feeds.wrm.exact import MICROSECONDS, Rejected, TypedRow, typed
 from bikeflow.feeds.wrm.lines import Lines, sort_out

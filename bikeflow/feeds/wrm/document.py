@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from bikeflow.core.schema import BATTERY, REQUIRED
+from bikeflow.feeds.wrm.columns import BATTERY, REQUIRED
 
 _LINE_END = re.compile("\r\n|\n|\r")
 _LINE_END_BYTES = re.compile(b"\r\n|\n|\r")

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 
-from bikeflow.core.schema import BATTERY, BOOLEAN, PACKED, REAL, WHOLE
+from bikeflow.feeds.wrm.columns import BATTERY, BOOLEAN, PACKED, REAL, WHOLE
 from bikeflow.feeds.wrm.document import Header, Record
 
 _WHOLE = re.compile(r"([+-]?)0*([0-9]{1,19})")

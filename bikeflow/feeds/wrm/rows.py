@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pandera.errors
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bikeflow.core.schema import BATTERY, ENCODED, FLAGS, RECORD_TYPES, row_checks
+from bikeflow.core.schema import ENCODED, FLAGS, RECORD_TYPES
+from bikeflow.feeds.wrm.checks import row_checks
+from bikeflow.feeds.wrm.columns import BATTERY
 from bikeflow.feeds.wrm.document import Document
 from bikeflow.feeds.wrm.exact import MICRO, battery_level
 from bikeflow.settings.sections import RulesSettings
@@ -78,8 +81,6 @@ def enhanced(table: pa.Table, documents: Sequence[Document], rules: RulesSetting
 
 
 def _refused_by_schema(table: pa.Table) -> list[Impossible]:
-    import pandera.errors  # noqa: PLC0415 - see row_checks
-
     schema = row_checks()
     frame = table.select(list(schema.columns)).to_pandas()
     try:

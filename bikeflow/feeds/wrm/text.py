@@ -12,7 +12,7 @@ import re
 import pyarrow as pa
 
 from bikeflow.core.errors import NotAFeed
-from bikeflow.core.schema import BATTERY, REQUIRED
+from bikeflow.feeds.wrm.columns import BATTERY, REQUIRED
 
 _BOM = "\ufeff"
 _MARKS = (
