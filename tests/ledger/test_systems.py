@@ -53,7 +53,8 @@ def shown(ledger: Ledger, layout: Layout) -> list[object]:
     files, objects = index.files, index.objects
     return [
         files.known_keys(), files.key_before_newest(0), files.lettered_keys(), files.processed_keys(),
-        files.keys(DAY, DAY),        files.due_partitions(NOON), files.dirty_partitions(), files.dirty_files(DAY, DAY), files.dirty_segments(DAY),
+        files.keys(DAY, DAY),
+        files.due_partitions(NOON), files.dirty_partitions(), files.dirty_files(DAY, DAY), files.dirty_segments(DAY),
         files.unsealed(dt.date(2025, 6, 9), NOON), files.segment_objects(), files.published_segments(),
         files.reconciled_at(), files.totals(), files.totals(DAY), files.raw_files([raw(ONE).key, raw(OTHER).key]),
         [objects.known(layer) for layer in LAYERS], objects.foreign(), index.feed.fetch_state(),

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from bikeflow.core.model import UTC, ObjectInfo
 from bikeflow.feeds.base import RawContent
-from bikeflow.feeds.wrm.document import read_document, records
+from bikeflow.feeds.wrm.document import records
 from bikeflow.feeds.wrm.parsing import parse_files
 from bikeflow.settings.sections import RulesSettings, StorageSettings
 from tests.support.lines import raw_file, station
 from tests.support.road import open_road
 from tests.support.wrm import wrm_layout
+from tests.transform.test_parsing import document_of
 
 LAYOUT = wrm_layout("bike-data/gen_info/")
 TIME = dt.datetime(2025, 5, 31, 13, 50, 5, tzinfo=UTC)
@@ -45,7 +46,7 @@ def outcome(lines: list[str], companion: list[str]) -> tuple[list[dict[str, obje
     """Rows and dead letters of a file with these lines, beside another file."""
     text = raw_text(0, raw_file(*lines))
     parsed, _ = parse_files([text, raw_text(1, raw_file(*companion))], RulesSettings())
-    document = read_document(text.raw.key, text.raw.time, text.raw.partition, text.text)
+    document = document_of(text)
     assert parsed.lines == sum(1 for _ in records(document)), "verify counts other lines"
     return parsed.table.to_pylist(), [(letter.line_number, letter.check) for letter in parsed.dead_letters]
 
