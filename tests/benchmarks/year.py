@@ -16,9 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bikeflow.core.layout import segment_of
+from bikeflow.core.model import Segment
 from bikeflow.warehouse.mirror import mirror_root
 from tests.benchmarks.day import DAY, write_day
 from tests.benchmarks.measuring import run
+from tests.support.wrm import wrm, wrm_day
 
 DAYS = 365
 SNAPSHOTS = 144
@@ -65,24 +68,28 @@ def write_year(folder: Path) -> int:
     metadata = pq.read_metadata(source).metadata
     for number in range(DAYS):
         day = DAY.date() + dt.timedelta(number)
-        path = mirror_root(folder) / f"dt={day}" / f"all_enhanced_{day:%Y%m%d}_235959.{VERSION}.parquet"
+        path = mirrored(folder, day) / f"all_enhanced_{day:%Y%m%d}_235959.{VERSION}.parquet"
         path.parent.mkdir(parents=True)
         _write(path, _moved(table, number), {key: _renamed(value, day) for key, value in metadata.items()})
     return int(table.num_rows) * DAYS
 
 
-def hour_of_next_day(folder: Path, snapshots: int) -> tuple[str, Path]:
-    """The first segment of the day after the last, with so many snapshots, as a file of the mirror: name and path."""
+def mirrored(folder: Path, day: dt.date) -> Path:
+    """Where the mirror has the files of a day."""
+    return mirror_root(folder) / f"system_id={wrm().id}" / f"dt={day}"
+
+
+def hour_of_next_day(folder: Path, snapshots: int) -> tuple[Segment, Path]:
+    """The first segment of the day after the last, with so many snapshots, and its file of the mirror."""
     day = DAY.date() + dt.timedelta(DAYS)
     (source,) = (folder / "day").glob("lake/**/enhanced/**/*.parquet")
     end = DAY.replace(tzinfo=None) + dt.timedelta(minutes=10 * snapshots)
     table = pq.ParquetFile(source).read()
     table = table.filter(pc.less(table["file_timestamp"], pa.scalar(end, table.schema.field("file_timestamp").type)))
-    name = f"dt={day}/all_enhanced_{day:%Y%m%d}_005959"
-    path = mirror_root(folder) / f"{name}.{snapshots:012}.parquet"
+    path = mirrored(folder, day) / f"all_enhanced_{day:%Y%m%d}_005959.{snapshots:012}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, _moved(table, DAYS), {})
-    return name, path
+    return segment_of(wrm_day(day), DAY + dt.timedelta(DAYS), 60), path
 
 
 def _moved(table: pa.Table, days: int) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import statistics
 import sys
@@ -11,15 +12,17 @@ from pathlib import Path
 
 import duckdb
 
+from bikeflow.core.layout import sealed_segment
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse import Warehouse, published_path
 from bikeflow.warehouse.mirror import empty_file, mirror_root
 from bikeflow.warehouse.parquet import write_empty
 from tests.benchmarks.year import hour_of_next_day
+from tests.support.wrm import wrm_day
 
 Timed = Callable[[Path, str], tuple[float, list[tuple[str, ...]]]]
 SETTINGS = WarehouseSettings()
-RAW = "read_parquet('{root}/dt=2*/*.parquet', hive_partitioning = true, hive_types = {{'dt': DATE}})"
+RAW = "read_parquet('{root}/system_id=*/dt=2*/*.parquet', hive_partitioning = true, hive_types = {{'dt': DATE}})"
 QUESTIONS = {
     "the newest row of each station": (
         "FROM wrm_stations_latest",
@@ -57,14 +60,13 @@ QUESTIONS = {
 def refresh(folder: Path, runs: int) -> None:
     """Refresh as often, each time after one more snapshot; the first of several is not counted."""
     write_empty(empty_file(mirror_root(folder)))
-    files = {
-        f"{path.parent.name}/{path.name.split('.')[0]}": path for path in mirror_root(folder).glob("dt=2*/*.parquet")
-    }
+    paths = mirror_root(folder).glob("system_id=*/dt=2*/*.parquet")
+    files = {sealed_segment(wrm_day(dt.date.fromisoformat(path.parent.name[3:]))): path for path in paths}
     warehouse, seconds, size = Warehouse(SETTINGS, folder), [], 0
     for number in range(runs):
         if runs > 1:
-            name, path = hour_of_next_day(folder, number + 1)
-            files[name] = path
+            segment, path = hour_of_next_day(folder, number + 1)
+            files[segment] = path
         started = time.perf_counter()
         size = warehouse.refresh(files).published.size_bytes
         seconds.append(time.perf_counter() - started)
