@@ -29,9 +29,10 @@ log = get_logger()
 
 def longest_step_seconds(settings: Settings) -> float:
     """How long one step of a role may take: every try of one request may run into all its timeouts and waits."""
-    storage, retry, feed = settings.storage, settings.retry, settings.feed
+    storage, retry = settings.storage, settings.retry
     one_try = storage.connect_timeout_seconds + storage.read_timeout_seconds + retry.max_seconds
-    between = max(2 * feed.interval_seconds + feed.timeout_seconds, 2 * settings.watcher.poll_seconds)
+    fetches = [2 * system.feed.interval_seconds + system.feed.timeout_seconds for system in settings.all_systems]
+    between = max(*fetches, 2 * settings.watcher.poll_seconds)
     return STUCK_SECONDS + retry.attempts * one_try + between
 
 

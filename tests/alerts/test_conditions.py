@@ -16,6 +16,7 @@ from bikeflow.core.model import (
     FetchFinished,
     FetchOutcome,
     LaneVitals,
+    Partition,
     Run,
     RunFinished,
     SchemaDrifted,
@@ -122,3 +123,56 @@ def test_the_time_of_a_fault_is_that_of_its_beginning() -> None:
         for minutes in (0, 5)
     ]
     assert all(fault is not None and fault.since == now for fault in faults)
+
+
+class TestTwoSystems:
+    """What is amiss in one system is told with its name, and is not hidden by another that is well."""
+
+    SETTINGS = Settings.model_validate(
+        {
+            "feed": {"spool_max_bytes": 10_000_000},
+            "systems": [
+                {"id": "small", "url": "http://h/1", "spool_max_bytes": 1_000_000, "interval_seconds": 3_600},
+                {"id": "large", "url": "http://h/2"},
+            ],
+        }
+    )
+
+    def amiss(self, conditions: Conditions, later: float = 0, **small: object) -> dict[Alert, str]:
+        lane = dataclasses.replace(LANE, **small)  # type: ignore[arg-type]
+        vitals = dataclasses.replace(WELL, lanes={"small": lane, "large": LANE})
+        now = dt.datetime.now(UTC) + dt.timedelta(seconds=later)
+        faults = conditions.faults(self.SETTINGS, dict.fromkeys(PARTS), vitals, ROOM, now)
+        return {alert: fault.reason for alert, fault in faults.items() if fault is not None}
+
+    def test_a_feed_that_stands_still_beside_one_that_moves(self) -> None:
+        conditions, now = Conditions(), dt.datetime.now(UTC)
+        conditions.observe(FetchFinished("small", now + dt.timedelta(hours=2), FetchOutcome("stored", "t")))
+        told = self.amiss(conditions, 3_610)["feed_frozen"]
+        assert told.startswith("large: the feed has given nothing new since") and "small" not in told
+        conditions.observe(FetchFinished("large", now + dt.timedelta(hours=4.5), FetchOutcome("stored", "t")))
+        assert "feed_frozen" not in self.amiss(conditions, 5 * 3_600 - 10)  # three of its own long intervals
+        assert self.amiss(conditions, 5 * 3_600 + 10)["feed_frozen"].startswith("small: ")
+        silent = Fault(now, "down")
+        assert "feed_frozen" not in self.amiss(conditions, 5 * 3_600 + 10, feed=silent)
+
+    def test_a_spool_beyond_the_share_of_its_own_size(self) -> None:
+        assert self.amiss(Conditions(), spool_snapshots=9, spool_bytes=500_000) == {
+            "spool_filling": "small: 9 snapshots wait for the store: 50 % of feed.spool_max_bytes"
+        }
+
+    def test_a_small_system_all_of_whose_lines_are_rejected_beside_a_large_one(self) -> None:
+        conditions, now = Conditions(), dt.datetime.now(UTC)
+        for system_id, lines, rejected in (("large", 1_000_000, 0), ("small", 200, 200)):
+            partition = Partition(system_id, now.date())
+            done = Run("r", partition, now, now, "done", 1, 1, lines, lines - rejected, rejected, None, ())
+            conditions.observe(RunFinished(done, 0, {}, {}))
+        assert self.amiss(conditions)["dead_letters"].startswith("small: 200 of 200 lines")
+
+    def test_unknown_columns_of_both(self) -> None:
+        conditions = Conditions()
+        for system_id in ("small", "large"):
+            conditions.observe(SchemaDrifted(system_id, ("colour",)))
+        assert self.amiss(conditions) == {
+            "schema_drift": "small: unknown columns: colour; large: unknown columns: colour"
+        }

@@ -218,7 +218,7 @@ def _steps_of_an_arrival(folder: Path, files: int) -> dict[str, int]:
     return steps
 
 
-WHOLE_SYSTEM = {"key_before_newest", "known_etags", "processed_keys", "rejecting_keys", "totals"}
+WHOLE_SYSTEM = {"key_before_newest", "known_etags", "lettered_keys", "processed_keys", "totals"}
 """Queries that go through all raw files of a system, or walk them from the newest."""
 
 

@@ -143,3 +143,8 @@ def test_a_step_may_take_all_the_waits_that_are_configured() -> None:
     )
     assert longest_step_seconds(Settings()) < 1_200
     assert longest_step_seconds(slow) > 100 * 1_200
+
+
+def test_a_step_may_take_as_long_as_the_slowest_systems_settings_allow() -> None:
+    tables = [{"id": "a", "url": "http://h/a"}, {"id": "b", "url": "http://h/b", "interval_seconds": 86_400}]
+    assert longest_step_seconds(Settings.model_validate({"systems": tables})) > 2 * 86_400

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
-from bikeflow.core.model import UTC, Event, Fault, FetchFinished, RunFinished, SchemaDrifted, Vitals
+from bikeflow.core.model import UTC, Event, Fault, FetchFinished, LaneVitals, Run, RunFinished, SchemaDrifted, Vitals
 from bikeflow.health.alerts.messages import Alert
 from bikeflow.health.readiness import Verdict
 from bikeflow.settings import Settings
+from bikeflow.settings.systems import System
 
 WINDOW = dt.timedelta(hours=1)
 """Over which the share of rejected lines is taken, and for which a drift of the schema counts."""
@@ -22,10 +24,10 @@ class Conditions:
     """Listens to the roles; `faults` says what is amiss."""
 
     def __init__(self) -> None:
-        self._moved_at = dt.datetime.now(UTC)
-        self._good_since: dt.datetime | None = None
-        self._runs: deque[tuple[dt.datetime, int, int]] = deque()
-        self._drifted: tuple[dt.datetime, dt.datetime, str] | None = None
+        self._began_at = dt.datetime.now(UTC)
+        self._moved_at: dict[str, dt.datetime] = {}
+        self._runs: deque[tuple[dt.datetime, Run]] = deque()
+        self._drifted: dict[str, tuple[dt.datetime, str]] = {}
         self._since: dict[Alert, dt.datetime] = {}
 
     def observe(self, event: Event) -> None:
@@ -33,23 +35,27 @@ class Conditions:
         now = dt.datetime.now(UTC)
         match event:
             case FetchFinished() if event.outcome.outcome == "stored":
-                self._moved_at = event.at
+                self._moved_at[event.system_id] = event.at
             case RunFinished():
-                self._runs.append((now, event.run.lines, event.run.rejected))
+                self._runs.append((now, event.run))
             case SchemaDrifted():
-                first = self._drifted[0] if self._drifted else now
-                self._drifted = (first, now, ", ".join(event.columns))
+                self._drifted[event.system_id] = (now, ", ".join(event.columns))
 
     def faults(
         self, settings: Settings, verdict: Verdict, vitals: Vitals | None, free_bytes: int, now: dt.datetime
     ) -> dict[Alert, Fault | None]:
         """All alerts, with None for what is well; `free_bytes` is the room on `data_dir`'s disk."""
+        lanes, systems = vitals.lanes if vitals else {}, settings.all_systems
+        only_one_is_silent = len(systems) == 1 and verdict.get("fetching") is not None
+        self._forget(now)
         reasons: dict[Alert, str | None] = {
-            "feed_frozen": self._frozen(settings, now) if verdict.get("fetching") is None else None,
-            "spool_filling": _spool(settings, vitals),
-            "dead_letters": self._dead_letters(settings, now),
+            "feed_frozen": None
+            if only_one_is_silent
+            else _named({system.id: self._frozen(settings, system, lanes.get(system.id), now) for system in systems}),
+            "spool_filling": _named({system.id: _spool(settings, system, lanes.get(system.id)) for system in systems}),
+            "dead_letters": _named({system.id: self._dead_letters(settings, system.id) for system in systems}),
             "disk_low": _disk(settings, free_bytes),
-            "schema_drift": self._drift(now),
+            "schema_drift": _named({system.id: self._drift(system.id) for system in systems}),
         }
         faults: dict[Alert, Fault | None] = {
             "feed_silent": verdict.get("fetching"),
@@ -65,27 +71,36 @@ class Conditions:
                 faults[alert] = Fault(self._since.setdefault(alert, now), reason)
         return faults
 
-    def _frozen(self, settings: Settings, now: dt.datetime) -> str | None:
-        patience = max(settings.alerts.frozen_seconds, 3 * settings.feed.interval_seconds)
-        if (now - self._moved_at).total_seconds() < patience:
+    def _frozen(self, settings: Settings, system: System, lane: LaneVitals | None, now: dt.datetime) -> str | None:
+        moved_at = self._moved_at.get(system.id, self._began_at)
+        patience = max(settings.alerts.frozen_seconds, 3 * system.feed.interval_seconds)
+        if (lane is not None and lane.feed is not None) or (now - moved_at).total_seconds() < patience:
             return None
-        return f"the feed has given nothing new since {self._moved_at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"the feed has given nothing new since {moved_at:%Y-%m-%d %H:%M:%S} UTC"
 
-    def _dead_letters(self, settings: Settings, now: dt.datetime) -> str | None:
-        while self._runs and now - self._runs[0][0] > WINDOW:
-            self._runs.popleft()
-        lines, rejected = sum(run[1] for run in self._runs), sum(run[2] for run in self._runs)
+    def _dead_letters(self, settings: Settings, system_id: str) -> str | None:
+        runs = [run for _, run in self._runs if run.partition.system_id == system_id]
+        lines, rejected = sum(run.lines for run in runs), sum(run.rejected for run in runs)
         limit = settings.alerts.dead_letter_percent
         if lines < ENOUGH_LINES or _PERCENT * rejected <= limit * lines:
             return None
         share = _PERCENT * rejected / lines
         return f"{rejected:,} of {lines:,} lines of the last hour were rejected: {share:.1f} %, above {limit:g} %"
 
-    def _drift(self, now: dt.datetime) -> str | None:
-        if self._drifted is None or now - self._drifted[1] > WINDOW:
-            self._drifted = None
-            return None
-        return f"unknown columns: {self._drifted[2]}"
+    def _drift(self, system_id: str) -> str | None:
+        return f"unknown columns: {self._drifted[system_id][1]}" if system_id in self._drifted else None
+
+    def _forget(self, now: dt.datetime) -> None:
+        """What is older than an hour."""
+        while self._runs and now - self._runs[0][0] > WINDOW:
+            self._runs.popleft()
+        self._drifted = {name: seen for name, seen in self._drifted.items() if now - seen[0] <= WINDOW}
+
+
+def _named(reasons: Mapping[str, str | None]) -> str | None:
+    """The reasons of all systems as one, which names its system where there are several."""
+    found = [f"{name}: {reason}" if len(reasons) > 1 else reason for name, reason in reasons.items() if reason]
+    return "; ".join(found) or None
 
 
 def free_bytes(data_dir: Path) -> int:
@@ -93,11 +108,11 @@ def free_bytes(data_dir: Path) -> int:
     return shutil.disk_usage(data_dir).free
 
 
-def _spool(settings: Settings, vitals: Vitals | None) -> str | None:
-    share = _PERCENT * (vitals.spool_bytes if vitals else 0) / settings.feed.spool_max_bytes
-    if vitals is None or share < settings.alerts.spool_percent:
+def _spool(settings: Settings, system: System, lane: LaneVitals | None) -> str | None:
+    share = _PERCENT * (lane.spool_bytes if lane else 0) / system.feed.spool_max_bytes
+    if lane is None or share < settings.alerts.spool_percent:
         return None
-    return f"{vitals.spool_snapshots:,} snapshots wait for the store: {share:.0f} % of feed.spool_max_bytes"
+    return f"{lane.spool_snapshots:,} snapshots wait for the store: {share:.0f} % of feed.spool_max_bytes"
 
 
 def _disk(settings: Settings, free: int) -> str | None:
