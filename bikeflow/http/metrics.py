@@ -7,6 +7,7 @@ time series.
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from prometheus_client import (
@@ -45,9 +46,9 @@ _LAG = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
 
 class Metrics:
-    """All metrics of one process, in a registry of their own; `states` are the gauges."""
+    """All metrics of one process, in a registry of their own; `states` are the gauges, `systems` are known by id."""
 
-    def __init__(self, states: Collector) -> None:
+    def __init__(self, states: Collector, systems: Iterable[str]) -> None:
         # The time at which each counter was made would be a time series of its own.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
@@ -56,8 +57,12 @@ class Metrics:
         Info("bikeflow_build", "The running bikeflow.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        groups = (_Fetches, _Runs, _Refreshes, _Exports, _Reloads, _Alerts, _StoreRequests)
-        self._groups = tuple(group(self.registry) for group in groups)
+        of_systems, of_all = (_Fetches, _Runs), (_Refreshes, _Exports, _Reloads, _Alerts, _StoreRequests)
+        known = tuple(systems)
+        self._groups = (
+            *(group(self.registry, known) for group in of_systems),
+            *(group(self.registry) for group in of_all),
+        )
         self.loop_lag_seconds = Histogram(
             "bikeflow_event_loop_lag_seconds",
             "How much later than asked the event loop came back, sampled ten times a second.",
@@ -77,72 +82,75 @@ class Metrics:
 
 
 class _Fetches:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._ended = Counter(
-            "bikeflow_fetches_total", "Fetches that have ended, by outcome.", ["outcome"], registry=registry
-        )
-        for outcome in get_args(Outcome):
-            self._ended.labels(outcome)
-        self._bytes = Counter("bikeflow_fetched_bytes_total", "Size of the documents, unpacked.", registry=registry)
-        self._duplicates = Counter(
-            "bikeflow_duplicate_snapshots_total",
-            "Fetches that gave the same document again, or 304.",
-            registry=registry,
-        )
+    def __init__(self, registry: CollectorRegistry, systems: Iterable[str]) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"bikeflow_{name}_total", text, ["system", *labels], registry=registry)
+
+        self._ended = counter("fetches", "Fetches that have ended, by outcome.", "outcome")
+        self._bytes = counter("fetched_bytes", "Size of the documents, unpacked.")
+        self._duplicates = counter("duplicate_snapshots", "Fetches that gave the same document again, or 304.")
         self._seconds = Histogram(
             "bikeflow_fetch_duration_seconds",
             "Duration of a fetch with its retries.",
+            ["system"],
             buckets=_QUICK,
             registry=registry,
         )
+        for system_id in systems:
+            for outcome in get_args(Outcome):
+                self._ended.labels(system_id, outcome)
+            for metric in (self._bytes, self._duplicates, self._seconds):
+                metric.labels(system_id)
 
     def observe(self, event: Event) -> None:
         if isinstance(event, FetchFinished):
-            fetch = event.outcome
-            self._ended.labels(fetch.outcome).inc()
-            self._bytes.inc(fetch.bytes)
-            self._duplicates.inc(fetch.outcome in ("duplicate", "not_modified"))
-            self._seconds.observe(fetch.duration_seconds)
+            system_id, fetch = event.system_id, event.outcome
+            self._ended.labels(system_id, fetch.outcome).inc()
+            self._bytes.labels(system_id).inc(fetch.bytes)
+            self._duplicates.labels(system_id).inc(fetch.outcome in ("duplicate", "not_modified"))
+            self._seconds.labels(system_id).observe(fetch.duration_seconds)
 
 
 class _Runs:
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, systems: Iterable[str]) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"bikeflow_{name}_total", text, labels, registry=registry)
+            return Counter(f"bikeflow_{name}_total", text, ["system", *labels], registry=registry)
+
+        def histogram(name: str, text: str, buckets: Sequence[float]) -> Histogram:
+            return Histogram(f"bikeflow_{name}_seconds", text, ["system"], buckets=buckets, registry=registry)
 
         self._ended = counter("runs", "Runs over a partition that have ended, by outcome.", "outcome")
-        for outcome in ("done", "failed"):
-            self._ended.labels(outcome)
         self._files = counter("raw_files", "Raw files parsed.")
-        self._drifted = counter("drifted_files", "Raw files parsed that have columns which nobody knows.")
+        self._drifted = counter("drifted_files", "Raw files parsed that have unknown columns.")
         self._lines = counter("lines", "Data lines of those raw files.")
         self._rows = counter("rows", "Accepted lines.")
         self._rejected = counter("rejected_lines", "Rejected lines, by the check that they failed.", "check")
         self._flagged = counter("flagged_rows", "Accepted lines that are odd, by flag.", "flag")
-        for flag in FLAGS:
-            self._flagged.labels(flag)
-        self._seconds = Histogram(
-            "bikeflow_run_duration_seconds", "Duration of a run.", buckets=_LONG, registry=registry
-        )
-        self._waited = Histogram(
-            "bikeflow_queue_wait_seconds", "Time that a job waited for its run.", buckets=_QUICK, registry=registry
-        )
+        self._seconds = histogram("run_duration", "Duration of a run.", _LONG)
+        self._waited = histogram("queue_wait", "Time that a job waited for its run.", _QUICK)
+        for system_id in systems:
+            for outcome in ("done", "failed"):
+                self._ended.labels(system_id, outcome)
+            for flag in FLAGS:
+                self._flagged.labels(system_id, flag)
+            for metric in (self._files, self._drifted, self._lines, self._rows, self._seconds, self._waited):
+                metric.labels(system_id)
 
     def observe(self, event: Event) -> None:
         if isinstance(event, SchemaDrifted):
-            self._drifted.inc()
+            self._drifted.labels(event.system_id).inc()
         if isinstance(event, RunFinished):
-            run = event.run
-            self._ended.labels(run.outcome).inc()
-            self._files.inc(run.files)
-            self._lines.inc(run.lines)
-            self._rows.inc(run.rows)
+            run, system_id = event.run, event.run.partition.system_id
+            self._ended.labels(system_id, run.outcome).inc()
+            self._files.labels(system_id).inc(run.files)
+            self._lines.labels(system_id).inc(run.lines)
+            self._rows.labels(system_id).inc(run.rows)
             for check, lines in event.rejected_by_check.items():
-                self._rejected.labels(check).inc(lines)
+                self._rejected.labels(system_id, check).inc(lines)
             for flag, rows in event.flagged_by_flag.items():
-                self._flagged.labels(flag).inc(rows)
-            self._seconds.observe((run.finished_at - run.started_at).total_seconds())
-            self._waited.observe(event.waited_seconds)
+                self._flagged.labels(system_id, flag).inc(rows)
+            self._seconds.labels(system_id).observe((run.finished_at - run.started_at).total_seconds())
+            self._waited.labels(system_id).observe(event.waited_seconds)
 
 
 class _Refreshes:

@@ -29,7 +29,7 @@ class Site:
     def __init__(self, settings: Settings) -> None:
         database = published_path(settings.warehouse, settings.data_dir)
         self.health = Health(settings, database)
-        self.metrics = Metrics(States(self.health))
+        self.metrics = Metrics(States(self.health), [system.id for system in settings.all_systems])
         self._settings = settings
         self._routes = Routes(
             settings, self.metrics, self.health.verdict, self._live, self.health.fresh, PublishedDatabase(database)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from prometheus_client.core import GaugeMetricFamily
@@ -43,13 +43,16 @@ class States(Collector):
 
 def _limits(settings: Settings) -> Iterator[GaugeMetricFamily]:
     """What the other numbers are to be compared with."""
-    yield GaugeMetricFamily(
-        "bikeflow_feed_interval_seconds", "Configured time between fetches.", settings.feed.interval_seconds
+    feeds = {system.id: system.feed for system in settings.all_systems}
+    yield _by_system(
+        "bikeflow_feed_interval_seconds",
+        "Configured time between fetches.",
+        {system_id: feed.interval_seconds for system_id, feed in feeds.items()},
     )
-    yield GaugeMetricFamily(
+    yield _by_system(
         "bikeflow_spool_limit_bytes",
         "Size of waiting snapshots at which new ones are lost.",
-        settings.feed.spool_max_bytes,
+        {system_id: feed.spool_max_bytes for system_id, feed in feeds.items()},
     )
     with suppress(OSError):
         free = shutil.disk_usage(settings.data_dir).free
@@ -57,10 +60,16 @@ def _limits(settings: Settings) -> Iterator[GaugeMetricFamily]:
 
 
 def _waiting(vitals: Vitals) -> Iterator[GaugeMetricFamily]:
-    yield GaugeMetricFamily(
-        "bikeflow_spool_snapshots", "Snapshots that wait on disk for the store.", vitals.spool_snapshots
+    yield _by_system(
+        "bikeflow_spool_snapshots",
+        "Snapshots that wait on disk for the store.",
+        {system_id: lane.spool_snapshots for system_id, lane in vitals.lanes.items()},
     )
-    yield GaugeMetricFamily("bikeflow_spool_size_bytes", "Size of these snapshots.", vitals.spool_bytes)
+    yield _by_system(
+        "bikeflow_spool_size_bytes",
+        "Size of these snapshots.",
+        {system_id: lane.spool_bytes for system_id, lane in vitals.lanes.items()},
+    )
     jobs = GaugeMetricFamily("bikeflow_queue_jobs", "Partitions that wait or are being processed.", labels=["state"])
     jobs.add_metric(["waiting"], vitals.queue_waiting)
     jobs.add_metric(["running"], vitals.queue_in_flight)
@@ -95,3 +104,10 @@ def _database(published: DatabasePublished, now: dt.datetime) -> Iterator[GaugeM
         ("future_snapshots", "Snapshots dated in the future, which do not count yet.", published.future_snapshots),
     ):
         yield GaugeMetricFamily(f"bikeflow_{name}", text, value)
+
+
+def _by_system(name: str, text: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=["system"])
+    for system_id, value in values.items():
+        family.add_metric([system_id], value)
+    return family

@@ -225,7 +225,7 @@ async def test_a_full_spool_is_told_counted_and_never_silent(tmp_path: Path, s3_
         watch.proxy.breaks(chaos_proxy.reset)
         await watch.breaks("storing", fetching="the spool")
         assert "is full" in (await watch.reasons())["fetching"]
-        assert await watch.metric('bikeflow_fetches_total{outcome="lost"}') >= 1
-        assert await watch.metric("bikeflow_spool_snapshots") == 3
+        assert await watch.metric('bikeflow_fetches_total{outcome="lost",system="wrm"}') >= 1
+        assert await watch.metric('bikeflow_spool_snapshots{system="wrm"}') == 3
         assert "level=error event=fetched outcome=lost" in watch.service.log()
         assert await watch.polls_until_recovered() <= RECOVERY_POLLS

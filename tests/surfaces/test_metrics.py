@@ -50,7 +50,7 @@ COUNTED = (
     "_requests",
     "_messages",
 )
-LABELS = {"target", "outcome", "operation", "check", "flag", "part", "state", "le", "version", "python"}
+LABELS = {"system", "target", "outcome", "operation", "check", "flag", "part", "state", "le", "version", "python"}
 
 
 def parsed(text: str) -> list[Metric]:
@@ -93,17 +93,24 @@ async def test_runs_are_counted_with_rows_and_with_what_was_rejected_and_flagged
     await scene.arrives(raw_file(good, far, station(2, bikes="x"), station(2, bikes="-1"), "a,b", good))
     await scene.arrives("this is no feed document\nat all\nat all\n", NOON + dt.timedelta(hours=1))
     seen = await samples(scene)
-    assert seen["bikeflow_runs_total{outcome=done}"] == 2 and seen["bikeflow_runs_total{outcome=failed}"] == 0
-    counts = {name: seen[f"bikeflow_{name}_total{{}}"] for name in ("raw_files", "lines", "rows")}
+    assert (
+        seen["bikeflow_runs_total{outcome=done,system=wrm}"] == 2
+        and seen["bikeflow_runs_total{outcome=failed,system=wrm}"] == 0
+    )
+    counts = {name: seen[f"bikeflow_{name}_total{{system=wrm}}"] for name in ("raw_files", "lines", "rows")}
     assert counts == {"raw_files": 2, "lines": 8, "rows": 2}
     rejected = {name: value for name, value in seen.items() if name.startswith("bikeflow_rejected_lines_total")}
     assert rejected == {
-        f"bikeflow_rejected_lines_total{{check={check}}}": 2 if check == "header" else 1
+        f"bikeflow_rejected_lines_total{{check={check},system=wrm}}": 2 if check == "header" else 1
         for check in ("type", "range", "field_count", "unique", "header")
     }
-    assert seen["bikeflow_flagged_rows_total{flag=outside_service_area}"] == 1
-    assert seen["bikeflow_flagged_rows_total{flag=over_capacity}"] == 0
-    assert seen["bikeflow_run_duration_seconds_count{}"] == seen["bikeflow_queue_wait_seconds_count{}"] == 2
+    assert seen["bikeflow_flagged_rows_total{flag=outside_service_area,system=wrm}"] == 1
+    assert seen["bikeflow_flagged_rows_total{flag=over_capacity,system=wrm}"] == 0
+    assert (
+        seen["bikeflow_run_duration_seconds_count{system=wrm}"]
+        == seen["bikeflow_queue_wait_seconds_count{system=wrm}"]
+        == 2
+    )
 
 
 async def test_the_database_and_the_store_are_told_of(scene: Scene) -> None:
@@ -133,10 +140,15 @@ async def test_fetches_are_counted_by_outcome(tmp_path: Path) -> None:
                 page, _ = site.metrics.page("")
     lines = page.decode().splitlines()
     for outcome in ("stored", "duplicate", "not_modified", "failed"):
-        assert f'bikeflow_fetches_total{{outcome="{outcome}"}} 1.0' in lines
-    assert "bikeflow_duplicate_snapshots_total 2.0" in lines and "bikeflow_fetch_duration_seconds_count 4.0" in lines
-    assert f"bikeflow_fetched_bytes_total {2 * len(text):.1f}" in lines
-    assert f"bikeflow_spool_size_bytes {len(text):.1f}" in lines and "bikeflow_spool_snapshots 1.0" in lines
+        assert f'bikeflow_fetches_total{{outcome="{outcome}",system="wrm"}} 1.0' in lines
+    for sample, value in (
+        ("bikeflow_duplicate_snapshots_total", 2),
+        ("bikeflow_fetch_duration_seconds_count", 4),
+        ("bikeflow_fetched_bytes_total", 2 * len(text)),
+        ("bikeflow_spool_size_bytes", len(text)),
+        ("bikeflow_spool_snapshots", 1),
+    ):
+        assert f'{sample}{{system="wrm"}} {value:.1f}' in lines
 
 
 async def test_the_build_the_process_and_the_loop_are_told_of(scene: Scene) -> None:
