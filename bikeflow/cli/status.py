@@ -92,8 +92,12 @@ def _text(document: dict[str, Any]) -> str:
     snapshot, database, lake = document["last_snapshot"], document["database"], document["lake"]
     lines = [("data_dir", f"{document['data_dir']}, storage {document['storage']}")]
     # What only the running service knows is missing where none answers.
-    if fetch := (document.get("feed") or {}).get("last_fetch"):
-        lines.append(("last fetch", f"{fetch['at']}  {fetch['outcome']}{fetch['error'] and ', ' + fetch['error']}"))
+    systems = document.get("systems") or {}
+    for system_id, system in systems.items():
+        if fetch := system["last_fetch"]:
+            name = f"{system_id}: " if len(systems) > 1 else ""
+            ending = f"{fetch['outcome']}{fetch['error'] and ', ' + fetch['error']}"
+            lines.append(("last fetch", f"{name}{fetch['at']}  {ending}"))
     if snapshot:
         lines.append(("last snapshot", f"{snapshot['fetched_at']}  {snapshot['key']}"))
     if lake:

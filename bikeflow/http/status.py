@@ -16,6 +16,7 @@ from bikeflow.health.readiness import Verdict, state_of, verdict_document
 from bikeflow.health.sentence import sentence
 from bikeflow.ledger import Ledger
 from bikeflow.settings import Settings
+from bikeflow.settings.systems import System
 
 LATEST_RUNS = 8
 Document = dict[str, Any]
@@ -41,13 +42,8 @@ def live_document(
         "data_dir": str(settings.data_dir.absolute()),
         "storage": settings.storage.backend,
         "parts": verdict_document(verdict, seen.started_at),
-        "feed": {
-            # The query of a URL may hold a key.
-            "url": urlsplit(settings.feed.url)._replace(query="", fragment="").geturl(),
-            "interval_seconds": settings.feed.interval_seconds,
-            "fetches": dict(seen.fetches),
-            "last_fetch": _fetch(seen.last_fetch),
-        },
+        "feed": {**_feed(settings.shown_system), "fetches": dict(seen.fetches), "last_fetch": _fetch(seen.last_fetch)},
+        "systems": {system.id: _system(system, seen, vitals) for system in settings.all_systems},
         "spool": {"snapshots": vitals.spool_snapshots, "bytes": vitals.spool_bytes} if vitals else None,
         "queue": {"waiting": vitals.queue_waiting, "running": vitals.queue_in_flight} if vitals else None,
         "database": published and {**_database(published, now), **fresh},
@@ -83,6 +79,23 @@ def _run(row: Mapping[str, object]) -> Document:
     started, finished = (dt.datetime.fromisoformat(str(row[name])) for name in ("started_at", "finished_at"))
     seconds = round((finished - started).total_seconds(), 3)
     return {**_named(row), "started_at": stamp(started), "finished_at": stamp(finished), "duration_seconds": seconds}
+
+
+def _feed(system: System) -> Document:
+    # The query of a URL may hold a key.
+    url = urlsplit(system.feed.url)._replace(query="", fragment="").geturl()
+    return {"url": url, "interval_seconds": system.feed.interval_seconds}
+
+
+def _system(system: System, seen: Observations, vitals: Vitals | None) -> Document:
+    """What belongs to one system alone."""
+    lane = vitals.lanes.get(system.id) if vitals else None
+    return {
+        "name": system.name,
+        **_feed(system),
+        "last_fetch": _fetch(seen.last_fetches.get(system.id)),
+        "spool": {"snapshots": lane.spool_snapshots, "bytes": lane.spool_bytes} if lane else None,
+    }
 
 
 def _named(row: Mapping[str, object]) -> Document:
