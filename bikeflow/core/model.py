@@ -204,6 +204,7 @@ class LaneVitals:
     """How one system's roles are doing at one moment; a fault is None while its role works.
 
     `feed` is the download, `delivery` the way from the spool to the store, `watcher` the look at the store.
+    `queue_full`: the system's room in the queue is full, which holds its watcher back.
     """
 
     feed: Fault | None
@@ -212,6 +213,7 @@ class LaneVitals:
     polled_at: dt.datetime | None
     spool_snapshots: int
     spool_bytes: int
+    queue_full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,6 @@ class Vitals:
     refresher: Fault | None
     queue_waiting: int
     queue_in_flight: int
-    queue_full: bool
     queue_stalled_seconds: float
 
     @property

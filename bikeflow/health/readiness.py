@@ -64,7 +64,7 @@ def assess(
             lambda name, lane: lane.feed or seen.losing.get(name) or _fetching(seen, name, limits.fetch_seconds, now)
         ),
         "storing": folded(lambda _, lane: lane.delivery),
-        "watching": folded(lambda _, lane: lane.watcher or _watching(seen, lane, vitals, limits, now)),
+        "watching": folded(lambda _, lane: lane.watcher or _watching(seen, lane, limits, now)),
         "processing": _processing(seen, vitals, limits, now),
         "refreshing": vitals.refresher or _refreshing(seen, limits, database, now),
     }
@@ -114,11 +114,11 @@ def _fetching(seen: Observations, system_id: str, limits: Mapping[str, float], n
     return None
 
 
-def _watching(seen: Observations, lane: LaneVitals, vitals: Vitals, limits: Limits, now: dt.datetime) -> Fault | None:
+def _watching(seen: Observations, lane: LaneVitals, limits: Limits, now: dt.datetime) -> Fault | None:
     if lane.polled_at is None:
         return Fault(seen.started_at, "the lake is being listed for the first time")
     # A full queue holds the watcher back: there is enough to do, and nothing is wrong with the store.
-    if _older(lane.polled_at, limits.poll_seconds, now) and not vitals.queue_full:
+    if _older(lane.polled_at, limits.poll_seconds, now) and not lane.queue_full:
         return Fault(lane.polled_at, "the store has not been looked at since")
     return None
 

@@ -49,7 +49,7 @@ class Lane:
             self.delivery.take_over(predecessor.delivery)
             self.watcher.take_over(predecessor.watcher)
 
-    def vitals(self) -> LaneVitals:
+    def vitals(self, *, queue_full: bool) -> LaneVitals:
         """How the lane's roles are doing now."""
         fetcher = self.fetcher.status
         return LaneVitals(
@@ -59,6 +59,7 @@ class Lane:
             polled_at=self.watcher.last_poll_at,
             spool_snapshots=fetcher.spool_entries,
             spool_bytes=fetcher.spool_bytes,
+            queue_full=queue_full,
         )
 
     def pulses(self, answered: int, *, held_back: bool) -> dict[str, Pulse]:

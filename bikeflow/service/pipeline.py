@@ -98,11 +98,10 @@ class Pipeline:
         """How the roles are doing now."""
         queue, refresher = self.shared.queue, self.shared.refresher
         return Vitals(
-            lanes={system_id: lane.vitals() for system_id, lane in self.lanes.items()},
+            lanes={name: lane.vitals(queue_full=queue.full(name)) for name, lane in self.lanes.items()},
             refresher=fault(refresher.failing_since, refresher.last_error),
             queue_waiting=queue.waiting,
             queue_in_flight=queue.in_flight,
-            queue_full=any(queue.full(system_id) for system_id in self.lanes),
             queue_stalled_seconds=queue.stalled_seconds,
         )
 

@@ -29,7 +29,7 @@ from bikeflow.settings.sections import AlertsSettings, FeedSettings
 from tests.support.wrm import wrm_day
 
 LANE = LaneVitals(None, None, None, None, 0, 0)
-WELL = Vitals({"wrm": LANE}, None, 0, 0, False, 0.0)
+WELL = Vitals({"wrm": LANE}, None, 0, 0, 0.0)
 PARTS = ("fetching", "storing", "watching", "processing", "refreshing")
 SETTINGS = Settings(data_dir=Path("data"), feed=FeedSettings(spool_max_bytes=1_000_000), alerts=AlertsSettings())
 ROOM = 10**12

@@ -38,11 +38,13 @@ async def test_a_day_without_storage_costs_nothing(tmp_path: Path) -> None:
                     await world.spool(pipeline, at(number * 24 // SNAPSHOTS, number * 5 % 60))
                 assert not await world.work(pipeline, publish=True)
                 assert wrm_lane(pipeline).delivery.spool.depth == number + 1
-                assert (fault := wrm_lane(pipeline).vitals().delivery) is not None and "nobody answers" in fault.reason
+                assert (
+                    fault := pipeline.vitals().lanes["wrm"].delivery
+                ) is not None and "nobody answers" in fault.reason
         world.chaos.down = False  # type: ignore[attr-defined]
         async with world.process() as pipeline:
             assert await world.work(pipeline, publish=False), "the first attempt after it takes all"
-            assert (wrm_lane(pipeline).delivery.spool.depth, wrm_lane(pipeline).vitals().delivery) == (0, None)
+            assert (wrm_lane(pipeline).delivery.spool.depth, pipeline.vitals().lanes["wrm"].delivery) == (0, None)
             await world.spool(pipeline, at(1, 0, day=2))
             await world.settle(pipeline)
     world.audit().assert_exactly_once()

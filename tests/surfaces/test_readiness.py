@@ -32,9 +32,7 @@ from tests.support.wrm import wrm_day
 DAY = wrm_day(dt.date(2025, 6, 1))
 LIMITS = Limits.of(Settings())
 LANE = LaneVitals(feed=None, delivery=None, watcher=None, polled_at=None, spool_snapshots=0, spool_bytes=0)
-HEALTHY = Vitals(
-    lanes={"wrm": LANE}, refresher=None, queue_waiting=0, queue_in_flight=0, queue_full=False, queue_stalled_seconds=0
-)
+HEALTHY = Vitals(lanes={"wrm": LANE}, refresher=None, queue_waiting=0, queue_in_flight=0, queue_stalled_seconds=0)
 
 
 def now(seconds: float = 0) -> dt.datetime:
@@ -143,6 +141,11 @@ def test_the_limits_follow_the_configured_intervals() -> None:
 def test_a_full_queue_that_holds_back_the_watcher_is_no_fault(world: World) -> None:
     world.suffers(queue_full=True)
     assert "watching" not in world.broken(LIMITS.poll_seconds + 1)
+    assert world.vitals is not None
+    late = replace(LANE, polled_at=now())
+    world.vitals = replace(world.vitals, lanes={**world.vitals.lanes, "other": late})
+    told = world.broken(LIMITS.poll_seconds + 1)["watching"]
+    assert told == "other: the store has not been looked at since", "the full room of one excuses no other"
 
 
 def test_partitions_are_at_fault_until_a_run_of_theirs_succeeds(world: World) -> None:
