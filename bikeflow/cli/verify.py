@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,8 +17,7 @@ from bikeflow.cli.store import existing_store
 if TYPE_CHECKING:
     from bikeflow.core.scope import Scope
     from bikeflow.settings import Settings
-    from bikeflow.store import Store
-    from bikeflow.verifier import Finding, Report, Verifier
+    from bikeflow.verifier import Finding, Progress, Report
 
 FINDINGS_SHOWN = 20
 Sample = Annotated[
@@ -29,7 +28,6 @@ Full = Annotated[bool, typer.Option("--full", help="Parse all raw files again.")
 Repair = Annotated[
     bool, typer.Option("--repair", help="Write what is wrong again from the raw files; the service must not run.")
 ]
-Tell = Callable[[int, int], None]
 
 
 def verify(
@@ -53,8 +51,8 @@ def verify(
     settings = options.start(config, overrides, data_dir)
     scope = chosen_scope(settings, first, last, system)
     with progress("verify", "files") as tell:
-        work = _repaired if repair else _verified
-        report, repaired = options.complete(work(settings, scope, None if full else sample, tell))
+        work = _audit(settings, scope, sample=None if full else sample, repair=repair, tell=tell)
+        report, repaired = options.complete(work)
     if as_json:
         document = {
             "proved": report.proved,
@@ -68,34 +66,15 @@ def verify(
         raise typer.Exit(1)
 
 
-async def _verified(settings: Settings, scope: Scope, sample: int | None, tell: Tell) -> tuple[Report, list[Finding]]:
-    """Verify, and change nothing."""
-    async with existing_store(settings) as store:
-        return await _verifier(settings, store, sample).verify(scope, tell), []
-
-
-async def _repaired(settings: Settings, scope: Scope, sample: int | None, tell: Tell) -> tuple[Report, list[Finding]]:
-    """Verify and put right, as nobody else may work there meanwhile; returns what is left, and what was wrong."""
-    from bikeflow.runtime.lock import exclusive
-    from bikeflow.service.repair import write_again
+async def _audit(
+    settings: Settings, scope: Scope, *, sample: int | None, repair: bool, tell: Progress
+) -> tuple[Report, list[Finding]]:
+    from bikeflow.service.audit import audit, audit_and_repair
 
     async with existing_store(settings) as store:
-        with exclusive(settings.data_dir):
-            verifier = _verifier(settings, store, sample)
-            report = await verifier.verify(scope, tell)
-            if not report.findings:
-                return report, []
-            found = report.findings
-            await write_again(settings, found)
-            report.findings = await verifier.again(found)
-    return report, [item for item in found if item not in report.findings]
-
-
-def _verifier(settings: Settings, store: Store, sample: int | None) -> Verifier:
-    from bikeflow.verifier import PublishedDatabase, Verifier
-
-    database = PublishedDatabase(settings)
-    return Verifier(store, settings.all_systems, sample=sample, database=database if database.is_owed else None)
+        if repair:
+            return await audit_and_repair(settings, store, scope, sample=sample, tell=tell)
+        return await audit(settings, store, scope, sample=sample, tell=tell), []
 
 
 def _print(report: Report, repaired: list[Finding]) -> None:

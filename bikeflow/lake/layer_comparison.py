@@ -146,7 +146,7 @@ class LayerComparison:
 
         In a local lake only the content tells: whoever copies a file can give it any time.
         """
-        if raw is None or raw.size != record.size:
+        if raw is None or raw.size != record.size or not _is_conserved(record):
             return _result(record)
         if stored is not None:
             digest = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()
@@ -154,6 +154,11 @@ class LayerComparison:
             letters = record.rejected > 0 or not self._format.count_records(stored.data).readable
             return _result(record, raw.etag if same else "", letters=letters)
         return _result(record, raw.etag if _told_by_etag(record, raw) or record.key in trusted else "")
+
+
+def _is_conserved(record: FileRecord) -> bool:
+    """False for a record that was tampered with: what it tells is no use."""
+    return record.lines == record.rows + record.rejected and min(record.size, record.rows, record.rejected) >= 0
 
 
 def _told_by_etag(record: FileRecord, raw: RawFile) -> bool:

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from bikeflow.verifier.lake import Verifier
 from bikeflow.verifier.published import PublishedDatabase
-from bikeflow.verifier.report import Finding, Report
+from bikeflow.verifier.report import Finding, Progress, Report
 
-__all__ = ["Finding", "PublishedDatabase", "Report", "Verifier"]
+__all__ = ["Finding", "Progress", "PublishedDatabase", "Report", "Verifier"]

@@ -17,11 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from bikeflow.cli.verify import _repaired, _verified
-from bikeflow.core.scope import Scope
 from bikeflow.verifier import lake
 from bikeflow.verifier.report import Finding
 from tests.faults.scenario import World, at
+from tests.support.audits import repaired as repaired_lake
+from tests.support.audits import verified
 from tests.support.oracle import serving
 from tests.support.service import PATIENCE_SECONDS, running
 
@@ -162,9 +162,9 @@ async def test_damage_is_found_and_repaired(tmp_path: Path, damage: Damage, monk
     monkeypatch.setattr(lake, "SETTLE_SECONDS", 0)
     world = await published(tmp_path)
     damage.work(tmp_path)
-    report, _ = await _verified(world.settings, Scope(), None, silent)
+    report = await verified(world.settings, None)
     assert damage.kind in {item.kind for item in report.findings}
-    report, repaired = await _repaired(world.settings, Scope(), None, silent)
+    report, repaired = await repaired_lake(world.settings, None)
     assert report.findings == []
     assert damage.kind in {item.kind for item in repaired}
     if damage.work is not deleted_raw_file:
@@ -186,9 +186,9 @@ async def test_only_what_is_found_twice_is_a_finding(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(lake, "SETTLE_SECONDS", 0)
     monkeypatch.setattr(lake.Verifier, "again", meanwhile)
-    report, _ = await _verified(world.settings, Scope(), None, silent)
+    report = await verified(world.settings, None)
     assert (report.findings, audits) == ([], 1)
-    report, _ = await _verified(world.settings, Scope(), None, silent)
+    report = await verified(world.settings, None)
     assert {item.kind for item in report.findings} == {"database_missing"}
 
 

@@ -17,6 +17,7 @@ from bikeflow.feeds.wrm.parsing import count_lines, parse_files
 from bikeflow.settings.sections import RulesSettings, StorageSettings
 from tests.support.lines import raw_file, station
 from tests.support.road import open_road
+from tests.support.rounds import rounds
 from tests.support.wrm import wrm_layout
 
 LAYOUT = wrm_layout("bike-data/gen_info/")
@@ -61,7 +62,7 @@ huge_texts = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=rounds(15, 40), suppress_health_check=list(HealthCheck))
 @given(
     huge=huge_texts,
     column=st.sampled_from(["id", "packed", "name", "lat", "bikes", "installed", "battery", "pedelecs"]),

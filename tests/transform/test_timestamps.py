@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bikeflow.feeds.wrm.columnar import parse
 from tests.support import reference
 from tests.support.lines import raw_file, station
+from tests.support.rounds import rounds
 from tests.transform.test_parsing import document_of, raw_text
 
 EARLIEST, LATEST = -9_223_372_022_400_000_000, 2**63 - 2
@@ -71,7 +72,7 @@ def wanted(text: str) -> int | None:
     return microseconds if EARLIEST <= microseconds <= LATEST else None
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=rounds(150, 600))
 @given(st.lists(numbers(), min_size=1, max_size=5))
 @example(["1748699405.4711065"])
 @example(["1748699405.4711075"])

@@ -1,4 +1,4 @@
-"""Putting right what an audit has found: `bikeflow verify --repair`."""
+"""The audit of a lake and its database, and putting right what it finds: `bikeflow verify`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,44 @@ import shutil
 from collections.abc import Sequence
 
 from bikeflow.core.errors import NotFound
+from bikeflow.core.scope import Scope
+from bikeflow.runtime.lock import exclusive
 from bikeflow.segments.provenance import NotOurs, read_provenance
 from bikeflow.service.lane import Lane
 from bikeflow.service.pipeline import open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.store.base import Store
-from bikeflow.verifier import Finding
+from bikeflow.verifier import Finding, Progress, PublishedDatabase, Report, Verifier
 
 _OF_THE_DATABASE = ("copy_", "database_")
 
 
-async def write_again(settings: Settings, findings: Sequence[Finding]) -> None:
+async def audit(settings: Settings, store: Store, scope: Scope, *, sample: int | None, tell: Progress) -> Report:
+    """Verify, and change nothing: `sample` raw files of each day are parsed again, or all (None)."""
+    return await _verifier(settings, store, sample).verify(scope, tell)
+
+
+async def audit_and_repair(
+    settings: Settings, store: Store, scope: Scope, *, sample: int | None, tell: Progress
+) -> tuple[Report, list[Finding]]:
+    """Verify and put right, as nobody else may work there meanwhile; returns what is left, and what was wrong."""
+    with exclusive(settings.data_dir):
+        verifier = _verifier(settings, store, sample)
+        report = await verifier.verify(scope, tell)
+        if not report.findings:
+            return report, []
+        found = report.findings
+        await _write_again(settings, found)
+        report.findings = await verifier.again(found)
+    return report, [item for item in found if item not in report.findings]
+
+
+def _verifier(settings: Settings, store: Store, sample: int | None) -> Verifier:
+    database = PublishedDatabase(settings)
+    return Verifier(store, settings.all_systems, sample=sample, database=database if database.is_owed else None)
+
+
+async def _write_again(settings: Settings, findings: Sequence[Finding]) -> None:
     """Write all days that anything was found in again from their raw files, then the copies and the database.
 
     Raw files are left alone. A copy of a Parquet file goes only where all of its raw files are there; one that can't be
