@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bikeflow.core.errors import ConfigError, InUse
 
-FILE_NAME = "bikeflow.runtime.lock"
+FILE_NAME = "bikeflow.lock"
 DEMO_MARK = ".bikeflow-demo"
 """Marks a `data_dir` as a demo's: the next demo deletes all that lies there."""
 

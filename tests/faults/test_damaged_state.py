@@ -34,7 +34,7 @@ PLACES = {
     "working database": Place("warehouse/working.duckdb", "database_damaged"),
     "template": Place("warehouse/template.duckdb", ""),
     "published database": Place("analytics.duckdb", "database_damaged"),
-    "lock": Place("bikeflow.runtime.lock", ""),
+    "lock": Place("bikeflow.lock", ""),
 }
 
 
