@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from bikeflow.feeds import check_formats
+from bikeflow.settings import load_settings
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     ROOT / name
     for name in (
         "README.md",
         "bikeflow/README.md",
+        "systemd/README.md",
+        "tests/benchmarks/README.md",
         "tests/faults/README.md",
         ".github/CONTRIBUTING.md",
     )
@@ -54,3 +59,18 @@ def test_links_lead_somewhere(document: Path) -> None:
             target = document.parent / path if path else document
             assert target.exists(), link
             assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_can_be_read_in_one_sitting() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 250
+
+
+def test_the_example_of_several_systems_is_valid(tmp_path: Path) -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Several systems")[2]
+    (tmp_path / "config.toml").write_text(section.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+    systems = load_settings(tmp_path / "config.toml", environ={}).settings.all_systems
+    check_formats(systems)
+    assert [(system.id, system.prefix) for system in systems] == [
+        ("wrm", "bike-data/gen_info/"),
+        ("other", "bike-data/other/"),
+    ]
