@@ -122,6 +122,6 @@ def test_every_query_of_the_dashboard_is_valid(tmp_path: Path) -> None:
 
 
 def test_every_alert_has_its_line_in_the_readme() -> None:
-    readme = (MONITORING.parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = (MONITORING.parent / "README.md").read_text(encoding="utf-8")
     names = re.findall(r"- alert: (\w+)", RULES.read_text())
     assert [name for name in names if f"`{name}`" not in readme] == []
