@@ -78,7 +78,7 @@ async def test_two_systems_share_a_process_and_nothing_else(tmp_path: Path) -> N
                 await published(service, system_id, feed)
             async with watched(service) as watch:
                 await watch.recovers()
-            assert await service.stop() == 0
+            assert await service.stop() == 0, service.log()[-5000:]
             log = service.log()
         lake = local_lake(data_dir)
         assert lanes(lake, "good").keys() | lanes(lake, "other").keys() == {
@@ -137,7 +137,7 @@ async def test_a_system_in_trouble_does_not_touch_the_other_and_readiness_names_
             await published(service, "good", good)
             fetching = (await watch.reasons()).get("fetching", "")
             assert fetching.startswith("bad: ") if trouble.reason is not None else not fetching
-            assert await service.stop() == 0
+            assert await service.stop() == 0, service.log()[-5000:]
         good.audit(
             local_lake(data_dir), data_dir / "analytics.duckdb", "\n".join(_of("good", service.log())), "lake/good/"
         ).assert_exactly_once()
@@ -168,7 +168,7 @@ async def test_a_system_whose_spool_is_full_loses_only_its_own_snapshots_and_rea
             assert (await watch.reasons())["storing"].startswith("bad: ")
             await service.until(lambda: len(good.served) >= 6, "snapshots of the other feed")
             await published(service, "good", good)
-            assert await service.stop() == 0
+            assert await service.stop() == 0, service.log()[-5000:]
         log = "\n".join(_of("good", service.log()))
         good.audit(lanes(local_lake(data_dir), "good"), None, log, "lake/good/").assert_exactly_once()
 
@@ -192,7 +192,7 @@ async def test_a_reload_adds_and_removes_systems_while_another_goes_on(tmp_path:
             await service.until(lambda: len(good.served) >= began + 3, "snapshots of the one that stays")
             assert other._requests == requests
             await published(service, "good", good)
-            assert await service.stop() == 0
+            assert await service.stop() == 0, service.log()[-5000:]
         log = "\n".join(_of("good", service.log()))
         good.audit(local_lake(data_dir), service.database, log, "lake/good/").assert_exactly_once()
         other.audit(local_lake(data_dir), None, prefix="lake/other/").assert_exactly_once()
