@@ -28,7 +28,7 @@ from tests.support.service import PATIENCE_SECONDS, Service, configure, running
 from tests.support.watch import Watch
 
 pytestmark = pytest.mark.timeout(180)
-MAX_BYTES = 1_000_000
+MAX_BYTES = 400_000
 ROWS = "SELECT count(*) FROM analytics.history WHERE system_id = '{}'"
 
 
@@ -117,7 +117,7 @@ TROUBLES = {
     ),
     "fails": Trouble((Reply(status=500),), "answers 500", {}),
     "sends a page": Trouble((Reply(b"<html>no feed</html>"),), "not a feed document: the answer is an HTML page", {}),
-    "sends too much": Trouble((Reply(b"x" * (MAX_BYTES + 1)),), "sends more than 1000000 bytes", {}),
+    "sends too much": Trouble((Reply(b"x" * (MAX_BYTES + 1)),), "sends more than 400000 bytes", {}),
     "floods": Trouble(tuple(large(number) for number in range(20)), None, {}),
 }
 
@@ -162,7 +162,7 @@ async def test_a_system_whose_spool_is_full_loses_only_its_own_snapshots_and_rea
     big = itertools.count()
     async with oracle.serving() as good, feedserver.serve() as bad:
         bad.answers(*(large(next(big)) for _ in range(60)))
-        other = table("bad", bad.url, spool_max_bytes=MAX_BYTES)
+        other = table("bad", bad.url, spool_max_bytes=1_000_000)
         async with at_work(data_dir, other, table("good", good.url)) as service, watched(service) as watch:
             await _until_told(service, watch, "is full")
             assert (await watch.reasons())["storing"].startswith("bad: ")
