@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def connected(settings: Settings) -> Iterator[DuckDBPyConnection]:
-    """The published database, which other processes may use and the service replace meanwhile."""
+def connected(settings: Settings, system_id: str | None = None) -> Iterator[DuckDBPyConnection]:
+    """The published database, which other processes may use and the service replace meanwhile.
+
+    Names without a schema are those of one system: of `system_id`, or of the one that `wrm_analytics` shows.
+    """
     import duckdb
 
     from bikeflow.core.errors import BikeflowError
@@ -44,9 +47,25 @@ def connected(settings: Settings) -> Iterator[DuckDBPyConnection]:
             try:
                 connection.execute("SET TimeZone = 'UTC'; SET python_enable_replacements = false")
                 connection.execute(f"SET search_path = '{COMPATIBLE},{SCHEMA}'")
+                if system_id is not None:
+                    _show_system(connection, system_id)
                 yield connection
             except duckdb.Error as error:
                 raise BikeflowError(brief(error)) from error
+
+
+def _show_system(connection: DuckDBPyConnection, system_id: str) -> None:
+    """Put views of this system in front of those in `wrm_analytics`."""
+    from bikeflow.warehouse.documentation import quoted_name
+    from bikeflow.warehouse.statements import COMPATIBLE, SCHEMA, compatible
+
+    (database,) = connection.execute("SELECT current_database()").fetchone() or ("",)
+    connection.execute("ATTACH ':memory:' AS shown; CREATE SCHEMA shown.system")
+    for view in compatible(system_id):
+        sql = view.sql.replace(f"{COMPATIBLE}.", "shown.system.")
+        connection.execute(sql.replace(f"FROM {SCHEMA}.", f"FROM {quoted_name(database)}.{SCHEMA}."))
+    path = ",".join(["shown.system", *(f"{quoted_name(database)}.{schema}" for schema in (COMPATIBLE, SCHEMA))])
+    connection.execute(f"SET search_path = '{path}'")
 
 
 def brief(error: BaseException) -> str:

@@ -13,6 +13,7 @@ import typer
 
 from bikeflow.cli import options
 from bikeflow.cli.database import connected
+from bikeflow.cli.scope import SystemId, chosen_id
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -58,6 +59,7 @@ def density(
         Format, typer.Option("--format", "-f", help="GeoJSON and GeoParquet have a polygon for each cell.")
     ] = Format.TABLE,
     as_json: options.Json = False,
+    system: SystemId = None,
     config: options.Config = None,
     overrides: options.Overrides = None,
     data_dir: options.DataDir = None,
@@ -71,7 +73,8 @@ def density(
     chosen = Format.JSON if as_json else form
     limit = top or (TABLE_CELLS if chosen is Format.TABLE else None)
     cells = CELLS.format(limit="ALL" if limit is None else limit)
-    with connected(options.load(config, overrides, data_dir).settings) as connection:
+    settings = options.load(config, overrides, data_dir).settings
+    with connected(settings, chosen_id(settings, system)) as connection:
         if chosen is Format.TABLE:
             results.write_table(connection.execute(f"{SHOWN} {cells}"), sys.stdout)
             typer.echo(_totals(connection))

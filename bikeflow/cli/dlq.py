@@ -44,9 +44,9 @@ def list_(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Count the dead letters by day, check and column, and the files that can't be read at all.
+    """Count the dead letters by day, check and column.
 
-    --check dropped counts those that were dropped.
+    Files that can't be read at all are counted, too. --check dropped counts those that were dropped.
     """
     from bikeflow.cli.results import echo
 

@@ -13,6 +13,7 @@ import typer
 
 from bikeflow.cli import options
 from bikeflow.cli.database import connected
+from bikeflow.cli.scope import SystemId, chosen_id
 
 if TYPE_CHECKING:
     from typing import IO
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, Statement
 
 OVERVIEW = """
-SELECT name, kind, comment
+SELECT if(schema_name = 'main', 'main.' || name, name) AS name, kind, comment
 FROM (
-    SELECT schema_name, view_name AS name, 'view' AS kind, comment FROM duckdb_views()
+    SELECT schema_name, view_name AS name, 'view' AS kind, comment FROM duckdb_views() WHERE NOT internal
     UNION ALL
     SELECT schema_name, table_name, 'table', comment FROM duckdb_tables()
 )
-WHERE schema_name = 'wrm_analytics'
-ORDER BY name
+WHERE schema_name IN ('wrm_analytics', 'main')
+ORDER BY schema_name = 'main', name
 """
 # what could leave something behind; all else that writes is refused by DuckDB itself, as the database is read-only
 _REFUSED = {"ATTACH", "COPY", "COPY_DATABASE", "DETACH", "EXPORT", "LOAD", "UPDATE_EXTENSIONS"}
@@ -59,19 +60,23 @@ def query(
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help=f"Write to a file that ends in {', '.join(ENDINGS)}."),
     ] = None,
+    system: SystemId = None,
     as_json: options.Json = False,
     config: options.Config = None,
     overrides: options.Overrides = None,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Ask the published database; without SQL, show what it holds. Tables need no schema before their name."""
+    """Ask the published database; without SQL, show what it holds.
+
+    Tables need no schema before their name: they are those of one system. Those of main have all systems.
+    """
     out = None if out == Path("-") else out
     chosen = Format.JSON if as_json else form or _default_format(out)
     if chosen is Format.PARQUET and out is None and sys.stdout.isatty():
         raise typer.BadParameter("Parquet is not text: add --out FILE", param_hint="--format")
     settings = options.load(config, overrides, data_dir).settings
     statements = _statements(sql)
-    with connected(settings) as connection:
+    with connected(settings, chosen_id(settings, system)) as connection:
         _run(connection, statements, chosen, out)
 
 

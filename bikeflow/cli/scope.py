@@ -20,7 +20,9 @@ First = Annotated[
 Last = Annotated[
     str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="Last day, inclusive (default: the last).")
 ]
-SystemId = Annotated[str | None, typer.Option("--system", metavar="ID", help="Only this system (default: all).")]
+SystemId = Annotated[
+    str | None, typer.Option("--system", metavar="ID", help="Only this system (default: the only one, or all).")
+]
 
 
 def chosen_systems(settings: Settings, system_id: str | None) -> list[System]:
@@ -30,6 +32,13 @@ def chosen_systems(settings: Settings, system_id: str | None) -> list[System]:
         known = ", ".join(system.id for system in settings.all_systems)
         raise ConfigError(f"--system {system_id}: there is no such system; configured: {known}")
     return found
+
+
+def chosen_id(settings: Settings, system_id: str | None) -> str | None:
+    """The id that the option names, or None where it names none; raises `ConfigError` for an unknown one."""
+    if system_id is not None:
+        chosen_systems(settings, system_id)
+    return system_id
 
 
 def chosen_scope(settings: Settings, first: str | None, last: str | None, system_id: str | None) -> Scope:

@@ -10,6 +10,7 @@ import typer
 
 from bikeflow.cli import options
 from bikeflow.cli.database import connected
+from bikeflow.cli.scope import SystemId, chosen_id
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -48,13 +49,15 @@ ORDER BY station_id
 
 
 def summary(
+    system: SystemId = None,
     config: options.Config = None,
     overrides: options.Overrides = None,
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
     """Sum up all history, by day and by station. Also counts records, stations and bikes, and names the gaps."""
-    with connected(options.load(config, overrides, data_dir).settings) as connection:
+    settings = options.load(config, overrides, data_dir).settings
+    with connected(settings, chosen_id(settings, system)) as connection:
         if as_json:
             typer.echo(json.dumps(_document(connection), ensure_ascii=False))
         else:

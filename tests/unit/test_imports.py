@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import gc
 import subprocess
 import sys
@@ -11,9 +10,6 @@ from pathlib import Path
 import pytest
 
 from bikeflow.runtime.memory import lasting
-from bikeflow.settings.sections import StorageSettings
-from bikeflow.simulator import City
-from tests.support.wrm import wrm_layout
 
 
 def imported_by(*arguments: str) -> set[str]:
@@ -30,16 +26,6 @@ def test_a_backfill_of_a_local_lake_imports_neither_clients_nor_servers(tmp_path
     imported = imported_by("backfill", "--data-dir", str(tmp_path))
     assert "bikeflow.service.pipeline" in imported
     assert not imported & {"aiobotocore", "aiohttp", "apprise", "botocore", "distributed", "ftfy", "psycopg"}
-
-
-def test_validation_does_not_import_the_library_of_the_tests(tmp_path: Path) -> None:
-    at = dt.datetime(2025, 6, 1, 12, tzinfo=dt.UTC)
-    raw = tmp_path / "lake" / wrm_layout(StorageSettings().prefix).raw_key(at)
-    raw.parent.mkdir(parents=True)
-    raw.write_text(City(7, stations=3, free_bikes=2).snapshot(at))
-    imported = imported_by("backfill", "--data-dir", str(tmp_path))
-    assert "pandera.backends.pandas.container" in imported
-    assert "hypothesis" not in imported
 
 
 def test_what_is_imported_for_good_is_not_searched_for_garbage() -> None:
