@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from bikeflow.cli import options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from duckdb import DuckDBPyConnection
 
     from bikeflow.settings import Settings
@@ -33,8 +35,8 @@ def connected(settings: Settings, system_id: str | None = None) -> Iterator[Duck
     with tempfile.TemporaryDirectory(prefix="bikeflow-read-") as spill:
         try:
             connection = duckdb.connect(
-                str(path),
-                read_only=True,
+                ":memory:" if system_id else str(path),
+                read_only=system_id is None,
                 config={
                     "memory_limit": settings.warehouse.memory_limit,
                     "temp_directory": spill,
@@ -46,26 +48,24 @@ def connected(settings: Settings, system_id: str | None = None) -> Iterator[Duck
         with connection:
             try:
                 connection.execute("SET TimeZone = 'UTC'; SET python_enable_replacements = false")
-                connection.execute(f"SET search_path = '{COMPATIBLE},{SCHEMA}'")
-                if system_id is not None:
-                    _show_system(connection, system_id)
+                if system_id is None:
+                    connection.execute(f"SET search_path = '{COMPATIBLE},{SCHEMA}'")
+                else:
+                    _show_system(connection, path, system_id)
                 yield connection
             except duckdb.Error as error:
                 raise BikeflowError(brief(error)) from error
 
 
-def _show_system(connection: DuckDBPyConnection, system_id: str) -> None:
-    """Put views of this system in front of those in `wrm_analytics`."""
-    from bikeflow.warehouse.documentation import quoted_name
-    from bikeflow.warehouse.statements import COMPATIBLE, SCHEMA, compatible
+def _show_system(connection: DuckDBPyConnection, path: Path, system_id: str) -> None:
+    """Attach the database, with views of this system in front of those in `wrm_analytics`."""
+    from bikeflow.warehouse.statements import COMPATIBLE, SCHEMA, compatible, quoted
 
-    (database,) = connection.execute("SELECT current_database()").fetchone() or ("",)
-    connection.execute("ATTACH ':memory:' AS shown; CREATE SCHEMA shown.system")
+    connection.execute(f"ATTACH {quoted(str(path))} AS published (READ_ONLY); CREATE SCHEMA one_system")
     for view in compatible(system_id):
-        sql = view.sql.replace(f"{COMPATIBLE}.", "shown.system.")
-        connection.execute(sql.replace(f"FROM {SCHEMA}.", f"FROM {quoted_name(database)}.{SCHEMA}."))
-    path = ",".join(["shown.system", *(f"{quoted_name(database)}.{schema}" for schema in (COMPATIBLE, SCHEMA))])
-    connection.execute(f"SET search_path = '{path}'")
+        sql = view.sql.replace(f"{COMPATIBLE}.", "one_system.").replace(f"FROM {SCHEMA}.", f"FROM published.{SCHEMA}.")
+        connection.execute(sql)
+    connection.execute(f"SET search_path = 'one_system,published.{COMPATIBLE},published.{SCHEMA}'")
 
 
 def brief(error: BaseException) -> str:

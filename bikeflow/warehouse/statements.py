@@ -21,7 +21,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from itertools import takewhile
@@ -120,8 +120,13 @@ def published() -> tuple[PublishedObject, ...]:
 
 
 def compatible(system_id: str) -> tuple[PublishedObject, ...]:
-    """The views of one system in `wrm_analytics`, in the order in which they can be created."""
-    return tuple(_object(text.replace("{system}", quoted(system_id))) for text in _files("compatible").values())
+    """The views of one system in `wrm_analytics`, in the order in which they can be created.
+
+    One that has the name of what it shows a part of means what that means.
+    """
+    comments = {item.name: item.comment for item in published()}
+    views = [_object(text.replace("{system}", quoted(system_id))) for text in _files("compatible").values()]
+    return tuple(replace(view, comment=comments.get(view.name, view.comment)) for view in views)
 
 
 @cache

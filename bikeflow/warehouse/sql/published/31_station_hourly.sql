@@ -1,5 +1,5 @@
 -- Each station hour by hour: how often it was observed, and its bikes and spaces. Date and hour (0 to 23) are those of the
--- snapshot (UTC), whichever day's folder it lies in. A filter on system_id, date or station_id reads little.
+-- snapshot (UTC), whichever day's folder it lies in. A filter on date, station_id or system_id reads little.
 CREATE OR REPLACE VIEW main.station_hourly AS
 SELECT
     system_id,

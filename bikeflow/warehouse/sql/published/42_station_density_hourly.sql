@@ -1,6 +1,6 @@
 -- The grid's cells hour by hour, as bike_density has them now: bikes at stations and free ones, in the mean of the hour's
 -- snapshots, those included that saw nothing in the cell. Date and hour (0 to 23) are those of the snapshot (UTC),
--- whichever day's folder it lies in. A filter on system_id or date reads little.
+-- whichever day's folder it lies in. A filter on date or system_id reads little.
 CREATE OR REPLACE VIEW main.station_density_hourly AS
 SELECT
     system_id,

@@ -1,4 +1,4 @@
--- Each raw file, and what it gave: lines = rows + rejected. A filter on system_id or date reads little.
+-- Each raw file, and what it gave: lines = rows + rejected. A filter on date or system_id reads little.
 CREATE OR REPLACE VIEW main.pipeline_files AS
 SELECT
     system_id,
