@@ -8,10 +8,10 @@ from bikeflow.cli import options
 from bikeflow.cli.catalog import Name
 from bikeflow.cli.database import connected
 
-EDGES = "FROM lineage WHERE $1 IS NULL OR object = $1"
+EDGES = "FROM main.lineage WHERE $1 IS NULL OR object = $1"
 ALL = """
 SELECT object, kind, string_agg(source, ', ') AS made_of
-FROM lineage
+FROM main.lineage
 GROUP BY object, kind
 ORDER BY min(rowid)
 """
@@ -20,10 +20,10 @@ UPSTREAM = """
 WITH RECURSIVE upstream (object, distance) USING KEY (object) AS (
     SELECT $1, 0
     UNION
-    SELECT source, distance + 1 FROM upstream JOIN lineage USING (object)
+    SELECT source, distance + 1 FROM upstream JOIN main.lineage USING (object)
 )
 SELECT object, string_agg(source, ', ') AS made_of, any_value(how) AS how
-FROM upstream JOIN lineage USING (object)
+FROM upstream JOIN main.lineage USING (object)
 GROUP BY object
 ORDER BY min(distance), object
 """
@@ -42,7 +42,7 @@ def lineage(
 
     with connected(options.load(config, overrides, data_dir).settings) as connection:
         name = name and name.removeprefix("main.")
-        if name is not None and not connection.execute("FROM lineage WHERE object = $1", [name]).fetchone():
+        if name is not None and not connection.execute("FROM main.lineage WHERE object = $1", [name]).fetchone():
             raise BikeflowError(f"there is no {name}; `bikeflow lineage` names all tables")
         if as_json:
             write_json(connection.execute(EDGES, [name]), sys.stdout)

@@ -198,7 +198,7 @@ def test_without_sql_a_terminal_shows_what_there_is(data_dir: Path) -> None:
     text = "\n".join(on_terminal(data_dir, 100))
     for name in ("wrm_stations_latest", "wrm_bikes_latest", "wrm_stations_enhanced_data", "publication"):
         assert name in text
-    assert "newest row of each station" in text
+    assert "newest snapshot" in text and "main.history" in text
 
 
 def test_sql_comes_from_standard_input_too(data_dir: Path) -> None:
@@ -233,10 +233,10 @@ def test_the_usual_ways_to_look_around_work(data_dir: Path) -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "INSERT INTO station_summary FROM station_summary",
-        "UPDATE station_summary SET observations = 0",
-        "DELETE FROM station_summary",
-        "DROP TABLE station_summary",
+        "INSERT INTO main.station_summary FROM main.station_summary",
+        "UPDATE main.station_summary SET observations = 0",
+        "DELETE FROM main.station_summary",
+        "DROP TABLE main.station_summary",
         "CREATE TABLE mine AS SELECT 1",
         "CREATE OR REPLACE VIEW wrm_history AS SELECT 1",
     ],
