@@ -25,6 +25,7 @@ from bikeflow.core.layout import LAYERS
 from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, StorageSettings
+from bikeflow.warehouse import mirror
 from tests.support import feedserver
 from tests.support.pipelines import whole_road, wrm_lane
 from tests.support.s3server import rclone
@@ -47,7 +48,7 @@ def archive(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["local", "s3"])
 def storage(request: pytest.FixtureRequest, archive: Path) -> Iterator[StorageSettings]:
-    """Where the archive's lake lies: in `data_dir`, or behind a server whose ETags are those that it was written with."""
+    """Where the archive's lake lies: in `data_dir`, or behind a server with the ETags that it was written with."""
     if request.param == "local":
         (archive / "lake").rename(archive / "data_dir/lake")
         yield StorageSettings()
@@ -128,7 +129,7 @@ async def test_what_the_former_version_left_is_taken_up_without_writing_or_parsi
 
 
 async def test_readers_of_the_former_database_keep_its_files_until_there_is_a_new_one(
-    archive: Path, storage: StorageSettings
+    archive: Path, storage: StorageSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data_dir = archive / "data_dir"
     named = local_files(data_dir)
@@ -146,6 +147,9 @@ async def test_readers_of_the_former_database_keep_its_files_until_there_is_a_ne
         assert {path for path in local_files(data_dir) if "kept" not in path.parts} == {
             path for path in named if "kept" not in path.parts
         }
+        monkeypatch.setattr(mirror, "RETAINED_SECONDS", -1)
+        await pipeline.publish()
+        assert local_files(data_dir) == set()
 
 
 async def test_the_service_takes_over_from_the_former_version_and_verify_proves_it(
