@@ -137,7 +137,7 @@ class _Scenario:
             if system.startswith("city"):
                 begins.setdefault(system, []).append(_parsed(at).timestamp() - float(seconds))
         late, missed = [], 0
-        for times in begins.values():
+        for _, *times in begins.values():  # the first is made at once, whatever the grid
             # The grid's phase: no poll is early.
             rounds = [round((time - times[0]) / self._every) for time in times]
             phase = min(time - number * self._every for time, number in zip(times, rounds, strict=True))
