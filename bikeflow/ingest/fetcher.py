@@ -45,7 +45,11 @@ def utc_now() -> dt.datetime:
 
 
 class Fetcher:
-    """One system's fetcher; `run` is the role, `fetch_once` a single fetch. `clock` tells the time of new snapshots."""
+    """One system's fetcher; `run` is the role, `fetch_once` a single fetch. `clock` tells the time of new snapshots.
+
+    The first fetch is made at once, and the ticks follow `offset_seconds` later: systems that take turns within their
+    interval do not come all at once.
+    """
 
     def __init__(
         self,
@@ -55,8 +59,10 @@ class Fetcher:
         memory: FetchMemory,
         clock: Callable[[], dt.datetime] = utc_now,
         on_fetched: Callable[[FetchFinished], None] = lambda event: None,
+        offset_seconds: float = 0,
     ) -> None:
         self._system = system
+        self._offset_seconds = offset_seconds
         self._settings = system.feed
         self._upstream = upstream
         self._delivery = delivery
@@ -136,7 +142,12 @@ class Fetcher:
 
     async def _poll(self, stop: asyncio.Event) -> None:
         clock, interval = asyncio.get_running_loop().time, self._settings.interval_seconds
-        started, number = self._next_tick or clock(), 0
+        if self._next_tick is None:
+            self._last_tick = clock()
+            self._next_tick = self._last_tick + self._offset_seconds
+            if self._offset_seconds:
+                await self.fetch_once(stop)
+        started, number = self._next_tick, 0
         await tick(self._last, started - clock())
         while not (self._last.is_set() or stop.is_set()):
             self._last_tick = started + number * interval
@@ -250,7 +261,8 @@ async def open_fetcher(
     *,
     clock: Callable[[], dt.datetime] = utc_now,
     on_fetched: Callable[[FetchFinished], None] = lambda event: None,
+    offset_seconds: float = 0,
 ) -> AsyncIterator[Fetcher]:
     """A fetcher whose connections close with the context."""
     async with Upstream(system.feed, retry) as upstream:
-        yield Fetcher(system, upstream, delivery, memory, clock, on_fetched)
+        yield Fetcher(system, upstream, delivery, memory, clock, on_fetched, offset_seconds)

@@ -84,7 +84,10 @@ async def open_lane(system: System, shared: Shared) -> AsyncIterator[Lane]:
     seal_after = settings.processing.seal_after_minutes
     reconciler = Reconciler(store, layout, index, format_of(system), seal_after, trace_id=delivery.trace_id, tell=emit)
     watcher = Watcher(settings.watcher, store, layout, index, shared.ledger.runs, shared.queue, reconciler)
-    async with open_fetcher(system, settings.retry, delivery, index.feed, on_fetched=emit) as fetcher:
+    systems = settings.all_systems
+    turn = system.feed.interval_seconds * systems.index(system) / len(systems)
+    opened = open_fetcher(system, settings.retry, delivery, index.feed, on_fetched=emit, offset_seconds=turn)
+    async with opened as fetcher:
         yield Lane(system, layout, index, fetcher, delivery, watcher, reconciler)
 
 

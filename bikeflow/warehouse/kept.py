@@ -39,6 +39,7 @@ class KeptFiles:
         self._present: dict[str, set[str]] = {}
         self._used: set[str] = set()
         self._unused: dict[str, None] = {}
+        self._only_ours = False
 
     @property
     def empty(self) -> dict[str, Path]:
@@ -46,14 +47,8 @@ class KeptFiles:
         return {name: self._root / name / NO_PARTITION / "empty.parquet" for name in KEPT}
 
     def open(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Learn what is there, and remove the rest: files of another version, and what is no whole file.
-
-        The connection's `state` tables give the schemas.
-        """
+        """Learn what is there, and remove what is no whole file; the connection's `state` tables give the schemas."""
         self._root.mkdir(parents=True, exist_ok=True)
-        for other in self._root.parent.iterdir():
-            if other != self._root:
-                remove(other)
         for name, empty in self.empty.items():
             root = self._root / name
             root.mkdir(exist_ok=True)
@@ -84,8 +79,14 @@ class KeptFiles:
     def prune(self, used: Iterable[str]) -> None:
         """Remove what derives from files that the mirror no longer has; `used` are those in use.
 
-        Each call looks at some of them in turn.
+        Each call looks at some of them in turn. The first one removes the files of other versions: until then the
+        published database may have named them.
         """
+        if not self._only_ours:
+            for other in self._root.parent.iterdir():
+                if other != self._root:
+                    remove(other)
+            self._only_ours = True
         used = set(used)
         self._unused.update(dict.fromkeys(sorted(self._used - used)))
         for relative in used - self._used:

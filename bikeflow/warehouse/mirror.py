@@ -24,7 +24,7 @@ from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.runtime.files import disk_errors, hidden, remove, write_whole
 from bikeflow.runtime.log import get_logger
 from bikeflow.warehouse.parquet import swept, write_empty
-from bikeflow.warehouse.sources import Lake, fetch
+from bikeflow.warehouse.sources import Lake, fetch, link_or_copy
 
 RETAINED_SECONDS = 86_400
 RETAINED_BYTES = 256 * 1024 * 1024
@@ -60,6 +60,7 @@ class Mirror:
         self._retired_bytes = 0
         self._discarded: Counter[Path] = Counter()
         self._verified = False
+        self._adopted_at: float | None = None
         self._digests: dict[Path, str] = {}
         self._unchecked: set[Path] = set()
         self._checked: set[Path] = set()
@@ -160,7 +161,8 @@ class Mirror:
 
     def _verify(self) -> None:
         """Learn what is there; what is no whole file is removed, be it the trace of a crash or damage."""
-        _adopt_old_folders(self.root, self._first_system)
+        if _adopt_old_folders(self.root, self._first_system) and self._adopted_at is None:
+            self._adopted_at = time.monotonic()
         write_empty(empty_file(self.root))
         self._sizes = {self.root / name: size for name, size in swept(self.root).items()}
         del self._sizes[empty_file(self.root)]
@@ -173,6 +175,10 @@ class Mirror:
     def _prune(self) -> None:
         now = time.monotonic()
         self._retire(now)
+        if self._adopted_at is not None and now - self._adopted_at > RETAINED_SECONDS:
+            for folder in _old_folders(self.root):
+                remove(folder)
+            self._adopted_at = None
         while self._retired:
             path, since = next(iter(self._retired.items()))
             if now - since <= RETAINED_SECONDS and self._retired_bytes <= RETAINED_BYTES:
@@ -226,15 +232,23 @@ def mirror_root(data_dir: Path) -> Path:
     return data_dir.absolute() / "mirror" / "enhanced"
 
 
-def _adopt_old_folders(root: Path, system_id: str) -> None:
-    """Folders that a version without systems has left belong to the one system that it had."""
-    for folder in root.glob("dt=*"):
-        target = root / f"system_id={system_id}" / folder.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() or folder.name == "dt=0001-01-01":
-            remove(folder)
-        else:
-            folder.rename(target)
+def _old_folders(root: Path) -> list[Path]:
+    """Folders that a version without systems has left."""
+    return list(root.glob("dt=*"))
+
+
+def _adopt_old_folders(root: Path, system_id: str) -> bool:
+    """Take over what a version without systems has left, as files of the one system that it had; False where nothing.
+
+    It stays there as well, by hard link: the database that is still published names it.
+    """
+    for folder in _old_folders(root):
+        for path in folder.glob("*.parquet") if folder.name != "dt=0001-01-01" else ():
+            target = root / f"system_id={system_id}" / folder.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                link_or_copy(path, target)
+    return bool(_old_folders(root))
 
 
 def empty_file(root: Path) -> Path:

@@ -28,12 +28,12 @@ def is_whole(path: str | Path) -> bool:
 
 
 def swept(root: Path) -> dict[str, int]:
-    """The sizes of the Parquet files two levels below `root`, by path from there; all else there is removed.
+    """The sizes of the Parquet files in the folders `system_id=*/*`, by path from `root`; all else there is removed.
 
     What is removed is left of a crash, or damaged.
     """
     found = {}
-    for directory in root.glob("*/*"):
+    for directory in root.glob("system_id=*/*"):
         for entry in os.scandir(directory) if directory.is_dir() else ():
             name = entry.name
             if name.endswith(".parquet") and not name.startswith(".") and entry.is_file() and is_whole(entry.path):

@@ -46,13 +46,14 @@ async def fetch(lake: Lake, segment: SegmentObject, target: Path) -> str | None:
 def _link(source: Path, size: int, target: Path) -> str | None:
     """A hard link costs nothing, and keeps its content when the lake replaces the file."""
     try:
-        _link_or_copy(source, target)
+        link_or_copy(source, target)
     except FileNotFoundError:
         return "nothing"
     return _checked(target) if target.stat().st_size == size else "another version"
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target`, which does not exist yet, the same file as `source`, or a copy of it."""
     try:
         target.hardlink_to(source)
     except FileNotFoundError:

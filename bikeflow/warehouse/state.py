@@ -218,7 +218,7 @@ class WorkingDatabase:
 
     def _take_current_rows(self, partition: Partition) -> None:
         """Where the newest snapshot of the system is among what is being read, its rows are the current ones."""
-        newest = self._newest(partition.system_id)
+        newest = self._newest().get(partition.system_id)
         if newest is None or newest[0] != partition.day:
             return
         run = self.connection.execute
@@ -230,21 +230,22 @@ class WorkingDatabase:
         """Where a system's newest snapshot has gone, another one is the newest: its rows are read from its file."""
         run = self.connection.execute
         shown = dict(run("SELECT system_id, any_value(s3_source_key) FROM state.current_rows GROUP BY 1").fetchall())
-        systems = {partition.system_id for partition in self._contents}
-        for system_id in shown.keys() | systems:
-            newest = self._newest(system_id)
-            if newest is None:
-                run("DELETE FROM state.current_rows WHERE system_id = $1", [system_id])
-            elif newest[1] != shown.get(system_id):
-                with self._view_of(self._contents[Partition(system_id, newest[0])].values()):
-                    self._set_current_rows(system_id, "temp.read_rows", newest[1])
+        found = self._newest()
+        for system_id in shown.keys() - found.keys():
+            run("DELETE FROM state.current_rows WHERE system_id = $1", [system_id])
+        for system_id, (day, key) in found.items():
+            if key != shown.get(system_id):
+                with self._view_of(self._contents[Partition(system_id, day)].values()):
+                    self._set_current_rows(system_id, "temp.read_rows", key)
 
-    def _newest(self, system_id: str) -> tuple[dt.date, str] | None:
-        newest = (
-            "SELECT dt, newest_source_key FROM state.partitions WHERE system_id = $1 AND newest_snapshot IS NOT NULL"
-            " ORDER BY newest_snapshot DESC, newest_source_key DESC LIMIT 1"
-        )
-        return self.connection.execute(newest, [system_id]).fetchone()
+    def _newest(self) -> dict[str, tuple[dt.date, str]]:
+        """The newest snapshot of each system: its partition's day and its key."""
+        rows = self.connection.execute(
+            "SELECT DISTINCT ON (system_id) system_id, dt, newest_source_key FROM state.partitions"
+            " WHERE newest_snapshot IS NOT NULL"
+            " ORDER BY system_id, newest_snapshot DESC, newest_source_key DESC"
+        ).fetchall()
+        return {system_id: (day, key) for system_id, day, key in rows}
 
     def _set_current_rows(self, system_id: str, source: str, key: str) -> None:
         run = self.connection.execute

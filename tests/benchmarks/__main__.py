@@ -12,7 +12,7 @@ from typing import cast
 
 from bikeflow.runtime import log
 from bikeflow.settings.sections import LogSettings
-from tests.benchmarks import arrival, day, idle, memory, parse, poll, start, uptime, year
+from tests.benchmarks import arrival, day, idle, memory, parse, poll, start, systems, uptime, year
 from tests.benchmarks.measuring import Row
 
 BENCHMARKS: dict[str, Callable[[Path, int], dict[str, object]]] = {
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], dict[str, object]]] = {
     "idle": idle.measure,
     "start": start.measure,
     "memory": memory.measure,
+    "systems": systems.measure,
     "uptime": uptime.measure,
     "year": year.measure,
 }
