@@ -19,13 +19,13 @@ from bikeflow.core.errors import InUse
 from bikeflow.core.model import UTC
 from bikeflow.http.client import ADDRESS_FILE
 from bikeflow.runtime.lock import exclusive
+from tests.http.conftest import client_of
 from tests.support import feedserver, oracle
 from tests.support.exchange import a_file_in_place_of
 from tests.support.oracle import PREFIX, Oracle
 from tests.support.s3server import S3Server
 from tests.support.service import Service, configure, running
 from tests.support.wrm import wrm_layout
-from tests.surfaces.conftest import client_of
 
 ROWS = "SELECT count(*) FROM wrm_analytics.wrm_stations_enhanced_data"
 LAYOUT = wrm_layout(PREFIX)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.http.conftest import client_of
 from tests.service.test_reload import Operator, bikeflow, give_credentials, values_for
 from tests.support import oracle, webhook
 from tests.support.s3server import S3Server
 from tests.support.service import configure, running
-from tests.surfaces.conftest import client_of
 
 PATHS = ("/", "/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/stations", "/api/v1/bikes", "/api/v1/runs")
 CANARY, TOKEN, KEY = "canary-secret-key", "canary-alert-token", "canary-feed-key"

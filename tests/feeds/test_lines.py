@@ -11,9 +11,9 @@ from bikeflow.feeds.wrm.document import Header, Record, records
 from bikeflow.feeds.wrm.exact import Rejected, TypedRow, battery_level, typed
 from bikeflow.feeds.wrm.lines import sort_out
 from bikeflow.simulator import City
+from tests.feeds.test_parsing import FILE_TIME, document_of, raw_text
 from tests.support.lines import bike, raw_file, station
 from tests.support.real import SNAPSHOTS
-from tests.transform.test_parsing import FILE_TIME, document_of, raw_text
 
 LARGEST, SMALLEST = 2**63 - 1, -(2**63)
 

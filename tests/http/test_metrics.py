@@ -20,10 +20,10 @@ from bikeflow.core.events import Events
 from bikeflow.http.site import Site
 from bikeflow.service.pipeline import open_pipeline
 from bikeflow.store.counting import CountingStore
+from tests.http.conftest import NOON, Scene, settings_for
 from tests.support import feedserver
 from tests.support.lines import bike, raw_file, station
 from tests.support.pipelines import wrm_lane
-from tests.surfaces.conftest import NOON, Scene, settings_for
 
 UNITS = (
     "_seconds",

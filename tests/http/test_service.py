@@ -10,11 +10,11 @@ from pathlib import Path
 
 from bikeflow.http.client import ADDRESS_FILE
 from bikeflow.simulator import NO_ODDITIES, City, serve_feed
+from tests.http.conftest import Client, client_of
 from tests.support import feedserver
 from tests.support.exchange import a_file_in_place_of
 from tests.support.lines import raw_file, station
 from tests.support.service import PATIENCE_SECONDS, Service, running
-from tests.surfaces.conftest import Client, client_of
 
 CITY = City(1, stations=10, free_bikes=3, oddities=NO_ODDITIES)
 QUICK = {"retry.attempts": 1, "retry.max_seconds": 0.5, "feed.breaker_probe_seconds": 0.5}

@@ -19,11 +19,11 @@ from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, RulesSettings
 from bikeflow.store import open_store
 from bikeflow.verifier import Report, Verifier, lake
-from tests.pipeline import damage
-from tests.pipeline.damage import DAY, Work
 from tests.support.audits import repaired as repaired_lake
 from tests.support.audits import verified
 from tests.support.real import REAL, SNAPSHOTS
+from tests.verifier import damage
+from tests.verifier.damage import DAY, Work
 
 STRAY = "all_{layer}_20250512_185959.parquet"
 

@@ -25,10 +25,10 @@ from bikeflow.http.pages import page
 from bikeflow.http.site import open_site
 from bikeflow.service.demo import demo_settings
 from bikeflow.settings.sections import HttpSettings
+from tests.http.conftest import NOON, Scene, client_of, settings_for
 from tests.support.lines import bike, raw_file, station
 from tests.support.pipelines import wrm_lane
 from tests.support.wrm import wrm_day
-from tests.surfaces.conftest import NOON, Scene, client_of, settings_for
 
 HOSTILE = """</script><script>alert('x')</script><img src=x onerror=alert(1)> & {{7*7}}"""
 PATHS = (

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from bikeflow.core.model import AlertSent, SchemaDrifted, SettingsReloaded
+from tests.http.conftest import Scene
+from tests.http.test_metrics import parsed
 from tests.support.lines import bike, raw_file, station
-from tests.surfaces.conftest import Scene
-from tests.surfaces.test_metrics import parsed
 
 MONITORING = Path(__file__).parents[2] / "systemd" / "monitoring"
 DASHBOARD = json.loads((MONITORING / "grafana-dashboard.json").read_text(encoding="utf-8"))

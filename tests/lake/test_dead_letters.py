@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bikeflow.settings.sections import StorageSettings
-from tests.pipeline.test_processing import name, remove_ledger
+from tests.lake.test_processing import name, remove_ledger
 from tests.support.lines import HEADER, raw_file, station
 from tests.support.real import SNAPSHOTS
 from tests.support.road import Road, open_road

@@ -12,10 +12,10 @@ import pytest
 from bikeflow.feeds.recipe import recipe_of, rules_of
 from bikeflow.settings.sections import RulesSettings, StorageSettings
 from bikeflow.verifier import lake
-from tests.pipeline import damage
-from tests.pipeline.test_damage import looked_at, process, repaired, settings_for, told
 from tests.support.real import REAL
 from tests.support.road import open_road
+from tests.verifier import damage
+from tests.verifier.test_damage import looked_at, process, repaired, settings_for, told
 
 FORMER = Path(__file__).parents[1] / "data/lake_of_7458407"
 """Both layers' files of the four real snapshots, as commit 7458407 has written them."""

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from bikeflow.cli.app import app
 from bikeflow.core.model import UTC
+from tests.http.conftest import NOON, Scene
 from tests.support.lines import raw_file, station
 from tests.support.real import REAL
-from tests.surfaces.conftest import NOON, Scene
 
 TAKEN_AT = dt.datetime(2025, 5, 31, 13, 50, 5, tzinfo=UTC)
 

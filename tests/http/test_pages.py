@@ -12,11 +12,11 @@ import pytest
 from bikeflow.core.model import UTC
 from bikeflow.http.pages import map_file
 from bikeflow.settings.sections import MapSettings
+from tests.http.conftest import NOON, Scene
 from tests.support.browser import Tab, browsing
 from tests.support.lines import raw_file, station
 from tests.support.pipelines import whole_road, wrm_lane
 from tests.support.real import REAL, SNAPSHOTS
-from tests.surfaces.conftest import NOON, Scene
 
 LONG_NAME = "Plac " + "Konstantynopolitańczykowianeczki" * 4
 PHONE = {"width": 360, "height": 740}

@@ -9,10 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bikeflow.feeds.wrm.columnar import parse
+from tests.feeds.test_parsing import document_of, raw_text
 from tests.support import reference
 from tests.support.lines import raw_file, station
 from tests.support.rounds import rounds
-from tests.transform.test_parsing import document_of, raw_text
 
 EARLIEST, LATEST = -9_223_372_022_400_000_000, 2**63 - 2
 """What a timestamp can hold, in microseconds."""

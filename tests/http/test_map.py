@@ -21,8 +21,8 @@ from bikeflow.cli.app import app
 from bikeflow.core.errors import BikeflowError
 from bikeflow.http.pages import map_file, map_page
 from bikeflow.settings.sections import MapSettings
+from tests.http.conftest import NOON, Scene
 from tests.support.lines import bike, raw_file, station
-from tests.surfaces.conftest import NOON, Scene
 
 HOSTILE = (
     "</script><script>document.documentElement.dataset.broken = 1</script>"

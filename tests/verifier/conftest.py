@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.lake.conftest import road, storage
+
+__all__ = ["road", "storage"]
