@@ -21,7 +21,7 @@ from bikeflow.service.pipeline import open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, RulesSettings
 from bikeflow.store import open_store
-from bikeflow.verifier import Report, Verifier, lake
+from bikeflow.verifier import Report, Verifier, lake, remade
 from tests.pipeline import damage
 from tests.pipeline.damage import DAY, Work
 from tests.support.real import REAL, SNAPSHOTS
@@ -125,13 +125,13 @@ PUBLISHED: dict[str, Work] = {
     "mirror: a bit": damage.flipped(damage.mirrored),
     "mirror: cut": damage.cut(damage.mirrored),
     "mirror: gone": damage.deleted(damage.mirrored),
-    "table: current rows": damage.sql("UPDATE wrm_current_rows SET bikes = bikes + 1 WHERE is_latest"),
+    "table: current rows": damage.sql("UPDATE wrm_current_rows SET bikes = bikes + 1 WHERE record_type = 'station'"),
     "table: a current row gone": damage.sql("DELETE FROM wrm_current_rows WHERE station_id LIKE 'fb%'"),
     "table: station summary": damage.sql("UPDATE station_summary SET mean_bikes = mean_bikes + 0.5"),
     "table: segments": damage.sql('UPDATE pipeline_segments SET "lines" = "lines" + 1'),
     "table: runs": damage.sql('UPDATE pipeline_runs SET "rows" = 0'),
     "table: an invented run": damage.sql(
-        "INSERT INTO pipeline_runs SELECT * REPLACE ('x' AS run_id) FROM pipeline_runs LIMIT 1"
+        "INSERT INTO pipeline_runs SELECT * REPLACE ('x' AS run_id) FROM pipeline_runs ORDER BY started_at DESC LIMIT 1"
     ),
     "table: runs gone": damage.sql("DELETE FROM pipeline_runs"),
     "table: files without rows": damage.sql(
@@ -185,6 +185,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else is at work: nothing needs time to settle."""
     monkeypatch.setattr(lake, "SETTLE_SECONDS", 0)
+    monkeypatch.setattr(remade, "_SETTLED", dt.timedelta())
 
 
 @pytest.fixture
