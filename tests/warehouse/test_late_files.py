@@ -22,6 +22,8 @@ from tests.warehouse.test_warehouse import assert_published
 
 RESULTS = (
     "station_summary",
+    "main.open_station_hours",
+    "main.open_cell_hours",
     "data_quality",
     "snapshot_days",
     "main.current_rows",
