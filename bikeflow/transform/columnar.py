@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 from bikeflow.schema import BATTERY, BOOLEAN, REAL, WHOLE
 from bikeflow.transform.document import Document, Header, Record, records
-from bikeflow.transform.exact import FLOAT_SECONDS, MICRO, Rejected, TypedRow, typed
+from bikeflow.transform.exact import MICROSECONDS, Rejected, TypedRow, typed
 from bikeflow.transform.lines import Lines, sort_out
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -54,6 +55,8 @@ _TYPES = {
     **{column: pa.bool_() for column in BOOLEAN},
     BATTERY: _TEXT,
 }
+_SECONDS = pa.decimal128(38, 6)
+_LONGEST_SECONDS = 30
 _FEW_LINES = 100
 _BLOCK_BYTES = 16 << 20
 """More than a usual batch has: then each column is one chunk."""
@@ -168,9 +171,7 @@ def _unpack(packed: pa.Array) -> dict[str, pa.Array]:
         raise _Refused
     texts = parts.flatten()
     first = np.arange(0, len(texts), 2)
-    seconds = pc.cast(texts.take(pa.array(first)), pa.float64()).to_numpy()
-    if not (np.abs(seconds) < FLOAT_SECONDS).all():
-        raise _Refused
+    microseconds = _microseconds(texts.take(pa.array(first)))
     # A feed has one or two time zones: a few distinct texts are split and cast instead of all.
     both = texts.take(pa.array(first + 1)).dictionary_encode()
     pairs = [text.split("|") for text in both.dictionary.to_pylist()]
@@ -178,10 +179,26 @@ def _unpack(packed: pa.Array) -> dict[str, pa.Array]:
         raise _Refused
     local, server = (pc.cast(pa.array(column, pa.string()), pa.int64()) for column in zip(*pairs, strict=True))
     return {
-        "timestamp": pa.array(np.round(seconds * MICRO).astype(np.int64)),
+        "timestamp": pa.array(microseconds),
         "gmt_local_diff_sec": local.take(both.indices),
         "gmt_servertime_diff_sec": server.take(both.indices),
     }
+
+
+def _microseconds(texts: pa.Array) -> npt.NDArray[np.int64]:
+    """Seconds with at most six decimals as microseconds, exactly; more decimals are refused, as they are to be rounded.
+
+    "1748699405.4711" is the decimal 1748699405.471100, which Arrow keeps as the 128-bit number 1748699405471100.
+    """
+    # Arrow silently overflows with a number of more digits than it can keep, and with some exponents.
+    octets = np.frombuffer(texts.buffers()[2], np.uint8)
+    if pc.max(pc.binary_length(texts)).as_py() > _LONGEST_SECONDS or ((octets | 0x20) == ord("e")).any():
+        raise _Refused
+    seconds = pc.cast(texts, _SECONDS)
+    low, high = np.frombuffer(seconds.buffers()[1], np.int64, 2 * len(seconds)).reshape(-1, 2).T
+    if (high != low >> 63).any() or (low < MICROSECONDS[0]).any() or (low > MICROSECONDS[-1]).any():
+        raise _Refused
+    return low
 
 
 def _rows_table(rows: Sequence[tuple[int, TypedRow]]) -> pa.Table:

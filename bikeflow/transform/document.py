@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -104,6 +105,8 @@ def read_fields(text: str) -> tuple[list[str], bool]:
     """The fields of one line as the csv module reads them, and whether its last quote stays open."""
     if '"' not in text:
         return text.split(","), False
+    # Else the csv module refuses fields of more than 131,072 characters, which Arrow does not.
+    csv.field_size_limit(sys.maxsize)
     # The reader takes what follows into the record exactly when a quote is still open at the end.
     reader = csv.reader(iter([f"{text}\n", _AFTER_QUOTE]))
     try:

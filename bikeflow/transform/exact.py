@@ -9,20 +9,19 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 
 from bikeflow.schema import BATTERY, BOOLEAN, PACKED, REAL, WHOLE
 from bikeflow.transform.document import Header, Record
 
-_WHOLE = re.compile(r"[+-]?[0-9]+")
+_WHOLE = re.compile(r"([+-]?)0*([0-9]{1,19})")
 _REAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_BATTERY = re.compile(r"[0-9]+")
+_BATTERY = re.compile(r"0*([0-9]{1,3})")
 _INT64 = range(-(2**63), 2**63)
 # DuckDB's times begin with 22 December 290309 BC; it keeps the end of the range for infinity.
-_MICROSECONDS = range(-9_223_372_022_400_000_000, 2**63 - 1)
+MICROSECONDS = range(-9_223_372_022_400_000_000, 2**63 - 1)
 MICRO = 1_000_000
-FLOAT_SECONDS = 2**53 / MICRO
-"""Floats from so many seconds on lose whole microseconds, or overflow them."""
+_UNROUNDED = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
 class Rejected(ValueError):
@@ -93,10 +92,8 @@ def typed(record: Record, header: Header) -> TypedRow:
 
 def battery_level(served: str | None) -> int | None:
     """The battery percentage that the shared column holds: a whole number from 0 to 100, else None."""
-    if served is None or not _BATTERY.fullmatch(served):
-        return None
-    level = int(served) if len(served.lstrip("0")) <= 3 else 101
-    return level if level <= 100 else None
+    match = _BATTERY.fullmatch(served or "")
+    return int(match[1]) if match and int(match[1]) <= 100 else None
 
 
 def _packed(text: str) -> tuple[int, int, int]:
@@ -108,16 +105,25 @@ def _packed(text: str) -> tuple[int, int, int]:
         local, server = (_whole(part, PACKED) for part in parts[1:])
     except Rejected as error:
         raise Rejected("must be three numbers joined by |", check="packed", column=PACKED, value=text) from error
-    # compared before it is rounded: the exponent may be of any size
-    exact = seconds * MICRO if abs(seconds) < FLOAT_SECONDS else Decimal(parts[0]) * MICRO
-    if not _MICROSECONDS[0] - 1 < exact < _MICROSECONDS[-1] + 1 or round(exact) not in _MICROSECONDS:
+    microseconds = _microseconds(parts[0], seconds)
+    if microseconds not in MICROSECONDS:
         raise Rejected("is no time that a timestamp can hold", check="packed", column=PACKED, value=text)
-    return round(exact), local, server
+    return microseconds, local, server
+
+
+def _microseconds(text: str, seconds: float) -> int:
+    """The text's seconds as microseconds, rounded half to even; `seconds` is about the same.
+
+    A float holds seven or more decimals of today's times only roughly, so the text itself is rounded.
+    """
+    if abs(seconds) * MICRO < 0.1:  # its exponent may be more than Decimal takes
+        return 0
+    return round(Decimal(text).scaleb(6, _UNROUNDED))
 
 
 def _whole(text: str, column: str) -> int:
     # Python refuses to convert thousands of digits; leading zeros aside, 19 are enough for 64 bits.
-    if _WHOLE.fullmatch(text) and len(text.lstrip("+-0")) <= 19 and (value := int(text)) in _INT64:
+    if (match := _WHOLE.fullmatch(text)) and (value := int(match[1] + match[2])) in _INT64:
         return value
     raise _wrong_type(text, column, "a whole number of 64 bits")
 

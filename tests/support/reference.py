@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from decimal import Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, ROUND_HALF_EVEN, Decimal, localcontext
 
 WHOLE_COLUMNS = ("bikes", "spaces", "total_docks", "pedelecs")
 BOOLEAN_COLUMNS = ("installed", "locked", "temporary")
@@ -45,15 +45,15 @@ def judge(line: str, header: list[str]) -> dict[str, object] | None:
     if len(packed) != 3 or not fields[0] or not named["name"]:
         return None
     row: dict[str, object] = {"station_id": fields[0], "name": named["name"]}
-    seconds, lat, lon = real(packed[0]), real(named["lat"]), real(named["lon"])
+    microseconds, lat, lon = microseconds_of(packed[0]), real(named["lat"]), real(named["lon"])
     differences = [whole(packed[1]), whole(packed[2])]
-    if seconds is None or lat is None or lon is None or None in differences:
+    if microseconds is None or lat is None or lon is None or None in differences:
         return None
-    if abs(lat) > 90 or abs(lon) > 180 or not EARLIEST_US <= seconds * 1_000_000 < 2**63 - 2:
+    if abs(lat) > 90 or abs(lon) > 180 or not EARLIEST_US <= microseconds < 2**63 - 1:
         return None
-    row["timestamp"] = int((seconds * 1_000_000).to_integral_value())
+    row["timestamp"] = microseconds
     row["gmt_local_diff_sec"], row["gmt_servertime_diff_sec"] = differences
-    row["lat"], row["lon"] = float(lat), float(lon)
+    row["lat"], row["lon"] = lat, lon
     for column in WHOLE_COLUMNS:
         value = whole(named[column])
         if value is None or value < (1 if column == "total_docks" else 0):
@@ -84,15 +84,24 @@ def flags(row: dict[str, object], file_us: int) -> list[str]:
 
 def whole(text: str) -> int | None:
     """A whole number of 64 bits in plain ASCII decimals."""
-    if not re.fullmatch(r"[+-]?[0-9]+", text) or len(text) > 4000:
+    match = re.fullmatch(r"([+-]?)0*([0-9]+)", text)
+    if match is None or len(match[2]) > 20:
         return None
-    value = int(text)
+    value = int(match[1] + match[2])
     return value if -(2**63) <= value < 2**63 else None
 
 
-def real(text: str) -> Decimal | None:
+def real(text: str) -> float | None:
     """A finite number in plain ASCII decimals, exponent allowed."""
     if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
         return None
     value = float(text)
-    return Decimal(value) if abs(value) < float("inf") else None
+    return value if abs(value) < float("inf") else None
+
+
+def microseconds_of(text: str) -> int | None:
+    """Seconds as whole microseconds: the decimal text is rounded, half to even, and no float comes near it."""
+    if real(text) is None:
+        return None
+    with localcontext(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN):
+        return int((Decimal(text) * 1_000_000).to_integral_value(ROUND_HALF_EVEN))

@@ -303,8 +303,9 @@ def test_the_columnar_path_agrees_with_a_line_by_line_reference(files: list[list
         rows, rejected = reference.read(text)
         found = item.table.select(COMPARED).to_pylist()
         assert found == [{name: row[name] for name in COMPARED} for row in rows]
-        stamps = item.table["timestamp"].cast("int64").to_pylist()
-        assert all(abs(a - b) <= 1 for a, b in zip(stamps, (row["timestamp"] for row in rows), strict=True))
+        assert item.table["timestamp"].cast("int64").to_pylist() == [row["timestamp"] for row in rows]
+        file_us = round(item.raw.time.timestamp() * 1_000_000)
+        assert item.table["quality_flags"].to_pylist() == [reference.flags(row, file_us) for row in rows]
         assert [letter.line_number for letter in item.dead_letters] == rejected
         assert item.lines == item.rows + item.rejected == len(rows) + len(rejected)
 
