@@ -23,7 +23,7 @@ _MAX_RAW_LINE = 64 * 1024
 RULES_VERSION = 2
 """Raise it whenever the same file under the same [rules] gives other rows than before.
 
-2: `over_capacity` counts bikes against docks; it counted bikes and spaces.
+2: `over_capacity` compares bikes, not bikes and spaces, with docks; timestamps are rounded exactly; fields of any size.
 """
 
 
