@@ -19,7 +19,7 @@ from bikeflow import __version__
 from bikeflow.alerts.role import open_alerts
 from bikeflow.events import Events
 from bikeflow.fetcher.place import public_url
-from bikeflow.lock import exclusive
+from bikeflow.lock import exclusive, refuse_demo
 from bikeflow.log import get_logger
 from bikeflow.reload import Reload
 from bikeflow.roles import Roles
@@ -32,10 +32,13 @@ from bikeflow.surfaces.surfaces import open_surfaces
 log = get_logger()
 
 
-async def serve(settings: Settings, load: Callable[[], LoadedSettings] | None = None) -> None:
+async def serve(
+    settings: Settings, load: Callable[[], LoadedSettings] | None = None, *, holds_lock: bool = False
+) -> None:
     """Run until SIGTERM or SIGINT; what a role raises unexpectedly ends the process loudly.
 
-    SIGHUP reloads what `load` gives; it raises ConfigError where that is wrong. Without it SIGHUP ends the process.
+    SIGHUP reloads what `load` gives; it raises ConfigError where that is wrong. Without it SIGHUP is the caller's.
+    `holds_lock` says that the caller holds `data_dir` already, as a demo does.
     """
     # A core dump would hold all secrets.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -44,7 +47,9 @@ async def serve(settings: Settings, load: Callable[[], LoadedSettings] | None = 
     faulthandler.enable()
     signals, events, notifier = Signals(settings.daemon), Events(), Notifier.from_environment()
     with contextlib.ExitStack() as lock, signals.handled(reloading=load is not None):
-        lock.enter_context(exclusive(settings.data_dir))
+        if not holds_lock:
+            lock.enter_context(exclusive(settings.data_dir))
+            refuse_demo(settings.data_dir)
         # The surfaces first, and closed last: a long start and a long stop can be watched.
         async with (
             open_surfaces(settings, events) as surfaces,

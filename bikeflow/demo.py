@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime as dt
-import shutil
+import os
+import signal
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bikeflow.concurrency import bounded_map
 from bikeflow.errors import ConfigError
 from bikeflow.layout import Layout
+from bikeflow.lock import DEMO_MARK, exclusive
+from bikeflow.lock import FILE_NAME as LOCK
+from bikeflow.log import get_logger
 from bikeflow.model import UTC
+from bikeflow.reload_report import ReloadReport, write_report
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, HttpSettings
 from bikeflow.simulator import City
 from bikeflow.store import open_store
+from bikeflow.warehouse.files import remove
 
 SEED = 20260601
 HISTORY = dt.timedelta(days=1)
 CADENCE = dt.timedelta(minutes=5)
-_MARK = ".bikeflow-demo"
+NO_RELOAD = "this is a demo, which has no configuration to reload"
+_KEPT = {LOCK, DEMO_MARK}
+"""What stays when an earlier demo is deleted: the lock that is held, and the mark, should this be interrupted."""
+log = get_logger()
 
 
 def demo_settings(data_dir: Path, feed_url: str, interval_seconds: float) -> Settings:
@@ -44,14 +56,63 @@ def _free_address() -> str:
         return f"{host}:{probe.getsockname()[1]}"
 
 
-def clear(data_dir: Path) -> None:
-    """Make an empty directory for the demo; one that holds anything but an earlier demo is refused."""
-    if data_dir.exists() and any(data_dir.iterdir()):
-        if not (data_dir / _MARK).exists():
-            raise ConfigError(f"{data_dir} is not empty and holds no earlier demo; name another one with --data-dir")
-        shutil.rmtree(data_dir)
-    data_dir.mkdir(parents=True, exist_ok=True)
-    (data_dir / _MARK).touch()
+@contextlib.contextmanager
+def demo_directory(data_dir: Path) -> Iterator[None]:
+    """Hold an empty directory for the demo; what an earlier demo left there is deleted, anything else is refused.
+
+    Raises ConfigError, or InUse while another process works there.
+    """
+    _refuse_others(data_dir)  # before the lock: a directory that is refused stays as it is
+    with exclusive(data_dir):
+        _refuse_others(data_dir)
+        other = next(data_dir.glob(f"*/**/{LOCK}"), None)
+        if other is not None:
+            raise ConfigError(f"{data_dir} holds another data_dir of bikeflow's, {other.parent}; move that first")
+        for path in data_dir.iterdir():
+            if path.name not in _KEPT:
+                remove(path)
+        (data_dir / DEMO_MARK).write_text("The next `bikeflow demo` deletes all that lies here.\n", encoding="utf-8")
+        yield
+
+
+def _refuse_others(data_dir: Path) -> None:
+    if (data_dir / DEMO_MARK).exists() or not data_dir.is_dir():
+        return
+    if any(path.name != LOCK for path in data_dir.iterdir()):
+        raise ConfigError(f"{data_dir} is not empty and holds no earlier demo; name another directory with --data-dir")
+
+
+@contextlib.contextmanager
+def refusing_reloads(data_dir: Path) -> Iterator[None]:
+    """SIGHUP does not end the demo: a reload is refused, and its report says why.
+
+    A terminal sends SIGHUP, too, when it is closed: then the demo ends.
+    """
+    loop, had_terminal = asyncio.get_running_loop(), _has_terminal()
+
+    def refuse() -> None:
+        if had_terminal and not _has_terminal():
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        began, at = time.monotonic(), dt.datetime.now(UTC).isoformat(timespec="seconds")
+        log.warning("reload_refused", reason=NO_RELOAD)
+        with contextlib.suppress(OSError):
+            write_report(data_dir, ReloadReport(os.getpid(), began, at, reason=NO_RELOAD))
+
+    loop.add_signal_handler(signal.SIGHUP, refuse)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+def _has_terminal() -> bool:
+    """Whether the process has a controlling terminal, which is taken from it when that is closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 async def write_history(

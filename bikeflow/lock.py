@@ -11,6 +11,8 @@ from pathlib import Path
 from bikeflow.errors import ConfigError, InUse
 
 FILE_NAME = "bikeflow.lock"
+DEMO_MARK = ".bikeflow-demo"
+"""Marks a `data_dir` as a demo's: the next demo deletes all that lies there."""
 
 
 @contextlib.contextmanager
@@ -38,6 +40,16 @@ def exclusive(data_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def refuse_demo(data_dir: Path) -> None:
+    """Raise ConfigError where `data_dir` is a demo's: the next demo would delete real snapshots with the simulated."""
+    mark = data_dir / DEMO_MARK
+    if mark.exists():
+        raise ConfigError(
+            f"{data_dir} belongs to a demo, and the next demo deletes it; name another directory with --data-dir\n"
+            f"to keep the simulated data and add real data to it, delete {mark} first"
+        )
+
+
 def held_by(process_id: int) -> Path | None:
     """The `data_dir` that this process holds, as the kernel tells those who may know, or None."""
     try:
@@ -48,10 +60,16 @@ def held_by(process_id: int) -> Path | None:
 
 
 def holder(data_dir: Path) -> int | None:
-    """The id of the process that holds `data_dir`, or None where nobody does."""
+    """The id of the process that holds `data_dir`, or None where nobody does; creates nothing."""
     try:
-        with exclusive(data_dir):
-            return None
-    except InUse:
-        text = (data_dir / FILE_NAME).read_text().strip()
+        descriptor = os.open(data_dir / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
         return int(text) if text.isdigit() else None
+    finally:
+        os.close(descriptor)
+    return None

@@ -21,7 +21,7 @@ from bikeflow.alerts.role import Alerts
 from bikeflow.errors import BikeflowError, ConfigError
 from bikeflow.events import Events
 from bikeflow.layout import Layout
-from bikeflow.lock import exclusive
+from bikeflow.lock import exclusive, refuse_demo
 from bikeflow.log import get_logger
 from bikeflow.model import UTC, SettingsReloaded
 from bikeflow.reload_report import ReloadReport, write_report
@@ -77,6 +77,7 @@ class Reload:
         with ExitStack() as held:
             if new.data_dir.resolve() != old.data_dir.resolve():
                 held.enter_context(exclusive(new.data_dir))
+                refuse_demo(new.data_dir)
             await _try_out(old, new)
             async with AsyncExitStack() as undo:
                 await self._surfaces.listen(new.http)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -81,9 +82,12 @@ def _all_cores(config: Path | None, overrides: list[str], data_dir: Path | None)
 
 
 async def run_backfill(
-    settings: Settings, wanted: Days, *, force: bool, tell: Callable[[int, int], None]
+    settings: Settings, wanted: Days, *, force: bool, tell: Callable[[int, int], None], holds_lock: bool = False
 ) -> dict[str, Any]:
-    """Reconcile with the lake, process the range, refresh the database; returns what `--json` prints."""
+    """Reconcile with the lake, process the range, refresh the database; returns what `--json` prints.
+
+    `holds_lock` says that the caller holds `data_dir` already.
+    """
     from bikeflow.memory import lasting
 
     with lasting():
@@ -91,7 +95,7 @@ async def run_backfill(
         from bikeflow.pipeline import open_pipeline
 
     started = time.monotonic()
-    with exclusive(settings.data_dir):
+    with contextlib.nullcontext() if holds_lock else exclusive(settings.data_dir):
         async with open_pipeline(settings) as pipeline:
             files = pipeline.ledger.files
             await pipeline.reconciler.reconcile()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import shlex
 import sys
@@ -22,6 +23,8 @@ Interval = Annotated[float, typer.Option("--interval", min=1, help="Seconds betw
 Speed = Annotated[float, typer.Option("--speed", min=1, help="How many times faster the live city moves.")]
 Once = Annotated[bool, typer.Option("--once", help="End after the history instead of going live.")]
 
+START_SECONDS = 0.2
+TOLD_EVERY_SECONDS = 10.0
 FIRST_QUERY = """
 SELECT name, bikes, total_docks AS docks, strftime(timestamp, '%H:%M:%S') AS at
 FROM wrm_stations_latest ORDER BY bikes DESC, name LIMIT 5
@@ -29,15 +32,16 @@ FROM wrm_stations_latest ORDER BY bikes DESC, name LIMIT 5
 
 
 def demo(data_dir: DataDir = Path("data/demo"), interval: Interval = 2, speed: Speed = 60, once: Once = False) -> None:
-    """Backfill a simulated day, then run live on a feed that moves faster than the real one; Ctrl-C ends it."""
+    """Show all of it on a simulated city: a day of history, then live, until Ctrl-C.
+
+    It needs no network. Its directory is its own: the next demo deletes all that lies there.
+    """
     from bikeflow.memory import economise
 
     economise()
     from bikeflow import log
-    from bikeflow.demo import clear
     from bikeflow.settings.sections import LogSettings
 
-    clear(data_dir)
     log.configure(LogSettings(level="warning"))
     options.complete(_demo(data_dir, interval, speed, once=once))
 
@@ -45,42 +49,62 @@ def demo(data_dir: DataDir = Path("data/demo"), interval: Interval = 2, speed: S
 async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) -> None:
     from bikeflow.cli.backfill import run_backfill
     from bikeflow.cli.days import days
-    from bikeflow.demo import SEED, demo_settings, write_history
+    from bikeflow.demo import SEED, demo_directory, demo_settings, refusing_reloads, write_history
     from bikeflow.simulator import City, serve_feed
 
-    city, now, started = City(SEED), dt.datetime.now(dt.UTC), time.monotonic()
-    async with serve_feed(city.accelerated(speed, since=now)) as url:
-        settings = demo_settings(data_dir, url, interval)
-        typer.echo(
-            f"A simulated city: {len(city.stations)} stations and their free bikes. First, a day of its history."
-        )
-        with progress("writing raw files", "files") as tell:
-            await write_history(settings, city, now, tell)
-        with progress("processing them  ", "files") as tell:
-            done = await run_backfill(settings, days(None, None), force=False, tell=tell)
-        typer.echo(
-            f"{done['raw_files']} snapshots, {done['rows']:,} rows, {done['rejected']} rejected lines:"
-            f" a database after {time.monotonic() - started:.1f} s. The fullest stations now:\n"
-        )
-        _show_first_query(settings)
-        _tell_what_next(data_dir)
-        if not once:
-            typer.echo(f"The dashboard, in your browser: http://{settings.http.listen}/")
-            await _live(settings, interval, speed)
+    with refusing_reloads(data_dir), demo_directory(data_dir):
+        city, now, started = City(SEED), dt.datetime.now(dt.UTC), time.monotonic()
+        async with serve_feed(city.accelerated(speed, since=now)) as url:
+            settings = demo_settings(data_dir, url, interval)
+            typer.echo(
+                f"A simulated city: {len(city.stations)} stations and their free bikes. First, a day of its history."
+            )
+            with progress("writing raw files", "files") as tell:
+                await write_history(settings, city, now, tell)
+            with progress("processing them  ", "files") as tell:
+                done = await run_backfill(settings, days(None, None), force=False, tell=tell, holds_lock=True)
+            typer.echo(
+                f"{done['raw_files']} snapshots, {done['rows']:,} rows, {done['rejected']} rejected lines:"
+                f" a database after {time.monotonic() - started:.1f} s. The stations with the most bikes now:\n"
+            )
+            _show_first_query(settings)
+            _tell_what_next(data_dir)
+            if not once:
+                await _live(settings, interval, speed)
 
 
 async def _live(settings: Settings, interval: float, speed: float) -> None:
-    from bikeflow import log
     from bikeflow.memory import lasting
 
     with lasting():
         from bikeflow.daemon import serve
 
     typer.echo(
-        f"Now live: a snapshot each {interval:g} s of a city that moves {speed:g} times faster. Ctrl-C ends it.\n"
+        f"Now live: a snapshot every {interval:g} s of a city that moves {speed:g} times faster. Ctrl-C ends it.\n"
     )
-    log.configure(settings.log)
-    await serve(settings)
+    teller = asyncio.create_task(_tell_how_it_is(settings.data_dir))
+    try:
+        await serve(settings, holds_lock=True)
+    finally:
+        teller.cancel()
+    typer.echo(f"The demo has ended; the next one deletes {settings.data_dir}.")
+
+
+async def _tell_how_it_is(data_dir: Path) -> None:
+    """The dashboard's address and sentence as soon as there is one, and again and again: it stays in sight."""
+    from bikeflow.surfaces.client import ADDRESS_FILE, ask_status
+
+    while True:
+        status = await asyncio.to_thread(ask_status, data_dir)
+        if status is None or status["state"] == "starting":
+            await asyncio.sleep(START_SECONDS)
+            continue
+        url = (data_dir / ADDRESS_FILE).read_text(encoding="utf-8").strip()
+        try:
+            typer.echo(f"In your browser: {url}  {status['sentence']}")
+        except OSError:  # nobody reads it any more
+            return
+        await asyncio.sleep(TOLD_EVERY_SECONDS)
 
 
 def _show_first_query(settings: Settings) -> None:
@@ -97,13 +121,16 @@ def _tell_what_next(data_dir: Path) -> None:
     program = Path(sys.executable).with_name("bikeflow")
     if program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())
-    where = f"--data-dir {shlex.quote(str(data_dir))}"
+    where, sql = (
+        f"--data-dir {shlex.quote(str(data_dir))}",
+        "SELECT name, bikes, spaces FROM wrm_stations_latest LIMIT 5",
+    )
     typer.echo(
-        f"\nWhere things lie:\n"
+        f"\nWhere things lie, until the next demo deletes them:\n"
         f"  {data_dir / 'lake'}  raw files, both Parquet layers, dead letters\n"
         f"  {data_dir / 'analytics.duckdb'}  the database: open it with any DuckDB, at any time\n"
         f"\nWhat to type in another terminal:\n"
-        f'  {program} query {where} "FROM wrm_stations_latest LIMIT 5"\n'
+        f'  {program} query {where} "{sql}"\n'
         f"  {program} status {where}\n"
         f"  {program} dlq show {where}\n"
         f"  {program} verify {where}\n"

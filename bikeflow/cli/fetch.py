@@ -37,10 +37,11 @@ def fetch(
 
 
 async def _fetch(settings: Settings) -> tuple[FetchOutcome, int]:
-    from bikeflow.lock import exclusive
+    from bikeflow.lock import exclusive, refuse_demo
     from bikeflow.pipeline import open_pipeline
 
     with exclusive(settings.data_dir):
+        refuse_demo(settings.data_dir)
         async with open_pipeline(settings) as pipeline:
             outcome = await pipeline.fetcher.fetch_once()
             await pipeline.delivery.drain()

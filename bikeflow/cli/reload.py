@@ -65,6 +65,11 @@ def _reload(pid: int, data_dir: Path, timeout: float) -> ReloadReport:
     from bikeflow.errors import BikeflowError
     from bikeflow.reload_report import read_report
 
+    if not _hears_sighup(pid):
+        raise BikeflowError(
+            f"process {pid} works on {data_dir}, but is no service that is ready to reload; when it has ended, or has"
+            " started, try again"
+        )
     asked = time.monotonic()
     try:
         os.kill(pid, signal.SIGHUP)
@@ -78,3 +83,13 @@ def _reload(pid: int, data_dir: Path, timeout: float) -> ReloadReport:
             raise BikeflowError(f"process {pid} has ended")
         time.sleep(LOOK_SECONDS)
     raise BikeflowError(f"process {pid} has not told of the reload within {timeout:g} s; its log may tell more")
+
+
+def _hears_sighup(pid: int) -> bool:
+    """Whether the process handles SIGHUP, which would end any other: a backfill, or a service that is just starting."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return True  # it has ended, or can't be seen: the signal will tell
+    caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), "0")
+    return bool(int(caught, 16) >> (signal.SIGHUP - 1) & 1)
