@@ -1,4 +1,4 @@
-# What can be done here; `make` alone lists it. Each target first makes .venv where it is missing or outdated.
+# What can be done here; `make` alone lists it. Each target first installs what it needs into .venv.
 
 SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
@@ -7,7 +7,10 @@ MAKEFLAGS += --no-builtin-rules
 
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+# What running needs is installed (565 MB, mostly pyarrow, pandas and DuckDB), or also what tests and checks need (812 MB).
+RUN := $(VENV)/.ready-run
+DEV := $(VENV)/.ready-dev
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
 
 # Passed on to the command: make run ARGS="--set feed.interval_seconds=10", make test ARGS="-k watcher -x"
 ARGS ?=
@@ -20,16 +23,16 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(READY) ## Run the service, with config.toml or none; ARGS="..." is passed on
+run: $(RUN) ## Run the service, with config.toml or none; ARGS="..." is passed on
 	@$(BIN)/python -m bikeflow run $(ARGS)
 
-demo: $(READY) ## Show it all on a simulated city, with no network
+demo: $(RUN) ## Show it all on a simulated city, with no network
 	@$(BIN)/python -m bikeflow demo $(ARGS)
 
-test: $(READY) ## Run all tests; ARGS="..." goes to pytest
+test: $(DEV) ## Run all tests; ARGS="..." goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: $(READY) ## Check format, style, types and import layers
+lint: $(DEV) ## Check format, style, types and import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -38,10 +41,10 @@ lint: $(READY) ## Check format, style, types and import layers
 check: lint ## The same and the quick tests: what to run before a commit
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-bench: $(READY) ## Measure the main things; ARGS="[--json] NAME ... or all"
+bench: $(DEV) ## Measure the main things; ARGS="[--json] NAME ... or all"
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
-soak: $(READY) ## Kill the service 500 times, break its storage for an hour, count; ARGS="--kills N --minutes M"
+soak: $(DEV) ## Kill the service 500 times, break its storage for an hour, count; ARGS="--kills N --minutes M"
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 install: ## Install, or upgrade, the systemd service (root); WHEEL=FILE installs that
@@ -58,7 +61,7 @@ clean: ## Remove .venv and caches; data stays
 	find bikeflow tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An interrupted installation leaves no stamp, so that the next make goes on with it.
-$(READY): pyproject.toml .ci/constraints.txt
+$(RUN): pyproject.toml .ci/constraints.txt
 	@$(BIN)/python -c '$(NEW_ENOUGH)' 2>/dev/null || { \
 		python="$(PYTHON)"; \
 		"$${python:-false}" -c '$(NEW_ENOUGH)' || { \
@@ -68,7 +71,12 @@ $(READY): pyproject.toml .ci/constraints.txt
 			echo "This Python can't make virtual environments yet: apt-get install $$package" >&2; exit 1; }; \
 		echo "Making $(VENV) with $$("$$python" --version)"; \
 		"$$python" -m venv --clear $(VENV); }
-	@echo "Installing bikeflow and what it needs into $(VENV), a minute or two"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[postgres,test,dev]'
+	@echo "Installing bikeflow and what it runs with into $(VENV), a minute or two"
+	@$(PIP) -e '.[postgres]'
 	@$(BIN)/python -m compileall -q bikeflow
+	@touch $@
+
+$(DEV): $(RUN)
+	@echo "Installing what tests and checks need into $(VENV), a minute or two"
+	@$(PIP) -e '.[postgres,test,dev]'
 	@touch $@
