@@ -20,7 +20,10 @@ class Target(Protocol):
     """A place that publications are taken to."""
 
     async def export(self) -> dict[str, object]:
-        """Bring it up to date with what is published; returns what is to be logged. Raises Transient, Permanent."""
+        """Bring it up to date with what is published; returns what is to be logged. Raises Transient, Permanent.
+
+        `skipped_rows` in it counts the rows that it lacks because it can't hold them.
+        """
         ...
 
 
@@ -73,5 +76,6 @@ class Exporter:
             self._on_finished(ExportFinished(self._name, "failed", time.monotonic() - started, str(error)))
             raise
         seconds = time.monotonic() - started
-        self._on_finished(ExportFinished(self._name, "done", seconds))
+        skipped = int(str(told.get("skipped_rows", 0)))
+        self._on_finished(ExportFinished(self._name, "done", seconds, skipped_rows=skipped))
         log.info("exported", target=self._name, **told, duration_seconds=round(seconds, 3))

@@ -280,12 +280,13 @@ class SettingsReloaded:
 
 @dataclass(frozen=True, slots=True)
 class ExportFinished:
-    """What was published has been taken to one more place, or could not be."""
+    """What was published has been taken to one more place, or could not be; `skipped_rows` can't be held there."""
 
     target: ExportTarget
     outcome: Literal["done", "failed"]
     duration_seconds: float
     error: str | None = None
+    skipped_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

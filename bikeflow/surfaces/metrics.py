@@ -191,13 +191,22 @@ class _Exports:
             ["target", "outcome"],
             registry=registry,
         )
+        self._skipped = Gauge(
+            "bikeflow_export_skipped_rows",
+            "Rows of the published database that the target can't hold, and lacks since the last export.",
+            ["target"],
+            registry=registry,
+        )
         for target in get_args(ExportTarget):
             for outcome in ("done", "failed"):
                 self._ended.labels(target, outcome)
+            self._skipped.labels(target)
 
     def observe(self, event: Event) -> None:
         if isinstance(event, ExportFinished):
             self._ended.labels(event.target, event.outcome).inc()
+            if event.outcome == "done":
+                self._skipped.labels(event.target).set(event.skipped_rows)
 
 
 class _Alerts:

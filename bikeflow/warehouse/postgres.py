@@ -2,6 +2,9 @@
 
 A day's hours are written again only when one of the day's files has changed, so that an export costs the same in any
 archive; which files they were made of is kept in PostgreSQL itself, in `exported_days`.
+
+A row that PostgreSQL can't hold is left out and counted: a timestamp before 4714-11-24 BC, an id with a NUL or too long
+for an index. In other texts a NUL becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -19,8 +22,10 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from bikeflow.errors import Permanent, Transient
+from bikeflow.log import get_logger
 from bikeflow.settings.sections import PostgresSettings
 from bikeflow.warehouse.bucket import modest
+from bikeflow.warehouse.documentation import quoted_name
 from bikeflow.warehouse.files import disk_errors, remove
 from bikeflow.warehouse.statements import MIRRORED, SCHEMA
 from bikeflow.warehouse.warehouse import Frozen, Warehouse
@@ -30,13 +35,22 @@ CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30
 LATEST = ("wrm_stations_latest", "wrm_bikes_latest")
 HOURLY = "station_hourly"
+DAYS = "exported_days"
 _KEYS = {
     "wrm_stations_latest": ["station_id"],
     "wrm_bikes_latest": ["station_id"],
     HOURLY: ["station_id", "date", "hour"],
 }
 _TYPES = {"VARCHAR": "text", "DOUBLE": "double precision", "VARCHAR[]": "text[]", "TIMESTAMP": "timestamp"}
+_HELD = {
+    "TIMESTAMP": "({0} BETWEEN TIMESTAMP '4714-11-24 (BC) 00:00:00' AND TIMESTAMP '294247-01-10 04:00:54.775806')",
+    # an entry of an index takes 2,704 bytes at most
+    "VARCHAR": "(NOT contains({0}, chr(0)) AND strlen({0}) <= 2600)",
+}
+"""Whether PostgreSQL can hold a value, by its type; a text only where it is part of a key."""
+_WHY_NOT = "PostgreSQL can't hold a timestamp before 4714-11-24 BC, nor an id with a NUL or of more than 2,600 bytes"
 _BATCH_ROWS = 10_000
+log = get_logger()
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
@@ -44,6 +58,7 @@ class PostgresTables:
     """The tables in the schema that the settings name; it and they are made where they are missing."""
 
     def __init__(self, settings: PostgresSettings, warehouse: Warehouse, directory: Path) -> None:
+        self._skipped_rows: object = 0
         self._settings = settings
         self._warehouse = warehouse
         self._directory = directory
@@ -55,7 +70,12 @@ class PostgresTables:
         hours at another.
         """
         with disk_errors():
-            return await asyncio.to_thread(self._export)
+            told = await asyncio.to_thread(self._export)
+        skipped = told.get("skipped_rows", 0)
+        if skipped and skipped != self._skipped_rows:
+            log.warning("rows_not_exported", target="postgres", rows=skipped, hint=_WHY_NOT)
+        self._skipped_rows = skipped
+        return told
 
     def _export(self) -> dict[str, object]:
         remove(self._directory)
@@ -81,6 +101,7 @@ class PostgresTables:
         options: dict[str, str | int | None] = {
             "connect_timeout": CONNECT_SECONDS,
             "application_name": "bikeflow",
+            "client_encoding": "UTF8",
             "options": f"-c statement_timeout={STATEMENT_SECONDS * 1000} -c timezone=UTC",
         }
         try:
@@ -102,27 +123,33 @@ class _Export:
         self._schema = schema
 
     def run(self, frozen: Frozen) -> dict[str, object]:
-        """Write all that has changed."""
+        """Write all that has changed; `skipped_rows` counts all that PostgreSQL lacks now, whenever it was left out."""
         with self._target.transaction():
             for table in _KEYS:
                 self._create(table)
-            self._execute("CREATE TABLE IF NOT EXISTS {} (date date PRIMARY KEY, files text NOT NULL)", "exported_days")
+            self._execute("CREATE TABLE IF NOT EXISTS {} (date date PRIMARY KEY, files text NOT NULL)", DAYS)
+            self._execute("ALTER TABLE {} ADD COLUMN IF NOT EXISTS skipped_rows bigint NOT NULL DEFAULT 0", DAYS)
         with self._target.transaction():
-            rows = sum(self._upsert(table, f"FROM {table}", "true") for table in LATEST)
-        known = {row[0]: row[1] for row in self._execute("SELECT date, files FROM {}", "exported_days").fetchall()}
+            latest = [self._upsert(table, f"FROM {table}", "true") for table in LATEST]
+        rows, skipped = (sum(counts) for counts in zip(*latest, strict=True))
+        known = {row[0]: row[1] for row in self._execute("SELECT date, files FROM {}", DAYS).fetchall()}
         wanted = _days(frozen.files[MIRRORED])
         # the newest first: they are what people look at
         changed = {day for day in known.keys() | wanted.keys() if known.get(day) != wanted.get(day)}
         for day in sorted(changed, key=str, reverse=True):
             rows += self._write_day(day, wanted.get(day))
-        return {"rows": rows, "days": len(changed)}
+        for (count,) in self._execute("SELECT coalesce(sum(skipped_rows), 0)::bigint FROM {}", DAYS).fetchall():
+            skipped += int(str(count))
+        return {"rows": rows, "days": len(changed), "skipped_rows": skipped}
 
     def _write_day(self, day: object, files: str | None) -> int:
         with self._target.transaction():
-            rows = self._upsert(HOURLY, f"FROM {HOURLY} WHERE date = DATE '{day}'", f"date = DATE '{day}'")
-            self._execute("DELETE FROM {} WHERE date = %s", "exported_days", [day])
+            rows, skipped = self._upsert(HOURLY, f"FROM {HOURLY} WHERE date = DATE '{day}'", f"date = DATE '{day}'")
+            self._execute("DELETE FROM {} WHERE date = %s", DAYS, [day])
             if files is not None:
-                self._execute("INSERT INTO {} VALUES (%s, %s)", "exported_days", [day, files])
+                self._execute(
+                    "INSERT INTO {} (date, files, skipped_rows) VALUES (%s, %s, %s)", DAYS, [day, files, skipped]
+                )
         return rows
 
     def _create(self, table: str) -> None:
@@ -137,15 +164,15 @@ class _Export:
             added = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {}")
             self._target.execute(added.format(self._named(table), definition))
 
-    def _upsert(self, table: str, query: str, scope: str) -> int:
-        """Make the rows of the table within `scope` those of the query; returns their number."""
+    def _upsert(self, table: str, query: str, scope: str) -> tuple[int, int]:
+        """Make the rows of the table within `scope` those of the query; returns how many, and how many are left out."""
         names = [name for name, _ in self._columns(table)]
         staged = sql.Identifier("staged")
         columns = sql.SQL(", ").join(map(sql.Identifier, names))
         self._target.execute(
             sql.SQL("CREATE TEMP TABLE {} (LIKE {}) ON COMMIT DROP").format(staged, self._named(table))
         )
-        rows = self._copy(sql.SQL("COPY {} ({}) FROM STDIN").format(staged, columns), query)
+        counts = self._copy(sql.SQL("COPY {} ({}) FROM STDIN").format(staged, columns), table, query)
         parts = {
             "table": self._named(table),
             "staged": staged,
@@ -169,16 +196,29 @@ class _Export:
             ).format(**parts)
         )
         self._target.execute(sql.SQL("DROP TABLE {}").format(staged))
-        return rows
+        return counts
 
-    def _copy(self, statement: sql.Composed, query: str) -> int:
-        result, rows = self._source.execute(query), 0
+    def _copy(self, statement: sql.Composed, table: str, query: str) -> tuple[int, int]:
+        """Copy the rows that PostgreSQL can hold; returns how many, and how many it can't."""
+        result, rows, skipped = self._source.execute(f"SELECT *, {self._held(table)} {query}"), 0, 0
         with self._target.cursor() as cursor, cursor.copy(statement) as copy:
             while batch := result.fetchmany(_BATCH_ROWS):
-                for row in batch:
-                    copy.write_row([_storable(value) for value in row])
-                rows += len(batch)
-        return rows
+                for *values, held in batch:
+                    if held:
+                        copy.write_row([_storable(value) for value in values])
+                        rows += 1
+                    else:
+                        skipped += 1
+        return rows, skipped
+
+    def _held(self, table: str) -> str:
+        """The SQL condition on a row of the table that PostgreSQL can hold it."""
+        checked = [
+            _HELD[kind].format(quoted_name(name))
+            for name, kind in self._columns(table)
+            if kind in _HELD and (kind != "VARCHAR" or name in _KEYS[table])
+        ]
+        return f"coalesce({' AND '.join(checked)}, true)"
 
     def _columns(self, table: str) -> list[tuple[str, str]]:
         return [(str(row[0]), str(row[1])) for row in self._source.execute(f"DESCRIBE {table}").fetchall()]

@@ -12,10 +12,12 @@ from typing import Any
 import psycopg
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from bikeflow.errors import Permanent, Transient
+from bikeflow.events import Events
 from bikeflow.layout import segment_of
-from bikeflow.model import PartitionJob
+from bikeflow.model import Event, ExportFinished, PartitionJob
 from bikeflow.pipeline import open_pipeline
 from bikeflow.settings import Settings, load_settings
 from bikeflow.settings.sections import PostgresSettings
@@ -161,6 +163,75 @@ async def test_the_pipeline_exports_what_it_publishes(tmp_path: Path, server: st
         await work
     with psycopg.connect(server) as connection:
         assert connection.execute("SELECT station_id FROM piped.wrm_bikes_latest").fetchall() == [("fb1",)]
+
+
+PACKED = "{}|-7200|-3600"
+OLDEST = -210_866_803_200
+"""4714-11-24 BC, the first instant that PostgreSQL can hold (its manual says 4713 BC, of the Julian calendar)."""
+ODD_LINES = [
+    station(1),
+    bike(2, name="BIKE \0 2"),
+    bike(3, packed=PACKED.format(OLDEST)),
+    bike(4, packed=PACKED.format(OLDEST - 1)),
+    station(5, packed=PACKED.format(-63_517_787_327.5)),
+    station(6, packed=PACKED.format(9_223_372_036_854)),
+    bike(7, id="fb7\0"),
+    bike(7, id="fb7\ufffd"),
+    station(8, packed=PACKED.format(-9_000_000_000_000)),
+    bike(9, id="fb" + "".join(chr(0x4E00 + number) for number in range(2_000))),
+]
+
+
+async def test_rows_that_postgresql_cannot_hold_are_left_out_counted_and_told(tmp_path: Path, server: str) -> None:
+    postgres_settings = PostgresSettings(dsn=SecretStr(server), schema_name="odd")
+    told = list[Event]()
+    events = Events()
+    with events.heard_by(told.append), psycopg.connect(server, autocommit=True) as connection:
+
+        def ids(table: str) -> set[str]:
+            query = psycopg.sql.SQL("SELECT DISTINCT station_id FROM odd.{}").format(psycopg.sql.Identifier(table))
+            return {str(row[0]) for row in connection.execute(query)}
+
+        async with open_pipeline(Settings(data_dir=tmp_path, postgres=postgres_settings), events) as pipeline:
+            await pipeline.store.put(pipeline.layout.raw_key(at(8)), raw_file(*ODD_LINES).encode())
+            await pipeline.reconciler.reconcile()
+            await pipeline.processors[0].process(PartitionJob(DAY))
+            with capture_logs() as logs:
+                for _ in range(2):
+                    await pipeline.publish()
+            assert pipeline.ledger.files.totals()["rows"] == len(ODD_LINES)
+            assert ids("wrm_stations_latest") == {"1", "5", "6"}
+            assert ids("wrm_bikes_latest") == {"fb2", "fb3", "fb7\ufffd"}
+            assert ids("station_hourly") == {"1", "5", "6", "8"}
+            # bikes 4, 7 with its NUL and 9; station 8; no bike is in station_hourly
+            finished = [event for event in told if isinstance(event, ExportFinished)]
+            assert [(event.outcome, event.skipped_rows) for event in finished] == [("done", 4)] * 2
+            assert [log["rows"] for log in logs if log["event"] == "rows_not_exported"] == [4]
+            assert [log["skipped_rows"] for log in logs if log["event"] == "exported"] == [4, 4]
+
+
+async def test_hours_that_were_left_out_stay_counted_until_their_day_changes(both: Both) -> None:
+    layer, before = both.analytics.layer, DAY - dt.timedelta(1)
+    odd = [row("1\0", at(8, day=before)), row("1\ufffd", at(8, day=before))]
+    await layer.put_hour(8, *odd, day=before)
+    await layer.put_hour(8, *snapshot(at(8), "1"))
+    assert (await both.publish())["skipped_rows"] == 2
+    await layer.put_hour(9, *snapshot(at(9), "1"))
+    assert (await both.publish())["skipped_rows"] == 2
+    assert both.ask("SELECT date, skipped_rows FROM exported_days ORDER BY date") == [(before, 1), (DAY, 0)]
+    await layer.put_hour(8, *odd[1:], day=before)
+    assert (await both.publish())["skipped_rows"] == 0
+    both.assert_same()
+
+
+async def test_a_database_that_cannot_hold_polish_names_is_refused_and_ends_nothing(both: Both, server: str) -> None:
+    await both.analytics.layer.put_hour(8, *snapshot(at(8), "1"))
+    await both.analytics.refresh()
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    latin = PostgresSettings(dsn=SecretStr(server.replace("/postgres", "/latin")))
+    with pytest.raises(Permanent, match="LATIN1"):
+        await PostgresTables(latin, both.analytics.warehouse, both.analytics.data_dir / "p").export()
 
 
 def test_older_names_in_the_environment_describe_the_connection() -> None:
