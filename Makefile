@@ -12,6 +12,9 @@ RUN := $(VENV)/.ready-run
 DEV := $(VENV)/.ready-dev
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
 
+# How many tests run at once: they wait about as long as they compute.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+
 # Passed on to the command: make run ARGS="--set feed.interval_seconds=10", make test ARGS="-k watcher -x"
 ARGS ?=
 
@@ -29,8 +32,8 @@ run: $(RUN) ## Run the service, with config.toml or none; ARGS="..." is passed o
 demo: $(RUN) ## Show it all on a simulated city, with no network
 	@$(BIN)/python -m bikeflow demo $(ARGS)
 
-test: $(DEV) ## Run all tests; ARGS="..." goes to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(DEV) ## Run all tests but the long ones, WORKERS at once; ARGS="..." goes to pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) -m "not long" $(ARGS)
 
 lint: $(DEV) ## Check format, style, types and import layers
 	$(BIN)/ruff format --check .
@@ -39,7 +42,7 @@ lint: $(DEV) ## Check format, style, types and import layers
 	$(BIN)/lint-imports
 
 check: lint ## The same and the quick tests: what to run before a commit
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not long" $(ARGS)
 
 bench: $(DEV) ## Measure the main things; ARGS="[--json] NAME ... or all"
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -70,7 +70,6 @@ async def test_a_call_that_fails_now_and_then_leaves_no_trace(tmp_path: Path, ki
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("restart", [False, True], ids=["the same process goes on", "a new process takes over"])
 @pytest.mark.parametrize(("kind", "step"), [("before", 4), ("after", 2), ("late", 1), ("truncated", 2)])
 async def test_whichever_call_fails_it_leaves_no_trace(tmp_path: Path, kind: Kind, step: int, restart: bool) -> None:

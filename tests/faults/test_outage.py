@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from bikeflow.errors import Transient
 from bikeflow.settings.sections import FeedSettings
 from bikeflow.simulator import City
@@ -29,7 +27,6 @@ class UnreachableStore(ChaosStore):
         return await super()._call(name, work, changes=changes)
 
 
-@pytest.mark.timeout(120)
 async def test_a_day_without_storage_costs_nothing(tmp_path: Path) -> None:
     world = World(tmp_path, UnreachableStore)
     async with world.opened():

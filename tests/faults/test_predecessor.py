@@ -127,7 +127,6 @@ def document(number: int) -> str:
     return raw_file(station(1, bikes=str(number), total_docks="5000"))
 
 
-@pytest.mark.timeout(120)
 async def test_beyond_a_thousand_keys_every_file_is_found_and_processed_and_so_is_the_next(
     archive: StorageSettings, tmp_path: Path
 ) -> None:

@@ -19,7 +19,6 @@ NOWHERE = "http://127.0.0.1:9/feed.txt"
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 async def test_a_service_that_is_killed_at_its_writes_loses_and_doubles_nothing(tmp_path: Path) -> None:
     tally = await soak(tmp_path, kills=8, seed=8)
     assert sum(tally.kills.values()) == 8
@@ -27,7 +26,6 @@ async def test_a_service_that_is_killed_at_its_writes_loses_and_doubles_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 async def test_a_killed_service_loses_and_doubles_nothing_in_a_bucket_either(
     tmp_path: Path, s3_server: S3Server
 ) -> None:
@@ -36,7 +34,6 @@ async def test_a_killed_service_loses_and_doubles_nothing_in_a_bucket_either(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("place", [place for place in PLACES if place not in ("dead letters", "anything")])
 async def test_a_stop_in_the_midst_of_a_write_is_a_clean_one(tmp_path: Path, place: str) -> None:
     async with serving() as oracle:
@@ -48,7 +45,6 @@ async def test_a_stop_in_the_midst_of_a_write_is_a_clean_one(tmp_path: Path, pla
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 async def test_a_process_that_is_halted_in_the_midst_of_writes_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
     async with serving() as oracle:
         run = Soak(tmp_path, oracle, seed=2)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -27,6 +28,7 @@ from bikeflow.spool import Spool
 from bikeflow.store import Store, open_store
 from tests.support.feedserver import FeedServer, Reply, document, gzipped, serve, sha256
 from tests.support.lines import raw_file, station
+from tests.support.service import PATIENCE_SECONDS
 
 LAYOUT = Layout("bike-data/gen_info/")
 RETRY = RetrySettings(attempts=3, initial_seconds=0.01, max_seconds=0.05)
@@ -150,7 +152,7 @@ def outcomes(log: Sequence[Mapping[str, object]]) -> list[object]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.005)
 
@@ -325,7 +327,7 @@ async def test_redirects_are_followed(world: World) -> None:
     assert (await fetcher.fetch_once()).outcome == "stored"
 
 
-@pytest.mark.parametrize("reply", [Reply(FIRST.encode(), drip_seconds=0.02), Reply(b"", wait_seconds=5)])
+@pytest.mark.parametrize("reply", [Reply(FIRST.encode(), drip_seconds=0.02), Reply(b"", wait_seconds=60)])
 async def test_a_slow_answer_is_bounded_in_total(world: World, reply: Reply) -> None:
     world.retry = RETRY.model_copy(update={"attempts": 1})
     fetcher = await world.restart(timeout_seconds=0.3)
@@ -333,7 +335,7 @@ async def test_a_slow_answer_is_bounded_in_total(world: World, reply: Reply) -> 
     started = time.monotonic()
     outcome = await fetcher.fetch_once()
     assert "no complete answer within 0.3 s" in outcome.error
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
 
 
 async def test_a_short_pause_that_the_server_asks_for_is_kept(world: World) -> None:
@@ -360,17 +362,31 @@ async def test_a_long_pause_that_the_server_asks_for_outlasts_the_tick(world: Wo
 # --- a feed that is down ---------------------------------------------------------------------------------------------
 
 
-async def test_a_dead_upstream_costs_one_probe_at_a_time(world: World) -> None:
+class BreakerClock:
+    """The clocks that the circuit breaker goes by; they stand still, so that no probe is due before its time."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.wall = self.monotonic = 1e6
+        patch.setattr("purgatory.domain.model.time", SimpleNamespace(time=lambda: self.wall))
+        patch.setattr("bikeflow.fetcher.breaker.time", SimpleNamespace(monotonic=lambda: self.monotonic))
+
+    def advance(self, seconds: float) -> None:
+        self.wall += seconds
+        self.monotonic += seconds
+
+
+async def test_a_dead_upstream_costs_one_probe_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = BreakerClock(monkeypatch)
     fetcher = await world.restart(interval_seconds=1, breaker_failures=5, breaker_probe_seconds=2.5)
     world.server.answers(Reply(status=500))
     ended = [(await fetcher.fetch_once()).outcome for _ in range(10)]
     assert ended == ["failed", "failed"] + 8 * ["skipped_open_circuit"]
     assert len(world.server.requests) == 5
-    await asyncio.sleep(1.6)  # the probe is due a tick early rather than a tick late
+    clock.advance(1.6)  # the probe is due a tick early rather than a tick late
     ended = [(await fetcher.fetch_once()).outcome for _ in range(5)]
     assert ended == ["failed"] + 4 * ["skipped_open_circuit"]
     assert len(world.server.requests) == 6
-    await asyncio.sleep(1.6)
+    clock.advance(1.6)
     world.server.answers(document(FIRST))
     assert (await fetcher.fetch_once()).outcome == "stored"
     assert (await fetcher.fetch_once()).outcome == "duplicate"
@@ -383,13 +399,13 @@ async def test_with_equal_intervals_every_tick_probes_once(world: World) -> None
 
 
 async def test_a_clock_set_back_does_not_keep_the_circuit_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = BreakerClock(monkeypatch)
     fetcher = await world.restart(interval_seconds=1, breaker_failures=1, breaker_probe_seconds=1.1)
     world.server.answers(Reply(status=500), document(FIRST))
     assert (await fetcher.fetch_once()).outcome == "failed"
-    real = time.time
-    monkeypatch.setattr("purgatory.domain.model.time.time", lambda: real() - 3_600)
+    clock.wall -= 3_600
     assert (await fetcher.fetch_once()).outcome == "skipped_open_circuit"
-    await asyncio.sleep(2.3)
+    clock.advance(2.3)
     assert (await fetcher.fetch_once()).outcome == "stored"
 
 
@@ -693,10 +709,16 @@ async def test_ticks_stay_on_their_grid_and_missed_ones_are_left_out(world: Worl
     fetcher.fetch_once = timed  # type: ignore[method-assign, assignment]
     stop = asyncio.Event()
     task = asyncio.create_task(fetcher.run(stop))
-    await until(lambda: len(times) == 4)
+    await until(lambda: len(times) == 7)
     stop.set()
     await task
-    assert [moment - times[0] for moment in times] == pytest.approx([0, 1, 3, 4], abs=0.4)
+    # A busy machine may make a tick late, but none comes early or twice, and they do not drift off the grid: of the
+    # five after the slow answer the promptest is on it, where each would be 0.3 s off if the interval began anew.
+    late = [divmod(moment - times[0] + 0.01, 1) for moment in times]
+    slots = [slot for slot, _ in late]
+    assert slots[0] == 0 and slots[1] >= 1 and slots[2] >= 3
+    assert slots == sorted(set(slots))
+    assert min(seconds for _, seconds in late[2:]) < 0.2
 
 
 async def test_a_store_that_hangs_does_not_delay_the_fetches(world: World) -> None:
@@ -736,10 +758,10 @@ async def test_the_role_tries_the_store_again_until_it_is_back(world: World) -> 
 
 
 @pytest.mark.parametrize(
-    "reply", [Reply(status=500), Reply(status=503, headers={"Retry-After": "30"}), document(FIRST)]
+    "reply", [Reply(status=500), Reply(status=503, headers={"Retry-After": "300"}), document(FIRST)]
 )
 async def test_a_stop_ends_the_role_at_once(world: World, reply: Reply) -> None:
-    world.retry = RetrySettings(attempts=50, initial_seconds=30, max_seconds=30)
+    world.retry = RetrySettings(attempts=50, initial_seconds=300, max_seconds=300)
     fetcher = await world.restart()
     world.store.error = Transient("down")
     world.server.answers(reply)
@@ -750,7 +772,7 @@ async def test_a_stop_ends_the_role_at_once(world: World, reply: Reply) -> None:
     started = time.monotonic()
     stop.set()
     await task
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 60
     assert not [item for item in asyncio.all_tasks() if item.get_name() in ("delivery", "polling")]
 
 
@@ -769,12 +791,12 @@ async def test_a_stop_waits_for_an_answer_that_is_on_its_way(world: World) -> No
 async def test_a_stop_does_not_wait_long_for_a_server_that_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bikeflow.fetcher.role.GRACE_SECONDS", 0.2)
     fetcher = await world.restart()
-    world.server.answers(replace(document(FIRST), wait_seconds=30))
+    world.server.answers(replace(document(FIRST), wait_seconds=120))
     stop = asyncio.Event()
     task = asyncio.create_task(fetcher.run(stop))
     await world.server.asked.wait()
     stop.set()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         await task
 
 

@@ -120,7 +120,7 @@ async def test_the_port_is_free_again_when_the_context_ends_even_with_a_client_s
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     async with aiohttp.ClientSession() as session:
-        async with asyncio.timeout(10), serve_feed(CITY.snapshot, port=port) as url:
+        async with asyncio.timeout(60), serve_feed(CITY.snapshot, port=port) as url:
             assert f":{port}/" in url
             async with session.get(url) as response:
                 await response.read()

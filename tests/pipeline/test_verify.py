@@ -24,7 +24,7 @@ from bikeflow.verifier import lake
 from bikeflow.verifier.report import Finding
 from tests.faults.scenario import World, at
 from tests.support.oracle import serving
-from tests.support.service import running
+from tests.support.service import PATIENCE_SECONDS, running
 
 EVER = Days(dt.date.min, dt.date.max)
 LAYER_GLOBS = ("lake/bike-data/gen_info/processed/all/*/*.parquet", "lake/bike-data/gen_info/enhanced/all/*/*.parquet")
@@ -49,7 +49,7 @@ async def verify(data_dir: Path, *options: str) -> tuple[int, dict[str, Any]]:
     command = [sys.executable, "-m", "bikeflow", "verify", "--data-dir", str(data_dir), "--json", *options]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
-    output, errors = await asyncio.wait_for(process.communicate(), 30)
+    output, errors = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     return process.returncode or 0, json.loads(output) if output else {"error": errors.decode().splitlines()[-1]}
 
 

@@ -15,7 +15,6 @@ from tests.support.service import running
 
 CITY = City(1, stations=10, free_bikes=3, oddities=NO_ODDITIES)
 QUICK = {"alerts.grace_seconds": 1, "retry.attempts": 1, "feed.breaker_failures": 1_000}
-pytestmark = pytest.mark.timeout(120)
 
 
 async def test_an_incident_is_told_once_even_over_a_restart_and_so_is_its_end(tmp_path: Path) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from tests.service.test_reload import settled
 from tests.support import oracle
+from tests.support.exchange import a_file_in_place_of
 from tests.support.service import running
 
 FAST = {
@@ -18,20 +16,16 @@ FAST = {
 }  # fmt: skip
 
 
-@pytest.mark.timeout(90)
 async def test_an_outage_of_a_hundred_attempts_is_a_few_lines_and_a_count(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     lake = data_dir / "lake"
     async with oracle.serving() as feed, running(data_dir, feed.url, settings=FAST) as service:
         await service.told("refreshed", 1)
-        await asyncio.to_thread(lake.rename, lake.with_name("away"))
-        await asyncio.to_thread(lake.touch)
-        await service.logged("event=storage_failed")
-        fetched = service.log().count("event=fetched")
-        await service.told("fetched", fetched + 6)
-        outage = service.log().partition("event=storage_failed")[2]
-        await asyncio.to_thread(lake.unlink)
-        await asyncio.to_thread(lake.with_name("away").rename, lake)
+        with a_file_in_place_of(lake):
+            await service.logged("event=storage_failed")
+            fetched = service.log().count("event=fetched")
+            await service.told("fetched", fetched + 6)
+            outage = service.log().partition("event=storage_failed")[2]
         await settled(service, feed)
         assert await service.stop() == 0
         counts = Counter(re.findall(r"level=(?:warning|error) event=(\w+)", outage))

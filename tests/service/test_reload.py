@@ -21,6 +21,7 @@ from bikeflow.lock import exclusive
 from bikeflow.model import UTC
 from bikeflow.surfaces.client import ADDRESS_FILE
 from tests.support import feedserver, oracle
+from tests.support.exchange import a_file_in_place_of
 from tests.support.oracle import PREFIX, Oracle
 from tests.support.s3server import S3Server
 from tests.support.service import Service, configure, running
@@ -28,7 +29,6 @@ from tests.surfaces.conftest import client_of
 
 ROWS = "SELECT count(*) FROM wrm_analytics.wrm_stations_enhanced_data"
 LAYOUT = Layout(PREFIX)
-pytestmark = pytest.mark.timeout(120)
 
 
 class Operator:
@@ -419,12 +419,9 @@ async def test_another_name_for_the_same_directory_doubles_nothing(tmp_path: Pat
         operator = Operator(service, config, values_for(data_dir, feed.url) | impatient)
         await service.told("refreshed", 1)
         raw = data_dir / "lake" / PREFIX / "raw"
-        await asyncio.to_thread(raw.rename, raw.with_name(".away"))
-        await asyncio.to_thread(raw.touch)
-        await service.logged("event=store_unreachable")
-        await operator.reload(data_dir=alias)
-        await asyncio.to_thread(raw.unlink)
-        await asyncio.to_thread(raw.with_name(".away").rename, raw)
+        with a_file_in_place_of(raw):
+            await service.logged("event=store_unreachable")
+            await operator.reload(data_dir=alias)
         await settled(service, feed)
         assert await service.stop() == 0
         feed.audit(oracle.local_lake(data_dir), service.database, service.log()).assert_exactly_once()

@@ -16,7 +16,6 @@ from tests.surfaces.conftest import client_of
 
 PATHS = ("/", "/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/stations", "/api/v1/bikes", "/api/v1/runs")
 CANARY, TOKEN, KEY = "canary-secret-key", "canary-alert-token", "canary-feed-key"
-pytestmark = pytest.mark.timeout(120)
 
 
 def found(secrets: set[str], outputs: dict[str, bytes]) -> list[str]:

@@ -21,11 +21,10 @@ from tests.support import feedserver
 from tests.support.elsewhere import reading
 from tests.support.lines import raw_file, station
 from tests.support.s3server import S3Server
-from tests.support.service import Service, running
+from tests.support.service import PATIENCE_SECONDS, Service, running
 
 ROWS = "SELECT count(*) FROM wrm_analytics.wrm_stations_enhanced_data"
 SNAPSHOTS = "SELECT count(DISTINCT s3_source_key) FROM wrm_analytics.wrm_stations_enhanced_data"
-pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
@@ -121,7 +120,7 @@ async def test_a_second_instance_on_the_same_directory_refuses_with_one_line(tmp
     async with running(tmp_path / "data", feed_url) as service:
         await service.logged("event=started")
         async with running(tmp_path / "data", feed_url) as second:
-            assert await asyncio.wait_for(second.process.wait(), 20) == 1
+            assert await asyncio.wait_for(second.process.wait(), PATIENCE_SECONDS) == 1
             (line,) = [line for line in second.log().splitlines() if "another bikeflow" in line]
         assert str(service.process.pid) in line
         assert await service.stop() == 0
@@ -169,7 +168,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path, number: signal.Si
     async with feedserver.serve() as feed:
         feed.answers(feedserver.Reply(body=b"x", wait_seconds=60))
         async with running(tmp_path / "data", feed.url, settings={"feed.timeout_seconds": 50}) as service:
-            await asyncio.wait_for(feed.asked.wait(), 20)
+            await asyncio.wait_for(feed.asked.wait(), PATIENCE_SECONDS)
             service.process.send_signal(number)
             await service.logged("event=stopping")
             assert await service.stop(number) == -number
@@ -182,10 +181,10 @@ async def test_after_an_outage_of_the_store_what_waited_goes_through_by_itself(t
         await service.sees(SNAPSHOTS, 1)
         lake, away = data_dir / "lake", data_dir / "lake-is-away"
         at = dt.datetime(2025, 6, 1, 12, tzinfo=UTC)
-        raw = lake / layout.raw_key(at)
+        lake.rename(away)
+        raw = away / layout.raw_key(at)
         raw.parent.mkdir(parents=True)
         raw.write_text(raw_file(station(1)))
-        lake.rename(away)
         await service.logged("event=storage_failed")
         await asyncio.sleep(2)
         away.rename(lake)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bikeflow.simulator import NO_ODDITIES, City, serve_feed
-from tests.support.service import Service, running
+from tests.support.service import PATIENCE_SECONDS, Service, running
 
 
 class Manager:
@@ -67,5 +67,5 @@ async def test_a_service_that_can_not_start_is_never_ready(tmp_path: Path, manag
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "ledger.sqlite").mkdir()
     async with running(tmp_path / "data", "http://127.0.0.1:9/feed.txt") as service:
-        assert await asyncio.wait_for(service.process.wait(), 30) != 0
+        assert await asyncio.wait_for(service.process.wait(), PATIENCE_SECONDS) != 0
         assert not manager.heard("READY=1")

@@ -14,6 +14,7 @@ from bikeflow.model import UTC
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.store import PAGE_SIZE, Store
 from tests.store.conftest import Place
+from tests.support import s3server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -71,7 +72,7 @@ async def test_all_answers_agree_on_what_an_object_is(place: Place) -> None:
     assert await place.listed() == [head]
     assert (written.key, written.size, written.etag) == (head.key, head.size, head.etag)
     assert '"' not in head.etag
-    assert abs(written.last_modified - head.last_modified) <= dt.timedelta(seconds=2)
+    assert abs(written.last_modified - head.last_modified) <= dt.timedelta(seconds=60)
 
 
 async def test_times_are_whole_seconds_of_utc(place: Place) -> None:
@@ -90,13 +91,16 @@ async def test_a_second_put_replaces_the_first(place: Place) -> None:
     assert [info.size for info in await place.listed()] == [5]
 
 
-async def test_what_is_put_as_new_replaces_nothing(place: Place) -> None:
+async def test_what_is_put_as_new_replaces_nothing_where_the_server_knows_conditions(
+    place: Place, request: pytest.FixtureRequest
+) -> None:
+    """rclone knows none and replaces what is there: Ceph is asked by .ci/ceph, and a proxy by test_two_fetchers."""
+    knows_conditions = request.node.callspec.params["opened"] == "local" or s3server.from_environment() is not None
     written = await place.store.put_new(place.key("x"), b"first")
     assert written is not None and written.etag == (await place.store.head(place.key("x"))).etag
     again = await place.store.put_new(place.key("x"), b"other")
-    if again is not None:
-        pytest.skip("this server knows no conditional PUT")
-    assert (await place.store.get(place.key("x"))).data == b"first"
+    assert (again is None) == knows_conditions
+    assert (await place.store.get(place.key("x"))).data == (b"first" if knows_conditions else b"other")
 
 
 async def test_the_etag_changes_with_the_content_even_at_equal_size_and_full_speed(place: Place) -> None:
@@ -207,9 +211,8 @@ async def test_an_empty_listing_has_no_pages(place: Place) -> None:
     assert [page async for page in place.store.pages(place.prefix)] == []
 
 
-async def test_a_listing_goes_on_beyond_a_thousand_keys(place: Place, request: pytest.FixtureRequest) -> None:
-    if request.node.callspec.params["opened"] == "s3-tls":
-        pytest.skip("2,500 puts take long, and pages are the same over http")
+@pytest.mark.parametrize("opened", ["local", "s3"], indirect=True, scope="session")  # pages are the same over https
+async def test_a_listing_goes_on_beyond_a_thousand_keys(place: Place) -> None:
     names = [f"dt=2025-05-{1 + n // 900:02}/{n:05}.txt" for n in range(2_500)]
     await asyncio.gather(*(place.persistently(place.store.put, place.key(name), name.encode()) for name in names))
     pages = [page async for page in place.store.pages(place.prefix)]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 
-START_SECONDS = 30
+START_SECONDS = 120
 _USER = "postgres" if os.geteuid() == 0 else None
 """PostgreSQL refuses to run as root."""
 

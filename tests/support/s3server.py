@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from bikeflow.settings.sections import StorageSettings
 
 STARTING = re.compile(r"Starting s3 server on \[(https?)://([^/\]]+)")
-START_SECONDS = 20
+START_SECONDS = 120
 
 
 @dataclass(frozen=True)

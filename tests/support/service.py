@@ -16,7 +16,8 @@ import duckdb
 
 from bikeflow.settings.sections import StorageSettings
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
+"""Long enough for a machine that is busy with other things; whoever waits goes on at once when it is time."""
 
 
 class Service:

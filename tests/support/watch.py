@@ -11,6 +11,7 @@ from bikeflow.model import UTC
 from tests.support.service import PATIENCE_SECONDS, Service
 
 _LOOK_SECONDS = 0.02
+_LONGEST_RUN_SECONDS = 60
 
 
 class Watch:
@@ -28,10 +29,11 @@ class Watch:
         assert (answer.status == 200) == (not broken)
         return broken
 
-    async def reason(self, part: str) -> str:
-        """Why a part does not work, or nothing where it does."""
+    async def reasons(self) -> dict[str, str]:
+        """Why the parts that do not work do not."""
         async with self._client.get("/readyz") as answer:
-            return str((await answer.json())["parts"][part].get("reason", ""))
+            parts = (await answer.json())["parts"]
+        return {name: part["reason"] for name, part in parts.items() if not part["works"]}
 
     async def metric(self, sample: str) -> float:
         """The value of a sample, such as `bikeflow_spool_snapshots`."""
@@ -43,17 +45,17 @@ class Watch:
         """Snapshots in the spool."""
         return len(list((self.service.data_dir / "spool").glob("*.txt")))
 
-    async def breaks(self, *parts: str) -> None:
-        """Wait until these parts are said not to work, and since a time that is that of the fault."""
+    async def breaks(self, *parts: str, **reasons: str) -> None:
+        """Wait until these parts are said not to work (for reasons with these words), since the time of the fault."""
         # A run that was under way when the fault began, and fails of it, has failed since it was begun.
-        began = dt.datetime.now(UTC) - dt.timedelta(seconds=15)
+        began = dt.datetime.now(UTC) - dt.timedelta(seconds=_LONGEST_RUN_SECONDS)
         for _ in range(int(PATIENCE_SECONDS / _LOOK_SECONDS)):
-            broken = await self.faults()
-            if broken.keys() >= set(parts):
+            broken, why = await self.faults(), await self.reasons()
+            if broken.keys() >= set(parts) and all(words in why.get(part, "") for part, words in reasons.items()):
                 assert all(began < since <= dt.datetime.now(UTC) for since in broken.values()), (began, broken)
                 return
             await asyncio.sleep(_LOOK_SECONDS)
-        raise AssertionError(f"{parts} are said to work\n{self.service.log()[-5000:]}")
+        raise AssertionError(f"waited for {parts} {reasons}: {why}\n{self.service.log()[-5000:]}")
 
     async def recovers(self) -> None:
         """Wait until all is green and delivered."""

@@ -20,7 +20,6 @@ pytestmark = [
     pytest.mark.skipif(not TOOL, reason="takes root and a systemd of its own: .ci/systemd starts one"),
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.slow,
-    pytest.mark.timeout(300),
 ]
 CANARY = "canary-9f86d081884c7d65"
 CONFIG = "/etc/bikeflow/config.toml"

@@ -70,7 +70,7 @@ async def test_dropped_jobs_are_not_handed_out() -> None:
     await queue.drop_waiting()
     assert await queue.get() is None
     await queue.done(taken)
-    await asyncio.wait_for(queue.join(), 1)
+    await asyncio.wait_for(queue.join(), 60)
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=30), st.integers(1, 4), st.integers(1, 4))

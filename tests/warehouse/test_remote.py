@@ -25,6 +25,7 @@ from tests.support.elsewhere import reading
 from tests.support.lines import bike, raw_file, station
 from tests.support.parquet import DAY, Row, at, snapshot
 from tests.support.s3server import S3Server
+from tests.support.service import PATIENCE_SECONDS
 from tests.warehouse.conftest import Analytics, open_analytics
 
 
@@ -200,7 +201,7 @@ async def test_an_exporter_tries_again_until_it_works_and_keeps_its_distance() -
     )
     work = asyncio.create_task(exporter.run(stop))
     exporter.wake()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await target.worked.wait()
     for _ in range(3):
         exporter.wake()
