@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ def map_command(
 ) -> None:
     """Write the map of stations, free bikes and density, with the last day in it, as one HTML file."""
     from bikeflow.errors import BikeflowError
+    from bikeflow.surfaces.freshness import freshness
     from bikeflow.surfaces.pages import map_file
     from bikeflow.surfaces.published import PublishedDatabase
     from bikeflow.warehouse import published_path
@@ -28,7 +30,9 @@ def map_command(
     path = published_path(settings.warehouse, settings.data_dir)
     if not path.exists():
         raise BikeflowError(f"there is no database at {path} yet; start with `bikeflow run` or `bikeflow demo`")
-    text = map_file(settings.map, PublishedDatabase(path).map())
+    now = dt.datetime.now(dt.UTC)
+    document = PublishedDatabase(path).map(lambda snapshot: freshness(snapshot, settings, None, now))
+    text = map_file(settings.map, document)
     part = out.with_name(f".{out.name}.part")
     try:
         part.write_text(text, encoding="utf-8")

@@ -28,27 +28,29 @@ class Hours:
     cells: list[Row]
 
 
-def map_document(latest: Latest, hours: Hours) -> Row:
+def map_document(latest: Latest, hours: Hours, fresh: Row) -> Row:
     """The document: `stations` and `bikes` with all that is known, `cells` as `[south, west, north, east]` by id.
 
-    `frames` are the hours, oldest first, and at last what is there now (`at` is null): bikes by station, and by cell.
+    `frames` are the hours, oldest first, and at last the newest snapshot (`at` is null): bikes by station, and by cell.
+    `fresh` says whether that is the city as it is now (`freshness`).
     """
     frames: dict[int, Row] = {}
     for kind, rows, key in (("stations", hours.stations, "station_id"), ("cells", hours.cells, "cell_id")):
         for row in rows:
             frame = frames.setdefault(row["at"], {"at": row["at"], "stations": {}, "cells": {}})
             frame[kind][row[key]] = row["bikes"]
-    now = {
+    newest = {
         "at": None,
         "stations": {row["station_id"]: row["bikes"] for row in latest.stations},
         "cells": {row["cell_id"]: row["bikes"] for row in latest.cells},
     }
     return {
         "snapshot": latest.snapshot,
+        **fresh,
         "stations": latest.stations,
         "bikes": latest.bikes,
         "cells": _bounds(hours.cells) | _bounds(latest.cells),
-        "frames": [frames[at] for at in sorted(frames)] + [now],
+        "frames": [frames[at] for at in sorted(frames)] + [newest],
     }
 
 

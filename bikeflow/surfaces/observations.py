@@ -38,6 +38,8 @@ class Observations:
         self.exports: dict[str, Fault | None] = {}
         """What is wrong with each further place that the database is taken to."""
         self._last_processed_at: dt.datetime | None = None
+        self._stored_at: dt.datetime | None = None
+        self._unchanged_at: dt.datetime | None = None
 
     def observe(self, event: Event) -> None:
         """Take note of an event."""
@@ -61,9 +63,20 @@ class Observations:
         """It is another lake from now on, of which nothing is known yet."""
         self.failing.clear()
         self.published = self.behind_since = self._last_processed_at = None
+        self._stored_at = self._unchanged_at = None
+
+    def unchanged_since(self, snapshot: dt.datetime) -> dt.datetime | None:
+        """When a fetch last found that the feed still is as in this snapshot; None where there is a newer one."""
+        newer = self._stored_at is not None and self._stored_at > snapshot
+        return None if newer else self._unchanged_at
 
     def _fetched(self, event: FetchFinished) -> None:
         self.last_fetch = event
+        if event.outcome.outcome == "stored":
+            # The snapshot has the time, in whole seconds, at which its fetch began.
+            self._stored_at = event.at - dt.timedelta(seconds=event.outcome.duration_seconds + 1)
+        elif event.outcome.good:
+            self._unchanged_at = event.at
         self.fetches[event.outcome.outcome] += 1
         if event.outcome.outcome == "lost":
             self.losing = Fault(self.losing.since if self.losing else event.at, event.outcome.error)

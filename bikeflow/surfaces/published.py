@@ -20,6 +20,8 @@ from bikeflow.surfaces.map import Hours, Latest, Row, map_document
 from bikeflow.warehouse.statements import SCHEMA, quoted
 
 Value = TypeVar("Value")
+Freshness = Callable[[dt.datetime | None], Row]
+"""Whether a snapshot of this time is the city as it is now (`bikeflow.surfaces.freshness`)."""
 
 HISTORY_SECONDS = 60.0
 _CONFIG: Mapping[str, str | int | bool] = {
@@ -67,18 +69,19 @@ class PublishedDatabase:
         """The free bikes of the newest snapshot, as a GeoJSON feature collection."""
         return self._fresh("bikes", lambda: _feature_collection(self._read("bikes")))
 
-    def map(self) -> bytes:
-        """All that the map shows, as one JSON document: what is there now, and how it was in the last day's hours."""
+    def map(self, freshness: Freshness) -> bytes:
+        """All that the map shows, as one JSON document: the newest snapshot, and the hours of the day before it."""
         latest = self._fresh("map", self._latest)
-        return json.dumps(map_document(latest, self._frames.get()), ensure_ascii=False).encode()
+        document = map_document(latest, self._frames.get(), freshness(_time(latest.snapshot)))
+        return json.dumps(document, ensure_ascii=False).encode()
 
-    def city(self) -> dict[str, object]:
-        """The newest snapshot at a glance, and the bikes at stations over the last day as `[unix time, bikes]`."""
+    def city(self, freshness: Freshness) -> Row:
+        """The newest snapshot at a glance, and the bikes at stations in the day before it as `[unix time, bikes]`."""
         city = self._fresh("city", self._city)
-        last_day = [(row["at"], row["bikes"]) for row in self._last_day.get()] if city["stations"] else []
-        return {**city, "last_day": last_day}
+        last_day = [(row["at"], row["bikes"]) for row in self._last_day.get()] if city["snapshot_at"] else []
+        return {**city, **freshness(_time(city["snapshot_at"])), "last_day": last_day}
 
-    def _city(self) -> dict[str, object]:
+    def _city(self) -> Row:
         (city,) = self._read("city")
         return {**city, "fullest": self._read("fullest"), "emptiest": self._read("emptiest")}
 
@@ -128,6 +131,10 @@ def _row(names: list[str], values: tuple[Any, ...]) -> Row:
         name: f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, dt.datetime) else value
         for name, value in zip(names, values, strict=True)
     }
+
+
+def _time(stamp: str | None) -> dt.datetime | None:
+    return None if stamp is None else dt.datetime.fromisoformat(stamp)
 
 
 def _feature_collection(rows: list[Row]) -> bytes:

@@ -20,7 +20,7 @@ from bikeflow.model import UTC
 from bikeflow.settings import Settings
 from bikeflow.surfaces.metrics import Metrics
 from bikeflow.surfaces.pages import Page, map_page, page
-from bikeflow.surfaces.published import Costly, PublishedDatabase
+from bikeflow.surfaces.published import Costly, Freshness, PublishedDatabase
 from bikeflow.surfaces.readiness import Verdict, verdict_document
 from bikeflow.surfaces.status import Document, latest_runs, ledger_document
 
@@ -31,7 +31,10 @@ Answer = TypeVar("Answer")
 
 
 class Routes:
-    """The handlers; `live` is the part of the status that is known without looking it up."""
+    """The handlers; `live` is the part of the status that is known without looking it up.
+
+    `freshness` says whether a snapshot of some time is the city as it is now.
+    """
 
     def __init__(
         self,
@@ -39,12 +42,14 @@ class Routes:
         metrics: Metrics,
         verdict: Callable[[], Verdict],
         live: Callable[[], Document],
+        freshness: Freshness,
         database: PublishedDatabase,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._verdict = verdict
         self._live = live
+        self._freshness = freshness
         self._database = database
         self._totals = Costly(self._lake)
         # One thread of our own: a storm of requests must not take those that the pipeline works with.
@@ -117,7 +122,7 @@ class Routes:
 
     async def map_document(self, _request: web.Request) -> web.Response:
         """All that the map shows."""
-        return await self._published(self._database.map, "application/json")
+        return await self._published(lambda: self._database.map(self._freshness), "application/json")
 
     async def runs(self, request: web.Request) -> web.Response:
         """The newest runs, newest first; `?limit=` says how many."""
@@ -145,7 +150,7 @@ class Routes:
         with suppress(sqlite3.Error, Transient), self._ledger() as ledger:
             found |= ledger_document(ledger, self._totals.get(), dt.datetime.now(UTC).date())
         with suppress(Transient):
-            found["city"] = self._database.city()
+            found["city"] = self._database.city(self._freshness)
         return found
 
     def _latest_runs(self, limit: int) -> list[Document]:

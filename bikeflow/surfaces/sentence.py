@@ -5,18 +5,62 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 
-from bikeflow.model import DatabasePublished, Vitals
+from bikeflow.model import DatabasePublished, Fault, Vitals
 from bikeflow.surfaces.observations import Observations
 from bikeflow.surfaces.readiness import State, Verdict
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_DAY_SECONDS = 86_400
+_ONLY_DAYS_FROM = 10
+_TROUBLES = {
+    "fetching": "no new snapshots come in",
+    "storing": "snapshots can't be stored",
+    "watching": "the store can't be listed",
+    "processing": "some snapshots can't be processed",
+    "refreshing": "the database is not refreshed",
+}
 
 
 def sentence(
-    state: State, verdict: Verdict, vitals: Vitals | None, published: DatabasePublished | None, now: dt.datetime
+    state: State,
+    verdict: Verdict,
+    vitals: Vitals | None,
+    seen: Observations,
+    now: dt.datetime,
+    *,
+    stale: bool = False,
 ) -> str:
-    """Such as: `All works: the newest snapshot is 12 s old, 2,154,240 rows are published, nothing waits.`"""
-    return _told(state, verdict, now, f"{_snapshot(published, now)}, {_waiting(vitals)}.")
+    """Such as: `All works: the newest snapshot is 12 s old, 2,154,240 rows are published, nothing waits.`
+
+    What a client said of a failure is not in it: `verdict` has that.
+    """
+    rest = f"{_snapshot(seen.published, now)}, {_waiting(vitals)}."
+    match state:
+        case "working":
+            return f"All works, but nothing new comes in: {rest}" if stale else f"All works: {rest}"
+        case "starting":
+            return _starting(verdict, rest)
+        case _:
+            # What has not happened for the first time yet is no trouble of its own.
+            faults = {name: fault for name, fault in verdict.items() if fault and fault.since != seen.started_at}
+            since = min(fault.since for fault in faults.values())
+            return f"Not working for {span(now - since)}: {_trouble(verdict, faults)}; {rest}"
+
+
+def _starting(verdict: Verdict, rest: str) -> str:
+    reasons = dict.fromkeys(fault.reason for fault in verdict.values() if fault is not None)
+    return f"Starting: {', '.join(reasons)}; {rest}"
+
+
+def _trouble(verdict: Verdict, faults: dict[str, Fault]) -> str:
+    reasons = {fault.reason for fault in faults.values()}
+    if len(faults) == len(verdict) and len(reasons) == 1:
+        return reasons.pop()  # one of ours: the service is stopping
+    troubles = [_TROUBLES.get(name, name) for name in faults]
+    if faults.keys() >= {"storing", "watching"}:
+        pair = [_TROUBLES["storing"], _TROUBLES["watching"]]
+        troubles = ["the store can't be reached", *(trouble for trouble in troubles if trouble not in pair)]
+    return listed(troubles)
 
 
 def status_line(state: State, verdict: Verdict, vitals: Vitals | None, seen: Observations, now: dt.datetime) -> str:
@@ -26,23 +70,18 @@ def status_line(state: State, verdict: Verdict, vitals: Vitals | None, seen: Obs
         f"{_fetched(seen, now)}, {_snapshot(seen.published, now)}, {_waiting(vitals)}, "
         f"{count(seen.rejected, 'line')} rejected since the start, the storage {storage}."
     )
-    return _told(state, verdict, now, rest)
+    match state:
+        case "working":
+            return f"All works: {rest}"
+        case "starting":
+            return _starting(verdict, rest)
+        case _:
+            return f"Not working: {'; '.join(_problems(verdict, now))}; {rest}"
 
 
 def stopping_line(vitals: Vitals | None) -> str:
     """The same while the service ends."""
     return f"Stopping: what is in hand is finished first, {_waiting(vitals)}."
-
-
-def _told(state: State, verdict: Verdict, now: dt.datetime, rest: str) -> str:
-    match state:
-        case "working":
-            return f"All works: {rest}"
-        case "starting":
-            reasons = dict.fromkeys(fault.reason for fault in verdict.values() if fault is not None)
-            return f"Starting: {', '.join(reasons)}; {rest}"
-        case _:
-            return f"Not working: {'; '.join(_problems(verdict, now))}; {rest}"
 
 
 def _problems(verdict: Verdict, now: dt.datetime) -> Iterator[str]:
@@ -55,8 +94,10 @@ def _problems(verdict: Verdict, now: dt.datetime) -> Iterator[str]:
 
 
 def span(length: dt.timedelta) -> str:
-    """A time in its two largest units: `3 min`, `2 h 5 min`, `4 d`."""
+    """A time in its two largest units, or in days from ten on: `3 min`, `2 h 5 min`, `4 d`, `545 days`."""
     seconds = max(round(length.total_seconds()), 0)
+    if seconds >= _ONLY_DAYS_FROM * _DAY_SECONDS:
+        return f"{seconds // _DAY_SECONDS:,} days"
     parts = []
     for size, unit in _UNITS:
         count, seconds = divmod(seconds, size)
@@ -77,7 +118,9 @@ def _fetched(seen: Observations, now: dt.datetime) -> str:
 def _snapshot(published: DatabasePublished | None, now: dt.datetime) -> str:
     if published is None or published.newest_snapshot is None:
         return "no snapshot is published yet"
-    return f"the newest snapshot is {span(now - published.newest_snapshot)} old, {published.rows:,} rows are published"
+    age = now - published.newest_snapshot
+    date = f" ({published.newest_snapshot:%-d %B %Y, %H:%M} UTC)" if age.total_seconds() >= _DAY_SECONDS else ""
+    return f"the newest snapshot is {span(age)} old{date}, {published.rows:,} rows are published"
 
 
 def _waiting(vitals: Vitals | None) -> str:

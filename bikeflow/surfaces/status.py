@@ -12,6 +12,7 @@ from bikeflow import __version__
 from bikeflow.ledger import Ledger
 from bikeflow.model import UTC, DatabasePublished, FetchFinished, Vitals
 from bikeflow.settings import Settings
+from bikeflow.surfaces.freshness import freshness
 from bikeflow.surfaces.observations import Observations
 from bikeflow.surfaces.readiness import Verdict, state_of, verdict_document
 from bikeflow.surfaces.sentence import sentence
@@ -24,9 +25,12 @@ def live_document(
     settings: Settings, seen: Observations, vitals: Vitals | None, verdict: Verdict, now: dt.datetime
 ) -> Document:
     """What the running service knows without looking anything up."""
+    published = seen.published
+    fresh = freshness(published.newest_snapshot if published else None, settings, seen, now)
+    stale = published is not None and fresh["stale"]
     return {
         "state": state_of(seen, verdict),
-        "sentence": sentence(state_of(seen, verdict), verdict, vitals, seen.published, now),
+        "sentence": sentence(state_of(seen, verdict), verdict, vitals, seen, now, stale=stale),
         "now": stamp(now),
         "service": {
             "version": __version__,
@@ -46,7 +50,7 @@ def live_document(
         },
         "spool": {"snapshots": vitals.spool_snapshots, "bytes": vitals.spool_bytes} if vitals else None,
         "queue": {"waiting": vitals.queue_waiting, "running": vitals.queue_in_flight} if vitals else None,
-        "database": _database(seen.published, now),
+        "database": published and {**_database(published, now), **fresh},
         "exports": verdict_document(seen.exports),
     }
 
@@ -97,9 +101,7 @@ def _fetch(event: FetchFinished | None) -> Document | None:
     }
 
 
-def _database(published: DatabasePublished | None, now: dt.datetime) -> Document | None:
-    if published is None:
-        return None
+def _database(published: DatabasePublished, now: dt.datetime) -> Document:
     newest = published.newest_snapshot
     return {
         "published_at": stamp(published.at),

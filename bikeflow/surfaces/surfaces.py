@@ -12,6 +12,7 @@ from bikeflow.events import Events
 from bikeflow.model import UTC, Event, Fault, Vitals
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import HttpSettings
+from bikeflow.surfaces.freshness import freshness
 from bikeflow.surfaces.lag import sampled
 from bikeflow.surfaces.metrics import Metrics
 from bikeflow.surfaces.observations import Observations
@@ -36,7 +37,7 @@ class Surfaces:
         self._vitals: Callable[[], Vitals] | None = None
         self._database = PublishedDatabase(published_path(settings.warehouse, settings.data_dir))
         self.metrics = Metrics(States(lambda: self._settings, self._seen, self._ask, self.verdict))
-        self._routes = Routes(settings, self.metrics, self.verdict, self._live, self._database)
+        self._routes = Routes(settings, self.metrics, self.verdict, self._live, self._fresh, self._database)
         self._http = settings.http
         self._server = AsyncExitStack()
         self.url: str | None = None
@@ -72,8 +73,9 @@ class Surfaces:
     def sentence(self) -> str:
         """How things stand now, in one sentence for people."""
         verdict = self.verdict()
-        state = state_of(self._seen, verdict)
-        return sentence(state, verdict, self._ask(), self._seen.published, dt.datetime.now(UTC))
+        state, published = state_of(self._seen, verdict), self._seen.published
+        stale = published is not None and bool(self._fresh(published.newest_snapshot)["stale"])
+        return sentence(state, verdict, self._ask(), self._seen, dt.datetime.now(UTC), stale=stale)
 
     def status_line(self) -> str:
         """The same for `systemctl status`: with the last fetch, the rejected lines and the storage."""
@@ -137,6 +139,9 @@ class Surfaces:
 
     def _ask(self) -> Vitals | None:
         return None if self._vitals is None else self._vitals()
+
+    def _fresh(self, snapshot: dt.datetime | None) -> Document:
+        return freshness(snapshot, self._settings, self._seen, dt.datetime.now(UTC))
 
     def _live(self) -> Document:
         return live_document(self._settings, self._seen, self._ask(), self.verdict(), dt.datetime.now(UTC))

@@ -88,7 +88,7 @@ async def test_the_status_tells_how_things_stand_and_how_the_city_looks(scene: S
     await scene.arrives(raw_file(*lines[1:], bike(5)), NOON)
     await scene.pipeline.fetcher.fetch_once()
     status = (await scene.client.ask("/api/v1/status")).json
-    assert status["state"] == "failing" and status["sentence"].startswith("Not working: fetching")
+    assert status["state"] == "failing" and "no new snapshots come in" in status["sentence"]
     assert status["parts"]["processing"] == {"works": True}
     assert "127.0.0.1:9" in status["parts"]["fetching"]["reason"]
     assert status["feed"]["last_fetch"]["outcome"] == "failed" and status["feed"]["fetches"] == {"failed": 1}

@@ -149,7 +149,7 @@ async def test_in_a_browser_the_map_is_drawn_and_a_hostile_name_is_text(
     output, errors = await browser.communicate()
     page = output.decode()
     assert ":CONSOLE" not in errors.decode()  # neither an error nor a breach of the policy
-    assert "1 station and 1 free bike on 2025-06-01, 12:00 UTC" in page
+    assert "1 station and 1 free bike in the service area" in page and "1 June 2025, 12:00 UTC" in page
     assert "leaflet-zoom-animated" in page and "<canvas" in page
     # one station alone is seen from near enough for its name
     assert f">{html.escape(HOSTILE, quote=False)}<" in page

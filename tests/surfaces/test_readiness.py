@@ -79,9 +79,9 @@ class World:
     def broken(self, later_seconds: float = 0) -> dict[str, str]:
         return {name: fault.reason for name, fault in self.verdict(later_seconds).items() if fault}
 
-    def sentence(self) -> str:
+    def sentence(self, *, stale: bool = False) -> str:
         verdict = self.verdict()
-        return sentence(state_of(self.seen, verdict), verdict, self.vitals, self.seen.published, now())
+        return sentence(state_of(self.seen, verdict), verdict, self.vitals, self.seen, now(), stale=stale)
 
 
 @pytest.fixture
@@ -96,14 +96,19 @@ def test_a_service_that_works_is_ready(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vital", "part"),
-    [("feed", "fetching"), ("delivery", "storing"), ("watcher", "watching"), ("refresher", "refreshing")],
+    ("vital", "part", "trouble"),
+    [
+        ("feed", "fetching", "no new snapshots come in"),
+        ("delivery", "storing", "snapshots can't be stored"),
+        ("watcher", "watching", "the store can't be listed"),
+        ("refresher", "refreshing", "the database is not refreshed"),
+    ],
 )
-def test_what_a_role_tells_of_is_what_does_not_work(world: World, vital: str, part: str) -> None:
+def test_what_a_role_tells_of_is_what_does_not_work(world: World, vital: str, part: str, trouble: str) -> None:
     world.suffers(**{vital: Fault(now(-180), "it hurts")}, spool_snapshots=4)
     assert world.broken() == {part: "it hurts"}
     assert state_of(world.seen, world.verdict()) == "failing"
-    assert world.sentence().startswith(f"Not working: {part} (for 3 min: it hurts); the newest snapshot is 5 s old")
+    assert world.sentence().startswith(f"Not working for 3 min: {trouble}; the newest snapshot is 5 s old")
     assert world.sentence().endswith("waiting: 4 snapshots for the store.")
 
 
@@ -176,11 +181,40 @@ def test_at_first_nothing_is_ready_and_that_is_called_starting(tmp_path: Path) -
     assert state_of(world.seen, world.verdict()) == "starting"
     world.suffers(feed=Fault(now(), "503"))
     assert state_of(world.seen, world.verdict()) == "failing"
+    assert world.sentence().startswith("Not working for 0 s: no new snapshots come in; ")
+
+
+def test_the_sentence_is_for_people_and_says_what_fails_without_what_a_client_says(world: World) -> None:
+    refused = Fault(now(-7200), "Cannot connect to host s3.example:443 ssl:default [Errno 111]")
+    world.suffers(delivery=refused, watcher=refused)
+    world.tell(ran("failed"))
+    assert world.sentence().startswith(
+        "Not working for 2 h: the store can't be reached and some snapshots can't be processed; the newest snapshot is "
+    )
+
+
+def test_the_sentence_does_not_call_all_well_while_the_data_is_old(world: World) -> None:
+    at = dt.datetime(2025, 5, 31, 13, 50, 5, tzinfo=UTC)
+    world.tell(replace(published(), newest_snapshot=at))
+    days = (now() - at).days
+    assert world.sentence(stale=True) == (
+        f"All works, but nothing new comes in: the newest snapshot is {days} days old (31 May 2025, 13:50 UTC), "
+        "1,234,567 rows are published, nothing waits."
+    )
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.4, "0 s"), (59, "59 s"), (60, "1 min"), (3725, "1 h 2 min"), (7205, "2 h"), (200_000, "2 d 7 h"), (-5, "0 s")],
+    [
+        (0.4, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (3725, "1 h 2 min"),
+        (7205, "2 h"),
+        (200_000, "2 d 7 h"),
+        (47_171_000, "545 days"),
+        (-5, "0 s"),
+    ],
 )
 def test_spans_are_told_in_two_units_at_most(seconds: float, text: str) -> None:
     assert span(dt.timedelta(seconds=seconds)) == text

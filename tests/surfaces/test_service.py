@@ -50,7 +50,7 @@ async def test_a_feed_that_dies_turns_readiness_red_with_the_reason_and_green_ag
             assert (answer.status, answer.json["parts"]["processing"]) == (503, {"works": True})
             since = answer.json["parts"]["fetching"]["since"]
             code, text = await status(service.data_dir)
-            assert code == 1 and text.startswith("Not working: fetching (for ") and f"FAILS since {since}" in text
+            assert code == 1 and text.startswith("Not working for ") and f"FAILS since {since}" in text
             feed.answers(good)
             await becomes(client)
             assert (await client.ask("/healthz")).status == 200

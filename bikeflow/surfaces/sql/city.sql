@@ -1,10 +1,22 @@
--- The newest snapshot at a glance: its stations, how many of them are empty or full, and the bikes that stand there.
+-- The newest snapshot at a glance: stations, how many of them are empty or full, the bikes that stand there, and free
+-- bikes; all of it inside the service area, and how many stations and free bikes are outside.
 SELECT
-    count(*) AS stations,
-    count(*) FILTER (bikes = 0) AS empty_stations,
-    count(*) FILTER (spaces = 0) AS full_stations,
-    CAST(coalesce(sum(bikes), 0) AS BIGINT) AS bikes_at_stations,
-    (SELECT count(*) FROM wrm_bikes_latest) AS free_bikes,
-    max(file_timestamp) AS snapshot_at
-FROM wrm_stations_latest
-WHERE file_timestamp = getvariable('newest_snapshot')
+    count(*) FILTER (is_station AND inside) AS stations,
+    count(*) FILTER (is_station AND inside AND bikes = 0 AND spaces > 0) AS empty_stations,
+    count(*) FILTER (
+        is_station AND inside AND bikes > 0 AND (spaces = 0 OR (total_docks > 0 AND bikes >= total_docks))
+    ) AS full_stations,
+    CAST(coalesce(sum(bikes) FILTER (is_station AND inside), 0) AS BIGINT) AS bikes_at_stations,
+    count(*) FILTER (NOT is_station AND inside) AS free_bikes,
+    count(*) FILTER (is_station AND NOT inside) AS stations_outside,
+    count(*) FILTER (NOT is_station AND NOT inside) AS free_bikes_outside,
+    getvariable('newest_snapshot') AS snapshot_at
+FROM (
+    SELECT
+        *,
+        record_type = 'station' AS is_station,
+        NOT list_contains(quality_flags, 'outside_service_area') AS inside
+    FROM wrm_current_rows
+    WHERE is_newest
+        AND record_type IN ('station', 'bike')
+)

@@ -7,6 +7,8 @@ SELECT
     bikes,
     spaces,
     total_docks,
+    bikes = 0 AND spaces > 0 AS is_empty,
+    bikes > 0 AND (spaces = 0 OR (total_docks > 0 AND bikes >= total_docks)) AS is_full,
     pedelecs,
     installed,
     locked,
