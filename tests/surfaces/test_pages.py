@@ -84,7 +84,7 @@ async def test_fresh_data_is_called_now_until_it_is_old(tab: Tab, scene: Scene, 
     await recent_data(scene, 0.5)
     # three minutes later, had no other snapshot come; in one go, so that no update comes between
     old = (
-        f"({KNOWN[page]}.known_at = new Date(Date.now() - 181000).toISOString(), {TELL[page]}, document.body.innerText)"
+        f"({KNOWN[page]}.known_at = new Date(Date.now() - 190000).toISOString(), {TELL[page]}, document.body.innerText)"
     )
     text = await tab.run(old)
     assert not says_now(text) and "Old data" in text

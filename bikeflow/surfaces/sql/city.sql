@@ -17,6 +17,6 @@ FROM (
         record_type = 'station' AS is_station,
         NOT list_contains(quality_flags, 'outside_service_area') AS inside
     FROM wrm_current_rows
-    WHERE is_newest
+    WHERE file_timestamp = getvariable('newest_snapshot')
         AND record_type IN ('station', 'bike')
 )

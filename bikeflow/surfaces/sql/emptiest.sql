@@ -8,7 +8,7 @@ SELECT
     bikes > 0 AND (spaces = 0 OR (total_docks > 0 AND bikes >= total_docks)) AS is_full,
     bikes / greatest(total_docks, 1) AS share
 FROM wrm_current_rows
-WHERE is_newest
+WHERE file_timestamp = getvariable('newest_snapshot')
     AND record_type = 'station'
     AND NOT list_contains(quality_flags, 'outside_service_area')
 ORDER BY share, total_docks DESC, name
