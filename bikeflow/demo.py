@@ -29,6 +29,8 @@ from bikeflow.warehouse.files import remove
 SEED = 20260601
 HISTORY = dt.timedelta(days=1)
 CADENCE = dt.timedelta(minutes=5)
+REPEATS = 0.02
+"""The share of the live feed's documents that are served once more."""
 NO_RELOAD = "this is a demo, which has no configuration to reload"
 _KEPT = {LOCK, DEMO_MARK}
 """What stays when an earlier demo is deleted: the lock that is held, and the mark, should this be interrupted."""
@@ -120,6 +122,8 @@ async def write_history(
 ) -> dt.datetime:
     """Put a day of raw files in the lake, as if they had been fetched; returns the time of the last one."""
     last = until.astimezone(UTC).replace(microsecond=0)
+    while not city.is_whole(last):  # it is what the demo shows first
+        last -= dt.timedelta(seconds=1)
     count = int(HISTORY / CADENCE)
     times = [last - CADENCE * number for number in reversed(range(count))]
     layout, done = Layout(settings.storage.prefix), 0

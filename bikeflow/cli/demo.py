@@ -49,12 +49,12 @@ def demo(data_dir: DataDir = Path("data/demo"), interval: Interval = 2, speed: S
 async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) -> None:
     from bikeflow.cli.backfill import run_backfill
     from bikeflow.cli.days import days
-    from bikeflow.demo import SEED, demo_directory, demo_settings, refusing_reloads, write_history
+    from bikeflow.demo import REPEATS, SEED, demo_directory, demo_settings, refusing_reloads, write_history
     from bikeflow.simulator import City, serve_feed
 
     with refusing_reloads(data_dir), demo_directory(data_dir):
         city, now, started = City(SEED), dt.datetime.now(dt.UTC), time.monotonic()
-        async with serve_feed(city.accelerated(speed, since=now)) as url:
+        async with serve_feed(city.accelerated(speed, since=now), repeats=REPEATS) as url:
             settings = demo_settings(data_dir, url, interval)
             typer.echo(
                 f"A simulated city: {len(city.stations)} stations and their free bikes. First, a day of its history."

@@ -15,8 +15,8 @@ from bikeflow.simulator.rhythm import Area
 
 Place = tuple[float, float]
 
-# Bikes that somebody took along to another city: far outside the service area.
-WARSAW: Place = (52.2297, 21.0122)
+# A depot in another city, far outside the service area, where hundreds of real bikes once stood side by side.
+WARSAW: Place = (52.2809, 21.0121)
 
 
 @dataclass(frozen=True, slots=True)

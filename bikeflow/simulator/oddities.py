@@ -1,4 +1,4 @@
-"""What is odd in the real feed, at rates that a demo can show: rows that get flagged, and lines that get rejected."""
+"""What is odd in the real feed, at rates that a demo can show: odd rows, lines that get rejected, odd documents."""
 
 from __future__ import annotations
 
@@ -15,21 +15,34 @@ class Oddities:
     """How much is odd; each share is 0–1, and none changes anything else of the city.
 
     - `over_capacity`: share of the stations where people lock more bikes than there are docks (flag `over_capacity`
-      while they do; in the real feed it is a fifth of the stations).
-    - `abroad`: share of the free bikes that stand in Warsaw (flag `outside_service_area`).
+      while they do; at any moment these are a fifth of the real stations).
+    - `broken`: share of the stations with a broken dock: bikes and spaces together are fewer than the docks.
+    - `abroad`: share of the free bikes that stand in a depot in Warsaw (flag `outside_service_area`).
     - `stale`: share of the stations whose terminal last reported two to three days ago (flag `stale_timestamp`); time
       and counts stand still until midnight UTC.
     - `malformed`: share of the snapshots with one line that no reader can accept (one dead letter): a field too few,
       a count like `5+`, a latitude beyond the pole, an id that comes twice, or a last line cut off in the middle.
+    - `empty`: share of the snapshots that are a header and nothing else.
+    - `wrong_clock`: share of the snapshots whose times are all wrong, by an hour, a day or years.
     """
 
-    over_capacity: float = 0.08
+    over_capacity: float = 0.35
+    broken: float = 0.03
     abroad: float = 0.05
     stale: float = 0.004
     malformed: float = 0.025
+    empty: float = 0.003
+    wrong_clock: float = 0.003
 
 
-NO_ODDITIES = Oddities(over_capacity=0, abroad=0, stale=0, malformed=0)
+NO_ODDITIES = Oddities(over_capacity=0, broken=0, abroad=0, stale=0, malformed=0, empty=0, wrong_clock=0)
+CLOCK_ERRORS_SECONDS = (-3_600, 3_600, -86_400, 86_400, 8 * 365 * 86_400)
+"""A change of daylight saving made too early, late or twice, a day lost or gained, and a wrong year."""
+
+
+def clock_error(which: float) -> int:
+    """By how many microseconds a wrong clock is off; `which`, in [0, 1), chooses."""
+    return CLOCK_ERRORS_SECONDS[int(which * len(CLOCK_ERRORS_SECONDS))] * 1_000_000
 
 
 def malform(lines: list[str], kind: float, where: float) -> None:

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 
 from aiohttp import ETag, web
 
+from bikeflow.simulator.chance import draws
+
 # What the feed says at a UTC time, such as `City.snapshot`.
 Document = Callable[[dt.datetime], str]
 Clock = Callable[[], dt.datetime]
@@ -22,10 +24,13 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def feed_app(document: Document, *, clock: Clock = utc_now, tick_seconds: float = 1) -> web.Application:
+def feed_app(
+    document: Document, *, clock: Clock = utc_now, tick_seconds: float = 1, repeats: float = 0
+) -> web.Application:
     """An application that answers `PATH` with the document of the clock's time, rounded down to a whole tick.
 
-    Within a tick the answer stays the same, so that whoever asks faster than that gets 304 or a duplicate.
+    Within a tick the answer stays the same, so that whoever asks faster than that gets 304 or a duplicate. In the share
+    `repeats` of the ticks the document of the tick before is served once more, as a feed does that hangs.
     Last-Modified counts whole seconds; with a shorter tick only the ETag tells all documents apart.
     """
     tick = dt.timedelta(seconds=tick_seconds)
@@ -33,6 +38,8 @@ def feed_app(document: Document, *, clock: Clock = utc_now, tick_seconds: float 
     async def answer(request: web.Request) -> web.Response:
         now = clock()
         modified = now - (now - _EPOCH) % tick
+        while draws(0, "repeated", (modified - _EPOCH) // tick)[0] < repeats:
+            modified -= tick
         body = document(modified).encode()
         # Weak, because the plain and the gzipped answer share it.
         etag = ETag(hashlib.sha256(body).hexdigest()[:32], is_weak=True)
@@ -54,10 +61,10 @@ def feed_app(document: Document, *, clock: Clock = utc_now, tick_seconds: float 
 
 @asynccontextmanager
 async def serve_feed(
-    document: Document, *, port: int = 0, clock: Clock = utc_now, tick_seconds: float = 1
+    document: Document, *, port: int = 0, clock: Clock = utc_now, tick_seconds: float = 1, repeats: float = 0
 ) -> AsyncIterator[str]:
     """Serve the document on 127.0.0.1 (port 0 picks a free one) while the context lasts; gives the feed's URL."""
-    runner = web.AppRunner(feed_app(document, clock=clock, tick_seconds=tick_seconds), access_log=None)
+    runner = web.AppRunner(feed_app(document, clock=clock, tick_seconds=tick_seconds, repeats=repeats), access_log=None)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", port)

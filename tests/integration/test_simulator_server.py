@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import socket
 from dataclasses import dataclass
+from itertools import pairwise
 
 import aiohttp
 import pytest
@@ -56,6 +57,19 @@ async def test_a_faster_poller_gets_the_same_document_until_the_next_tick() -> N
         text, etag = await poll()
         assert text != first[0]
         assert etag != first[1]
+
+
+async def test_some_ticks_serve_the_document_of_the_tick_before_once_more() -> None:
+    hands = Hands()
+    async with serve_feed(CITY.snapshot, clock=hands, repeats=0.2) as url, aiohttp.ClientSession() as session:
+        texts = []
+        for _ in range(100):
+            async with session.get(url) as response:
+                texts.append(await response.text())
+            hands.move(1)
+    repeated = sum(later == earlier for earlier, later in pairwise(texts))
+    assert 8 <= repeated <= 35
+    assert len(set(texts)) == len(texts) - repeated
 
 
 @pytest.mark.parametrize("condition", ["If-None-Match", "If-Modified-Since"])
