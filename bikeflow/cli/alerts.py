@@ -9,7 +9,7 @@ import typer
 from bikeflow.cli import options
 from bikeflow.errors import BikeflowError
 
-app = typer.Typer(no_args_is_help=True, help="Work on the channels by which people are told that something is amiss.")
+app = typer.Typer(no_args_is_help=True, help="Test the channels through which alerts are sent.")
 
 
 @app.callback()
@@ -24,7 +24,7 @@ def test(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Send a test message to every channel, and tell which of them took it; exit 1 where one did not."""
+    """Send a test message to every channel. It tells which of them took it; exit 1 where one did not."""
     from bikeflow.alerts.channel import send
     from bikeflow.alerts.messages import trial
     from bikeflow.settings.problems import ways_to_give_secret

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from bikeflow import __version__
 from bikeflow.cli import alerts, dlq
@@ -33,7 +34,21 @@ from bikeflow.cli.verify import verify
 from bikeflow.errors import BikeflowError, ConfigError
 
 # plain help: rich alone would take longer to import than all the rest of `bikeflow --help`
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Command(TyperCommand):
+    """A command whose help names an argument without its type in Python's words."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The help as text."""
+        return super().get_help(ctx).replace(" <str>", "")
+
 
 for command in (
     run,
@@ -51,7 +66,7 @@ for command in (
     catalog,
     lineage,
 ):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.command("map")(map_command)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(alerts.app, name="alerts")
@@ -87,11 +102,13 @@ def main() -> None:
 
 
 def _fail(error: BikeflowError, code: int) -> None:
+    from bikeflow.cli.results import printable
     from bikeflow.log import ends_in_journal
 
     priority = "<3>" if ends_in_journal(sys.stderr) else ""
     for line in str(error).split("\n"):
-        typer.echo(f"{priority}error: {line}", err=True)
+        # it may quote the feed, or a file's name
+        typer.echo(f"{priority}error: {printable(line)}", err=True)
     sys.exit(code)
 
 

@@ -22,18 +22,19 @@ if TYPE_CHECKING:
 MOST_WORKERS = 64
 """As the settings allow; so many segments are given to a cluster at a time where the configuration does not say."""
 
-Force = Annotated[bool, typer.Option("--force", help="Parse raw files again that are already processed.")]
+Force = Annotated[bool, typer.Option("--force", help="Process raw files again that are already processed.")]
 Engine = Annotated[
-    str | None, typer.Option("--engine", metavar="inline|process|dask", help="Short for --set processing.engine=...")
+    str | None,
+    typer.Option("--engine", metavar="inline|process|dask", help="Where segments are built (processing.engine)."),
 ]
 Scheduler = Annotated[
-    str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Short for --set processing.scheduler=ADDRESS.")
+    str | None, typer.Option("--scheduler", metavar="ADDRESS", help="The Dask scheduler (processing.scheduler).")
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", metavar="N", help="Days worked on at a time (default: one a core).")
+    int | None, typer.Option("--workers", metavar="N", help="Work on N days at a time (default: one per core).")
 ]
 Memory = Annotated[
-    str | None, typer.Option("--memory", metavar="AMOUNT", help="Memory to be used, such as 2GiB (default: half).")
+    str | None, typer.Option("--memory", metavar="AMOUNT", help="Memory to use, such as 2GiB (default: half of all).")
 ]
 
 
@@ -50,7 +51,9 @@ def backfill(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Process the raw files of a range of days; what is processed is left alone, so it can be repeated."""
+    """Process the raw files of a range of days. What is processed already is left alone, so it can be repeated."""
+    from bikeflow.cli.results import printable
+
     wanted = days(first, last)
     short = {"engine": engine, "scheduler": scheduler, "workers": workers, "memory_limit": memory}
     given = [*(overrides or ()), *(f"processing.{key}={value}" for key, value in short.items() if value is not None)]
@@ -66,7 +69,7 @@ def backfill(
         )
     failed = result["failed_partitions"]
     for partition, error in failed.items():
-        typer.echo(f"error: {partition}: {error}", err=True)
+        typer.echo(f"error: {partition}: {printable(error)}", err=True)
     if failed:
         raise typer.Exit(1)
 

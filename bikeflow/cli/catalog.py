@@ -12,7 +12,7 @@ from bikeflow.cli.database import connected
 
 OBJECTS = "SELECT object, kind, description FROM catalog WHERE column_name IS NULL"
 COLUMNS = "SELECT column_name, data_type, description FROM catalog WHERE object = $1 AND position > 0 ORDER BY position"
-Name = Annotated[str | None, typer.Argument(metavar="[TABLE]", help="A table or view of the database.")]
+Name = Annotated[str | None, typer.Argument(metavar="TABLE", help="A table or view of the database.")]
 
 
 def catalog(
@@ -22,7 +22,7 @@ def catalog(
     overrides: options.Overrides = None,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Tell what each table and view means, or each column of one; with --json all of it."""
+    """Tell what every table means, or every column of one. With --json, all of it."""
     from bikeflow.cli.results import write_json, write_table
     from bikeflow.errors import BikeflowError
 

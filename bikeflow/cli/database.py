@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from bikeflow.cli import options
+
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
@@ -24,7 +26,7 @@ def connected(settings: Settings) -> Iterator[DuckDBPyConnection]:
 
     path = published_path(settings.warehouse, settings.data_dir)
     if not path.exists():
-        raise BikeflowError(f"there is no database at {path} yet; start with `bikeflow run` or `bikeflow demo`")
+        raise BikeflowError(f"there is no database at {path} yet; {options.start_hint(settings.data_dir)}")
     with tempfile.TemporaryDirectory(prefix="bikeflow-read-") as spill:
         try:
             connection = duckdb.connect(
@@ -37,7 +39,7 @@ def connected(settings: Settings) -> Iterator[DuckDBPyConnection]:
                 },
             )
         except duckdb.Error as error:
-            raise BikeflowError(f"{brief(error)}\n`bikeflow refresh` makes a damaged database anew") from error
+            raise BikeflowError(f"{brief(error)}\n`bikeflow refresh` rebuilds a damaged database") from error
         with connection:
             try:
                 connection.execute("SET TimeZone = 'UTC'; SET python_enable_replacements = false")

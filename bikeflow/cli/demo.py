@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import shlex
 import sys
@@ -19,8 +18,12 @@ if TYPE_CHECKING:
     from bikeflow.settings import Settings
 
 DataDir = Annotated[Path, typer.Option("--data-dir", metavar="DIR", help="Where the demo's lake and database go.")]
-Interval = Annotated[float, typer.Option("--interval", min=1, help="Seconds between two live snapshots.")]
-Speed = Annotated[float, typer.Option("--speed", min=1, help="How many times faster the live city moves.")]
+Interval = Annotated[
+    float, typer.Option("--interval", min=1, metavar="SECONDS", help="Seconds between two live snapshots.")
+]
+Speed = Annotated[
+    float, typer.Option("--speed", min=1, metavar="FACTOR", help="How many times faster the live city moves.")
+]
 Once = Annotated[bool, typer.Option("--once", help="End after the history instead of going live.")]
 
 START_SECONDS = 0.2
@@ -32,9 +35,9 @@ FROM wrm_stations_latest ORDER BY bikes DESC, name LIMIT 5
 
 
 def demo(data_dir: DataDir = Path("data/demo"), interval: Interval = 2, speed: Speed = 60, once: Once = False) -> None:
-    """Show all of it on a simulated city: a day of history, then live, until Ctrl-C.
+    """Show everything on a simulated city, with no network.
 
-    It needs no network. Its directory is its own: the next demo deletes all that lies there.
+    First a day of history, then live until Ctrl-C. Its directory is its own: the next demo deletes all that lies there.
     """
     from bikeflow.memory import economise
 
@@ -74,6 +77,8 @@ async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) ->
 
 
 async def _live(settings: Settings, interval: float, speed: float) -> None:
+    import asyncio
+
     from bikeflow.memory import lasting
 
     with lasting():
@@ -92,6 +97,8 @@ async def _live(settings: Settings, interval: float, speed: float) -> None:
 
 async def _tell_how_it_is(data_dir: Path) -> None:
     """The dashboard's address and sentence as soon as there is one, and again and again: it stays in sight."""
+    import asyncio
+
     from bikeflow.surfaces.client import ADDRESS_FILE, ask_status
 
     while True:

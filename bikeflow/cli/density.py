@@ -62,7 +62,10 @@ def density(
     overrides: options.Overrides = None,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Show the grid cells with the most bikes in the newest snapshot, at stations and free, inside the service area."""
+    """Show the grid cells with the most bikes.
+
+    All bikes of the newest snapshot inside the service area count, at stations and free.
+    """
     from bikeflow.cli import results
 
     chosen = Format.JSON if as_json else form

@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from bikeflow.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="Work on the dead letters: lines that were rejected, and why.")
-Check = Annotated[str | None, typer.Option("--check", help="Only this check, such as range, type or field_count.")]
-Source = Annotated[str | None, typer.Option("--source", help="Only raw files whose key contains this text.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many dead letters.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Check = Annotated[
+    str | None, typer.Option("--check", metavar="CHECK", help="Only this check, such as range, type or field_count.")
+]
+Source = Annotated[
+    str | None, typer.Option("--source", metavar="TEXT", help="Only raw files whose key contains this text.")
+]
+Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Show at most N dead letters.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 @app.command("list")
@@ -39,7 +43,7 @@ def list_(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Count the dead letters by day, check and column; --check dropped counts those that were dropped."""
+    """Count the dead letters by day, check and column. --check dropped counts those that were dropped."""
     settings = options.start(config, overrides, data_dir)
     counts = options.complete(_count(settings, Selection(days(first, last), check, source)))
     rows = [
@@ -66,7 +70,7 @@ def show(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show dead letters one by one, newest file first: where, why, and the line itself."""
+    """Show dead letters one by one, newest file first. Each tells where, why, and the line itself."""
     settings = options.start(config, overrides, data_dir)
     letters = options.complete(_newest(settings, Selection(days(first, last), check, source), limit))
     for letter in letters:
@@ -86,9 +90,10 @@ def replay(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Process the raw files of dead letters again, under today's rules: what passes now becomes rows.
+    """Process the raw files of dead letters again.
 
-    It can be repeated: what is still rejected stays, once. --check dropped brings dropped dead letters back.
+    Today's rules apply: what passes now becomes rows. It can be repeated: what is still rejected stays, once. --check
+    dropped brings dropped dead letters back.
     """
     selection = Selection(days(first, last), check, source)
     settings = options.start(config, overrides, data_dir)
@@ -120,7 +125,7 @@ def drop(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Drop dead letters for good; only their number is kept, so that `verify` still proves that no line was lost.
+    """Drop dead letters for good. Their number is kept, so that `verify` still proves that no line was lost.
 
     Raw files are never touched: a replay with --check dropped brings the dead letters back.
     """

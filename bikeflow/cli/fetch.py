@@ -21,16 +21,18 @@ def fetch(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Fetch one snapshot and store it; it is processed by `backfill` or by the service."""
+    """Fetch one snapshot and store it. `bikeflow backfill` or the service processes it."""
+    from bikeflow.cli.results import echo
+
     settings = options.start(config, overrides, data_dir)
     outcome, waiting = options.complete(_fetch(settings))
     if as_json:
         typer.echo(json.dumps({**dataclasses.asdict(outcome), "waiting_in_spool": waiting}, default=str))
     else:
-        typer.echo(f"{outcome.outcome}: {outcome.key or outcome.error or settings.feed.url}")
+        echo(f"{outcome.outcome}: {outcome.key or outcome.error or settings.feed.url}")
     if waiting:
         typer.echo(
-            f"error: the store did not take {waiting} snapshots; they wait in the spool for the next try", err=True
+            f"error: the store did not take {waiting} snapshots; they wait on this disk for the next try", err=True
         )
     if waiting or outcome.error:
         raise typer.Exit(1)

@@ -36,13 +36,13 @@ def lineage(
     overrides: options.Overrides = None,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Tell what each table is made of; of one table, all that it comes from, back to the feed."""
+    """Tell what each table is made of. Of one TABLE, all that it comes from, back to the feed."""
     from bikeflow.cli.results import write_json, write_table
     from bikeflow.errors import BikeflowError
 
     with connected(options.load(config, overrides, data_dir).settings) as connection:
         if name is not None and not connection.execute("FROM lineage WHERE object = $1", [name]).fetchone():
-            raise BikeflowError(f"nothing is known of {name}; `bikeflow lineage` names all tables")
+            raise BikeflowError(f"there is no {name}; `bikeflow lineage` names all tables")
         if as_json:
             write_json(connection.execute(EDGES, [name]), sys.stdout)
         elif name is None:

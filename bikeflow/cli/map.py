@@ -19,7 +19,7 @@ def map_command(
     overrides: options.Overrides = None,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Write the map of stations, free bikes and density, with the last day in it, as one HTML file."""
+    """Write the map with its last day as one HTML file. It shows stations, free bikes and density, offline."""
     from bikeflow.errors import BikeflowError
     from bikeflow.surfaces.freshness import freshness
     from bikeflow.surfaces.pages import map_file
@@ -29,7 +29,7 @@ def map_command(
     settings = options.load(config, overrides, data_dir).settings
     path = published_path(settings.warehouse, settings.data_dir)
     if not path.exists():
-        raise BikeflowError(f"there is no database at {path} yet; start with `bikeflow run` or `bikeflow demo`")
+        raise BikeflowError(f"there is no database at {path} yet; {options.start_hint(settings.data_dir)}")
     now = dt.datetime.now(dt.UTC)
     document = PublishedDatabase(path).map(lambda snapshot: freshness(snapshot, settings, None, now))
     text = map_file(settings.map, document)
@@ -38,5 +38,5 @@ def map_command(
         part.write_text(text, encoding="utf-8")
         part.replace(out)
     except OSError as error:
-        raise BikeflowError(f"cannot write {out}: {error.strerror}") from error
+        raise BikeflowError(f"can't write {out}: {error.strerror}") from error
     typer.echo(f"{out}: {out.stat().st_size / 1000:,.0f} kB; open it in a browser, no network needed")

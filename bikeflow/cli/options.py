@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -24,8 +25,25 @@ Config = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated.")
 ]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Short for --set data_dir=DIR.")]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the state lies; short for --set data_dir=DIR.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def start_hint(data_dir: Path) -> str:
+    """What to do where `data_dir` holds nothing yet."""
+    return demo_beside(data_dir) or "start with `bikeflow run` or `bikeflow demo`"
+
+
+def demo_beside(data_dir: Path) -> str | None:
+    """How to name the demo that lies at its usual place below `data_dir`, or None where there is none."""
+    from bikeflow.lock import DEMO_MARK
+
+    demo = data_dir / "demo"
+    if not (demo / DEMO_MARK).exists():
+        return None
+    return f"found {demo}: add --data-dir {shlex.quote(str(demo))}"
 
 
 def complete(work: Coroutine[object, object, Result]) -> Result:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +17,7 @@ from bikeflow.cli.database import connected
 if TYPE_CHECKING:
     from typing import IO
 
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, Statement
 
 OVERVIEW = """
 SELECT name, kind, comment
@@ -40,33 +42,53 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
+ENDINGS = {".csv": Format.CSV, ".json": Format.JSON, ".parquet": Format.PARQUET, ".txt": Format.TABLE}
+
+
 def query(
-    sql: Annotated[str | None, typer.Argument(help="The statement, or - to read it from standard input.")] = None,
+    sql: Annotated[
+        str | None, typer.Argument(metavar="SQL", help="The statement, or - to read it from standard input.")
+    ] = None,
     form: Annotated[
         Format | None,
-        typer.Option("--format", "-f", help="Else by --out's suffix, else table on a terminal and csv in a pipe."),
+        typer.Option(
+            "--format", "-f", help="How to write it (default: by --out, else table on a terminal, csv in a pipe)."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write to a file.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help=f"Write to a file that ends in {', '.join(ENDINGS)}."),
+    ] = None,
     as_json: options.Json = False,
     config: options.Config = None,
     overrides: options.Overrides = None,
     data_dir: options.DataDir = None,
 ) -> None:
     """Ask the published database; without SQL, show what it holds. Tables need no schema before their name."""
-    settings = options.load(config, overrides, data_dir).settings
+    out = None if out == Path("-") else out
     chosen = Format.JSON if as_json else form or _default_format(out)
     if chosen is Format.PARQUET and out is None and sys.stdout.isatty():
-        raise typer.BadParameter("Parquet is nothing for a terminal: add --out FILE", param_hint="--format")
+        raise typer.BadParameter("Parquet is not text: add --out FILE", param_hint="--format")
+    settings = options.load(config, overrides, data_dir).settings
     statements = _statements(sql)
     with connected(settings) as connection:
         _run(connection, statements, chosen, out)
 
 
 def _default_format(out: Path | None) -> Format:
-    for form in Format:
-        if out is not None and out.suffix == f".{form}":
-            return form
-    return Format.TABLE if out is None and sys.stdout.isatty() else Format.CSV
+    from bikeflow.errors import ConfigError
+
+    if out is None:
+        return Format.TABLE if sys.stdout.isatty() else Format.CSV
+    if not out.suffix:
+        return Format.CSV
+    try:
+        return ENDINGS[out.suffix.lower()]
+    except KeyError:
+        raise ConfigError(
+            f"--out {out}: bikeflow can't write {out.suffix}; name a file that ends in {', '.join(ENDINGS)}"
+            " (spreadsheets open .csv), or add --format"
+        ) from None
 
 
 def _statements(sql: str | None) -> str:
@@ -76,7 +98,7 @@ def _statements(sql: str | None) -> str:
 
 
 def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | None) -> None:
-    """Run all statements, and write what the last one gives."""
+    """Run all statements, and write what each gives; only tables can be written one after another."""
     from bikeflow.errors import BikeflowError
 
     statements = connection.extract_statements(sql)
@@ -85,15 +107,39 @@ def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | Non
     for statement in statements:
         if statement.type.name in _REFUSED:
             raise BikeflowError(f"query only reads, it does not {statement.type.name}; --out FILE writes the result")
-    for statement in statements:
-        connection.execute(statement)
+    answering = [number for number, statement in enumerate(statements) if _answers(statement)] or [len(statements) - 1]
+    if len(answering) > 1 and form is not Format.TABLE:
+        raise BikeflowError(
+            f"{len(answering)} of these statements give rows, and {form} holds one result: run them one by one, or"
+            " add --format table"
+        )
+    with _opened(out) as file:
+        for number, statement in enumerate(statements):
+            connection.execute(statement)
+            if number in answering:
+                file.write("\n" if number > answering[0] else "")
+                _write(connection, form, file)
+
+
+def _answers(statement: Statement) -> bool:
+    """Whether it gives rows, such as SELECT, and unlike SET."""
+    return [kind.name for kind in statement.expected_result_type] == ["QUERY_RESULT"]
+
+
+@contextlib.contextmanager
+def _opened(out: Path | None) -> Iterator[IO[str]]:
+    """Standard output, or a file that is replaced when all is written."""
+    from bikeflow.errors import BikeflowError
+
     if out is None:
-        _write(connection, form, sys.stdout)
+        yield sys.stdout
         return
+    if out.exists() and not out.is_file():
+        raise BikeflowError(f"{out} is not a file")
     part = out.with_name(f".{out.name}.part")
     try:
         with part.open("w", encoding="utf-8", newline="") as file:
-            _write(connection, form, file)
+            yield file
         part.replace(out)
     except OSError as error:
         raise BikeflowError(f"{out}: {error.strerror}") from error

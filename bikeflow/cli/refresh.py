@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def refresh(
     config: options.Config = None, overrides: options.Overrides = None, data_dir: options.DataDir = None
 ) -> None:
-    """Publish the analytics database from what is processed; a missing or damaged one is built anew."""
+    """Publish the analytics database once. A missing or damaged one is rebuilt from the lake."""
     path = options.complete(_refresh(options.start(config, overrides, data_dir)))
     typer.echo(f"published {path}")
 

@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from bikeflow.reload_report import ReloadReport
 
 LOOK_SECONDS = 0.05
-ProcessId = Annotated[int | None, typer.Option("--pid", help="The service's process (default: who holds data_dir).")]
-Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for the outcome.")]
+ProcessId = Annotated[
+    int | None,
+    typer.Option("--pid", metavar="PROCESS", help="The service's process (default: the one that holds data_dir)."),
+]
+Timeout = Annotated[
+    float, typer.Option("--timeout", min=1, metavar="SECONDS", help="How long to wait for the outcome.")
+]
 
 
 def reload(
@@ -29,9 +34,10 @@ def reload(
     timeout: Timeout = 120,
     as_json: options.Json = False,
 ) -> None:
-    """Check the configuration, have the running service take it over, and tell what has changed.
+    """Make the running service take over a changed configuration.
 
-    Exit code 1 where no service runs or it refuses, with the reason; 2 where the configuration is wrong.
+    It is checked first, and what has changed is told. Exit code 1 where no service runs or it refuses, with the reason;
+    2 where the configuration is wrong.
     """
     settings = options.load(config, overrides, data_dir).settings
     report = _reload(*_service(settings.data_dir, pid), timeout)
@@ -54,9 +60,8 @@ def _service(data_dir: Path, pid: int | None) -> tuple[int, Path]:
         return pid, held
     found = holder(data_dir) if data_dir.is_dir() else None
     if found is None or pid not in (None, found):
-        raise BikeflowError(
-            f"no bikeflow runs on {data_dir.absolute()}; if data_dir is what has changed, name its process with --pid"
-        )
+        hint = options.demo_beside(data_dir) or "if data_dir is what has changed, name its process with --pid"
+        raise BikeflowError(f"no bikeflow runs on {data_dir.absolute()}; {hint}")
     return found, data_dir
 
 

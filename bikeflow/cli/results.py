@@ -8,8 +8,11 @@ import decimal
 import json
 import math
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
+
+import typer
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -21,25 +24,54 @@ _WRAPPED_COLUMNS = 3
 _PIPE_COLUMNS = 160
 _BATCH_ROWS = 10_000
 _NUMERIC = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL"}
-_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_CONTROL_CODES = (*range(0x20), *range(0x7F, 0xA0))
+_CONTROLS = dict.fromkeys(_CONTROL_CODES, "\N{REPLACEMENT CHARACTER}")
+# JSON's way to write them, so that JSON stays JSON
+_ESCAPES = {code: f"\\u{code:04x}" for code in _CONTROL_CODES if code != 0x0A}
+
+
+class _Terminal:
+    """Shows control characters instead of sending them to a terminal, which would obey them."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        return self._file.write(printable(text))
+
+
+def printable(text: str) -> str:
+    """The text with its control characters, other than line feeds, written as JSON writes them."""
+    return text.translate(_ESCAPES)
+
+
+def echo(text: str) -> None:
+    """Print a line; control characters do not reach a terminal, and go unchanged into a file or pipe."""
+    typer.echo(printable(text) if sys.stdout.isatty() else text)
 
 
 def write_csv(result: DuckDBPyConnection, file: IO[str]) -> None:
     """CSV with a header; null is empty, lists and structs are JSON."""
-    writer = csv.writer(file, lineterminator="\n")
+    target = _Terminal(file) if file.isatty() else file
+    writer = csv.writer(target, lineterminator="\n")
+    # csv quotes a carriage return only where it is part of the line's end
+    careful = csv.writer(target, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(_names(result))
     for rows in _batches(result):
-        writer.writerows([["" if value is None else _text(value) for value in row] for row in rows])
+        for row in rows:
+            cells = ["" if value is None else _text(value) for value in row]
+            (careful if any("\r" in cell for cell in cells) else writer).writerow(cells)
 
 
 def write_json(result: DuckDBPyConnection, file: IO[str]) -> None:
     """One array with an object for each row, on a line of its own."""
+    write = _Terminal(file).write if file.isatty() else file.write
     names, begin = _names(result), "["
     for rows in _batches(result):
         for row in rows:
-            file.write(begin + "\n" + _json(dict(zip(names, row, strict=True))))
+            write(begin + "\n" + _json(dict(zip(names, row, strict=True))))
             begin = ","
-    file.write("[]\n" if begin == "[" else "\n]\n")
+    write("[]\n" if begin == "[" else "\n]\n")
 
 
 def objects(result: DuckDBPyConnection) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from bikeflow.cli import options
 
 
 def run(config: options.Config = None, overrides: options.Overrides = None, data_dir: options.DataDir = None) -> None:
-    """Run the service: fetch, store, process and refresh until SIGTERM or Ctrl-C."""
+    """Run the service until SIGTERM or Ctrl-C. It fetches, stores, processes and publishes."""
     settings = options.start(config, overrides, data_dir)
     from bikeflow.memory import lasting
 

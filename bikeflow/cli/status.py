@@ -21,12 +21,13 @@ def status(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show how things stand, whether the service runs or not; exit 1 while something fails."""
+    """Show how things stand; exit 1 while something fails. It works whether the service runs or not."""
+    from bikeflow.cli.results import echo
     from bikeflow.surfaces.client import ask_status
 
     settings = options.load(config, overrides, data_dir).settings
     document = ask_status(settings.data_dir) or _from_ledger(settings)
-    typer.echo(json.dumps(document, ensure_ascii=False, indent=2) if as_json else _text(document))
+    echo(json.dumps(document, ensure_ascii=False, indent=2) if as_json else _text(document))
     if document["state"] == "failing" or document["failing_partitions"]:
         raise typer.Exit(1)
 
@@ -41,7 +42,7 @@ def _from_ledger(settings: Settings) -> dict[str, Any]:
 
     directory, process_id = settings.data_dir, holder(settings.data_dir)
     if not (directory / FILE_NAME).exists():
-        raise BikeflowError(f"there is no ledger in {directory} yet; start with `bikeflow run` or `bikeflow demo`")
+        raise BikeflowError(f"there is no ledger in {directory} yet; {options.start_hint(directory)}")
     waiting = [path.stat().st_size for path in (directory / "spool").glob("*.txt")]
     now = dt.datetime.now(dt.UTC)
     with Ledger(directory, Layout(settings.storage.prefix), settings.processing.segment_minutes, read_only=True) as own:

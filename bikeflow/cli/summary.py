@@ -50,7 +50,7 @@ def summary(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Sum up all history: records, stations, bikes, coverage by day, and each station's bikes and occupancy."""
+    """Sum up all history, by day and by station. Also counts records, stations and bikes, and names the gaps."""
     with connected(options.load(config, overrides, data_dir).settings) as connection:
         if as_json:
             typer.echo(json.dumps(_document(connection), ensure_ascii=False))

@@ -41,10 +41,11 @@ def verify(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Prove from the lake itself that data lines = rows + rejected lines, for every raw file; exit 1 where not.
+    """Prove that no line was lost and none counted twice.
 
-    It also compares rows with a fresh parse of raw files, the schema of every file, and the published database with the
-    lake. After a repair, the exit code tells of what is still wrong.
+    From the lake itself: data lines = rows + rejected lines, for every raw file; exit 1 where not. It also compares
+    rows with a fresh parse of raw files, the schema of every file, and the published database with the lake. After a
+    repair, the exit code tells of what is still wrong.
     """
     wanted = days(first, last)
     settings = options.start(config, overrides, data_dir)

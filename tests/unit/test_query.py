@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bikeflow.cli.app import app
+from bikeflow.cli.demo import _tell_what_next
 from bikeflow.errors import BikeflowError
 from tests.support.parquet import at, row, snapshot
 from tests.warehouse.conftest import open_analytics
@@ -136,11 +138,49 @@ def test_parquet_keeps_types(data_dir: Path, tmp_path: Path) -> None:
 
 
 def test_the_suffix_of_out_chooses_the_format(data_dir: Path, tmp_path: Path) -> None:
-    for name, begin in (("a.csv", b"x\n1\n"), ("a.json", b'[\n{"x": 1}\n]'), ("a.txt", b"x\n1\n")):
+    for name, begin in (("a.csv", b"x\n1\n"), ("a.JSON", b'[\n{"x": 1}\n]'), ("a", b"x\n1\n"), ("a.parquet", b"PAR1")):
         answer(data_dir, "--out", str(tmp_path / name), "SELECT 1 AS x")
         assert (tmp_path / name).read_bytes().startswith(begin)
+    answer(data_dir, "--out", str(tmp_path / "a.txt"), "SELECT 1 AS x")
+    assert "1 row" in (tmp_path / "a.txt").read_text()
     answer(data_dir, "--format", "table", "--out", str(tmp_path / "a.csv"), "SELECT 1 AS x")
     assert "1 row" in (tmp_path / "a.csv").read_text()
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.csv.gz", "a.geojson"])
+def test_an_unknown_suffix_is_refused_with_those_that_are_known(data_dir: Path, tmp_path: Path, name: str) -> None:
+    text = refusal(data_dir, "--out", str(tmp_path / name), "SELECT 1")
+    assert f"can't write {Path(name).suffix}" in text and ".csv, .json, .parquet, .txt" in text
+    assert not list(tmp_path.iterdir())
+    answer(data_dir, "--format", "csv", "--out", str(tmp_path / name), "SELECT 1 AS x")
+    assert (tmp_path / name).read_bytes() == b"x\n1\n"
+
+
+def test_out_never_takes_the_place_of_a_device_and_a_dash_is_standard_output(data_dir: Path, tmp_path: Path) -> None:
+    assert answer(data_dir, "--out", "-", "SELECT 1 AS x") == "x\n1\n"
+    os.mkfifo(tmp_path / "pipe")
+    assert "is not a file" in refusal(data_dir, "--out", str(tmp_path / "pipe"), "SELECT 1")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_control_characters_reach_files_and_pipes_but_never_a_terminal(data_dir: Path, tmp_path: Path) -> None:
+    hostile = "SELECT chr(27) || '[31mred' || chr(155) || '2J' || chr(13) AS x"
+    raw = "\x1b[31mred\x9b2J\r"
+    assert answer(data_dir, "--format", "csv", hostile) == f'x\n"{raw}"\n'
+    answer(data_dir, "--out", str(tmp_path / "a.csv"), hostile)
+    assert (tmp_path / "a.csv").read_bytes() == f'x\n"{raw}"\n'.encode()
+    assert json.loads(answer(data_dir, "--json", hostile)) == [{"x": raw}]
+    shown = on_terminal(data_dir, 100, "--format", "csv", hostile)
+    assert shown == ["x", '"\\u001b[31mred\\u009b2J\\u000d"']
+    assert json.loads("".join(on_terminal(data_dir, 100, "--json", hostile))) == [{"x": raw}]
+
+
+def test_the_first_query_that_the_demo_suggests_shows_bikes(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _tell_what_next(data_dir)
+    suggested = next(line for line in capsys.readouterr().out.splitlines() if " query " in line)
+    _, _, arguments = suggested.partition(" query ")
+    shown = on_terminal(data_dir, 120, *shlex.split(arguments))
+    assert "bikes" in shown[1] and "do not fit" not in "".join(shown)
 
 
 def test_a_terminal_gets_a_table_that_fits(data_dir: Path) -> None:
@@ -166,9 +206,19 @@ def test_sql_comes_from_standard_input_too(data_dir: Path) -> None:
         assert answer(data_dir, *arguments, stdin="SELECT count(*) AS n FROM wrm_bikes_latest;\n") == "n\n2\n"
 
 
-def test_several_statements_give_the_last_result(data_dir: Path) -> None:
-    sql = "SET threads = 1; SET VARIABLE x = 41; SELECT getvariable('x') + 1 AS answer"
+def test_several_statements_give_all_results_as_tables_and_else_must_be_asked_one_by_one(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    sql = "SET threads = 1; SET VARIABLE x = 41; SELECT getvariable('x') + 1 AS answer; SET VARIABLE x = 1"
     assert answer(data_dir, sql) == "answer\n42\n"
+    two = f"{sql}; SELECT getvariable('x') AS next"
+    shown = answer(data_dir, "--format", "table", two)
+    assert shown.index("answer") < shown.index("42") < shown.index("next") and shown.count("1 row") == 2
+    for arguments in ([], ["--json"], ["--out", str(tmp_path / "a.csv")]):
+        assert refusal(data_dir, *arguments, two).startswith("2 of these statements give rows")
+    assert not list(tmp_path.iterdir())
+    answer(data_dir, "--out", str(tmp_path / "a.txt"), two)
+    assert (tmp_path / "a.txt").read_text().count("1 row") == 2
 
 
 def test_the_usual_ways_to_look_around_work(data_dir: Path) -> None:

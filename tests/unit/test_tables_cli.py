@@ -132,7 +132,7 @@ def test_lineage_goes_back_to_the_feed(data_dir: Path) -> None:
     assert {edge["object"] for edge in document(data_dir, "lineage", "bike_density")} == {"bike_density"}
     upstream = answer(data_dir, "lineage", "bike_density")
     assert all(name in upstream for name in ("current_picked", "mirror", "enhanced layer", "raw files", "feed"))
-    with pytest.raises(BikeflowError, match="nothing is known of tables"):
+    with pytest.raises(BikeflowError, match="there is no tables"):
         answer(data_dir, "lineage", "tables")
 
 
