@@ -138,7 +138,8 @@ def _odd_quotes(lines: Lines, octets: npt.NDArray[np.uint8], quotes: Positions) 
     line = _line_of(lines, quotes)
     number = np.arange(len(quotes)) - np.searchsorted(line, line)
     opens, last = number % 2 == 0, np.diff(line, append=-1) != 0
-    before, after = octets[quotes - 1], octets[np.minimum(quotes + 1, len(octets) - 1)]
+    # The text ends with a line feed, so there is always a byte after; before the first one that line feed stands in.
+    before, after = octets[quotes - 1], octets[quotes + 1]
     begins = (before == _COMMA) | (before == _NEWLINE)
     ends = (after == _COMMA) | (after == _NEWLINE)
     follows = np.diff(quotes, prepend=-2) == 1

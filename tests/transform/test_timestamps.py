@@ -19,6 +19,7 @@ EARLIEST, LATEST = -9_223_372_022_400_000_000, 2**63 - 2
 whole_microseconds = st.one_of(
     st.integers(1_747_000_000_000_000, 1_748_800_000_000_000),
     st.integers(EARLIEST, LATEST),
+    st.integers(-(2**70), 2**70),
     st.sampled_from([0, 1, -1, 2**51, 2**53, EARLIEST, EARLIEST - 1, LATEST, LATEST + 1, 2**33 * 10**6]),
 )
 beyond = st.one_of(
@@ -79,6 +80,8 @@ def wanted(text: str) -> int | None:
 @example(["30000000000000000000000000000000000."])
 @example(["1747000000000000000000000000000000000000e-30"])
 @example(["9e35"])
+@example(["18448492773115.022722"])  # 2**64 microseconds more than 1748699405.471106
+@example(["-18444995374304.080510"])
 @example(["-0.0000005"])
 @example(["8589934592.0000005"])
 @example(["9223372036854.7758065"])

@@ -118,7 +118,9 @@ async def test_only_what_is_new_is_uploaded_and_what_nobody_names_goes_in_time(
     layer = elsewhere.analytics.layer
     for hour in (8, 9):
         await layer.put_hour(hour, *hour_of(hour))
-    await elsewhere.publish()
+    told = await elsewhere.publish()
+    pages = layer.store.pages(f"{elsewhere.storage.prefix}duckdb/")
+    assert told["bytes"] == sum([info.size async for page in pages for info in page])
     first = await elsewhere.keys("duckdb/files/")
     await layer.put_hour(9, *hour_of(9), *snapshot(at(9, 45), "1", "2", bikes=3))
     await elsewhere.publish()
