@@ -34,7 +34,8 @@ def sentence(
 
     What a client said of a failure is not in it: `verdict` has that.
     """
-    rest = f"{_snapshot(seen.published, now)}, {_waiting(vitals)}."
+    age, waits = _snapshot(seen.published, now), _waiting(vitals)
+    rest = f"{age}, {_rows(seen.published)}{waits}."
     match state:
         case "working":
             return f"All works, but nothing new comes in: {rest}" if stale else f"All works: {rest}"
@@ -44,7 +45,7 @@ def sentence(
             # What has not happened for the first time yet is no trouble of its own.
             faults = {name: fault for name, fault in verdict.items() if fault and fault.since != seen.started_at}
             since = min(fault.since for fault in faults.values())
-            return f"Not working for {span(now - since)}: {_trouble(verdict, faults)}; {rest}"
+            return f"Not working for {span(now - since)}: {_trouble(verdict, faults)}; {age}, {waits}."
 
 
 def _starting(verdict: Verdict, rest: str) -> str:
@@ -67,7 +68,7 @@ def status_line(state: State, verdict: Verdict, vitals: Vitals | None, seen: Obs
     """The same for `systemctl status`, with the last fetch, the lines rejected since the start, and the storage."""
     storage = "fails" if vitals and (vitals.delivery or vitals.watcher) else "works" if vitals else "is not open"
     rest = (
-        f"{_fetched(seen, now)}, {_snapshot(seen.published, now)}, {_waiting(vitals)}, "
+        f"{_fetched(seen, now)}, {_snapshot(seen.published, now)}, {_rows(seen.published)}{_waiting(vitals)}, "
         f"{count(seen.rejected, 'line')} rejected since the start, the storage {storage}."
     )
     match state:
@@ -120,7 +121,11 @@ def _snapshot(published: DatabasePublished | None, now: dt.datetime) -> str:
         return "no snapshot is published yet"
     age = now - published.newest_snapshot
     date = f" ({published.newest_snapshot:%-d %B %Y, %H:%M} UTC)" if age.total_seconds() >= _DAY_SECONDS else ""
-    return f"the newest snapshot is {span(age)} old{date}, {published.rows:,} rows are published"
+    return f"the newest snapshot is {span(age)} old{date}"
+
+
+def _rows(published: DatabasePublished | None) -> str:
+    return f"{published.rows:,} rows are published, " if published and published.newest_snapshot else ""
 
 
 def _waiting(vitals: Vitals | None) -> str:
