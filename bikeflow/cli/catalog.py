@@ -10,7 +10,14 @@ import typer
 from bikeflow.cli import options
 from bikeflow.cli.database import connected
 
-OBJECTS = "SELECT object, kind, description FROM catalog WHERE column_name IS NULL"
+OBJECTS = """
+SELECT object, CASE WHEN needs_files THEN kind || ' of files' ELSE kind END AS kind, description
+FROM catalog
+WHERE column_name IS NULL
+"""
+FILES = """\
+Views of files read Parquet files below data_dir by their full paths: in a copy of the database on another machine they
+fail, and all others work."""
 COLUMNS = "SELECT column_name, data_type, description FROM catalog WHERE object = $1 AND position > 0 ORDER BY position"
 Name = Annotated[str | None, typer.Argument(metavar="TABLE", help="A table or view of the database.")]
 
@@ -35,5 +42,6 @@ def catalog(
             write_json(connection.execute(everything, [name]), sys.stdout)
         elif name is None:
             write_table(connection.execute(OBJECTS), sys.stdout)
+            typer.echo(FILES)
         else:
             write_table(connection.execute(COLUMNS, [name]), sys.stdout)

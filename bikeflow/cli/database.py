@@ -50,5 +50,10 @@ def connected(settings: Settings) -> Iterator[DuckDBPyConnection]:
 
 
 def brief(error: BaseException) -> str:
-    """What DuckDB says, up to the statement that it quotes."""
-    return str(error).strip().partition("\n\n")[0]
+    """What DuckDB says, up to the statement that it quotes; what to do where files are missing."""
+    text = str(error).strip().partition("\n\n")[0]
+    if "No files found" not in text and "Cannot open file" not in text:
+        return text
+    return (
+        f"{text.splitlines()[0]}\nsome views read files of data_dir; `bikeflow catalog` tells which work without them"
+    )

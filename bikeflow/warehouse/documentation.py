@@ -64,6 +64,7 @@ class Entry:
     position: int
     data_type: str | None
     description: str | None
+    needs_files: bool
 
     @property
     def comment_sql(self) -> str:
@@ -97,7 +98,7 @@ def create_inputs(cursor: duckdb.DuckDBPyConnection) -> None:
     )
     cursor.execute(
         "CREATE OR REPLACE TEMP TABLE catalog_entries (number BIGINT, object VARCHAR, kind VARCHAR,"
-        " column_name VARCHAR, position INTEGER, data_type VARCHAR, description VARCHAR)"
+        " column_name VARCHAR, position INTEGER, data_type VARCHAR, description VARCHAR, needs_files BOOLEAN)"
     )
     _insert(cursor, "lineage_edges", enumerate(map(astuple, lineage())))
 
@@ -108,18 +109,27 @@ def describe(cursor: duckdb.DuckDBPyConnection) -> list[Entry]:
         "SELECT table_name, column_name, column_index, data_type FROM duckdb_columns()"
         " WHERE database_name = 'published' ORDER BY column_index"
     ).fetchall()
-    entries = []
+    entries, reading = [], reading_files()
     for item in published():
-        kind = item.kind.lower()
-        entries.append(Entry(item.name, kind, None, 0, None, item.comment))
+        kind, needs_files = item.kind.lower(), item.name in reading
+        entries.append(Entry(item.name, kind, None, 0, None, item.comment, needs_files))
         entries += [
-            Entry(item.name, kind, column, position, data_type, meaning(item.name, column))
+            Entry(item.name, kind, column, position, data_type, meaning(item.name, column), needs_files)
             for table, column, position, data_type in found
             if table == item.name
         ]
     numbers = {item.name: number for number, item in enumerate(published())}
     _insert(cursor, "catalog_entries", ((numbers[entry.object], astuple(entry)) for entry in entries))
     return entries
+
+
+def reading_files() -> set[str]:
+    """The views that read Parquet files, themselves or by another view: a copy of the database elsewhere lacks them."""
+    found = {"mirror", *kept()}
+    for edge in lineage():  # in the order of their creation
+        if edge.kind == "view" and edge.source in found:
+            found.add(edge.object)
+    return found
 
 
 def meaning(table: str, column: str) -> str | None:

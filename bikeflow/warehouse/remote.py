@@ -182,7 +182,7 @@ class RemoteDatabase:
                     run(sql)
                 for item in published():
                     run(_view_sql(item, plan.tables))
-                    run(Entry(item.name, "view", None, 0, None, item.comment).comment_sql)
+                    run(Entry(item.name, "view", None, 0, None, item.comment, needs_files=True).comment_sql)
             connection.execute("USE builder; DETACH published")
         return path.read_bytes()
 
