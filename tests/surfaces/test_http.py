@@ -57,7 +57,8 @@ async def test_before_the_pipeline_is_open_the_service_is_alive_but_not_ready(tm
 
 async def test_stations_and_bikes_are_geojson_of_the_newest_state(scene: Scene) -> None:
     await scene.arrives(raw_file(station(1, bikes="3", lat="51.1", lon="17.05"), station(2), bike(5, battery="40")))
-    await scene.arrives(raw_file(station(1, bikes="7", lat="51.1", lon="17.05")), NOON + dt.timedelta(hours=1))
+    later = raw_file(station(1, bikes="7", lat="51.1", lon="17.05"), station(2))
+    await scene.arrives(later, NOON + dt.timedelta(hours=1))
     answer = await scene.client.ask("/api/v1/stations")
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/geo+json")
     first, second = answer.json["features"]
@@ -214,7 +215,8 @@ async def test_whoever_asks_all_the_time_neither_breaks_nor_sees_a_broken_public
     async with asyncio.TaskGroup() as group:
         readers = [group.create_task(asks()) for _ in range(3)]
         for minute in range(1, 15):
-            await scene.arrives(raw_file(station(minute)), NOON + dt.timedelta(minutes=minute))
+            lines = [station(number) for number in range(minute + 1)]
+            await scene.arrives(raw_file(*lines), NOON + dt.timedelta(minutes=minute))
         done.set()
     assert min(reader.result() for reader in readers) > 3
     assert not list(scene.pipeline.database_path.parent.glob("*.damaged-*"))

@@ -40,9 +40,8 @@ async def test_the_map_has_what_is_there_now_and_how_it_was_in_the_last_days_hou
     for hours, bikes in ((26, "9"), (1, "4"), (0, "6")):
         lines = station(1, bikes=bikes), station(2, lat="52.2", bikes="3"), bike(1, battery="40", lon="17.1")
         await scene.arrives(raw_file(*lines), NOON - dt.timedelta(hours=hours))
-    await scene.arrives(
-        raw_file(station(1, bikes="1"), bike(1, battery="40", lon="17.1")), NOON + dt.timedelta(minutes=30)
-    )
+    newest = raw_file(station(1, bikes="1"), station(2, lat="52.2", bikes="3"), bike(1, battery="40", lon="17.1"))
+    await scene.arrives(newest, NOON + dt.timedelta(minutes=30))
     told = (await scene.client.ask("/api/v1/map")).json
     assert told["snapshot"] == "2025-06-01T12:30:00Z"
     assert [(item["station_id"], item["bikes"]) for item in told["stations"]] == [("1", 1), ("2", 3)]
