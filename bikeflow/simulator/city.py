@@ -129,7 +129,7 @@ def _stations(seed: int, count: int, oddities: Oddities) -> tuple[Station, ...]:
     crowded = _some(seed, "over capacity", count, oddities.over_capacity)
     broken = _some(seed, "broken", count, oddities.broken)
     luck = dice(seed, "swell")
-    surplus = [3 + luck.expovariate(1 / 10) for _ in range(count)]
+    surplus = [min(3 + luck.expovariate(1 / 10), 25) for _ in range(count)]
     stations = []
     for index, district in enumerate(rng.choices(DISTRICTS, [d.weight for d in DISTRICTS], k=count)):
         docks = rng.choices(_DOCKS, _DOCKS_WEIGHTS)[0]

@@ -60,6 +60,7 @@ def around(centre: Place, distance_km: float, turn: float) -> Place:
 SIGHTS = (
     "kościół", "pętla tramwajowa", "szkoła", "żłobek", "przychodnia", "biblioteka", "plac zabaw", "park",
     "targowisko", "poczta", "kładka", "basen", "akademik", "dom kultury", "wieża ciśnień", "zajezdnia",
+    "P&R", "PWr - Geocentrum", "kościół św. Antoniego",
 )  # fmt: skip
 SIDES = ("północ", "południe", "wschód", "zachód", "przy moście", "strona parzysta")
 NICKNAMES = (
