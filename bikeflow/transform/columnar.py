@@ -55,8 +55,8 @@ _TYPES = {
     **{column: pa.bool_() for column in BOOLEAN},
     BATTERY: _TEXT,
 }
-_SECONDS = pa.decimal128(38, 6)
-_LONGEST_SECONDS = 30
+_SECONDS, _FINER_SECONDS = pa.decimal128(38, 6), pa.decimal128(38, 16)
+_LONGEST_SECONDS, _LONGEST_FINER_SECONDS = 30, 22
 _FEW_LINES = 100
 _BLOCK_BYTES = 16 << 20
 """More than a usual batch has: then each column is one chunk."""
@@ -186,15 +186,21 @@ def _unpack(packed: pa.Array) -> dict[str, pa.Array]:
 
 
 def _microseconds(texts: pa.Array) -> npt.NDArray[np.int64]:
-    """Seconds with at most six decimals as microseconds, exactly; more decimals are refused, as they are to be rounded.
+    """Seconds as microseconds, exactly: more than six decimals are rounded half to even, many more are refused.
 
     "1748699405.4711" is the decimal 1748699405.471100, which Arrow keeps as the 128-bit number 1748699405471100.
     """
     # Arrow silently overflows with a number of more digits than it can keep, and with some exponents.
     octets = np.frombuffer(texts.buffers()[2], np.uint8)
-    if pc.max(pc.binary_length(texts)).as_py() > _LONGEST_SECONDS or ((octets | 0x20) == ord("e")).any():
+    longest = pc.max(pc.binary_length(texts)).as_py()
+    if longest > _LONGEST_SECONDS or ((octets | 0x20) == ord("e")).any():
         raise _Refused
-    seconds = pc.cast(texts, _SECONDS)
+    try:
+        seconds = pc.cast(texts, _SECONDS)
+    except pa.ArrowInvalid:
+        if longest > _LONGEST_FINER_SECONDS:
+            raise _Refused from None
+        seconds = pc.cast(pc.round(pc.cast(texts, _FINER_SECONDS), 6, "half_to_even"), _SECONDS)
     low, high = np.frombuffer(seconds.buffers()[1], np.int64, 2 * len(seconds)).reshape(-1, 2).T
     if (high != low >> 63).any() or (low < MICROSECONDS[0]).any() or (low > MICROSECONDS[-1]).any():
         raise _Refused

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from bikeflow.simulator import City
@@ -28,12 +30,16 @@ def test_no_line_of_the_real_feed_is_odd() -> None:
     assert odd_lines(*(path.read_text(encoding="utf-8") for path in SNAPSHOTS)) == (1798, [], [])
 
 
-def test_no_line_of_the_real_feed_is_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("more_digits", ["", "000", "500", "499", "9999"])
+def test_no_line_of_the_real_feed_is_read_one_by_one(more_digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even if it told nanoseconds."""
+
     def refuse(record: Record, header: Header) -> TypedRow:
         raise AssertionError(record)
 
     monkeypatch.setattr(columnar, "typed", refuse)
-    files = [raw_text(path.read_text(encoding="utf-8")) for path in SNAPSHOTS]
+    texts = [re.sub(r"(\.\d{6})\|", rf"\g<1>{more_digits}|", path.read_text(encoding="utf-8")) for path in SNAPSHOTS]
+    files = [raw_text(text) for text in texts]
     documents = [read_document(file.raw.key, file.raw.time, file.raw.partition, file.text) for file in files]
     table, broken = columnar.parse(documents)
     assert (table.num_rows, broken) == (1798, [])
