@@ -36,7 +36,7 @@ def catalog(
     with connected(options.load(config, overrides, data_dir).settings) as connection:
         known = [row[0] for row in connection.execute(OBJECTS).fetchall()]
         if name is not None and name not in known:
-            raise BikeflowError(f"there is no {name} in the database; there are {', '.join(known)}")
+            raise BikeflowError(f"there is no {name} in the database; `bikeflow catalog` names all tables")
         if as_json:
             everything = "FROM catalog WHERE $1 IS NULL OR object = $1"
             write_json(connection.execute(everything, [name]), sys.stdout)

@@ -54,11 +54,25 @@ def complete(work: Coroutine[object, object, Result]) -> Result:
 
 
 def load(config: Path | None, overrides: list[str] | None, data_dir: Path | None) -> LoadedSettings:
-    """The configuration that these options ask for; raises ConfigError."""
+    """The configuration that these options ask for; raises ConfigError.
+
+    A demo's directory has the demo's settings, whatever the configuration says of the real lake: else a command on
+    `data/demo` would work on a bucket.
+    """
+    import dataclasses
+
+    from bikeflow.lock import DEMO_MARK
     from bikeflow.settings import load_settings
 
-    short = [] if data_dir is None else [f"data_dir={data_dir}"]
-    return load_settings(config, [*(overrides or ()), *short])
+    given = [*(overrides or ()), *([] if data_dir is None else [f"data_dir={data_dir}"])]
+    if data_dir is None or not (data_dir / DEMO_MARK).exists():
+        loaded = load_settings(config, given)
+        data_dir = loaded.settings.data_dir
+        if not (data_dir / DEMO_MARK).exists():
+            return loaded
+    demo = load_settings(None, [*given, f"data_dir={data_dir}"], {}, files=False)
+    note = f"{data_dir} belongs to a demo: {config} does not hold there"
+    return dataclasses.replace(demo, notes=(note,) if config else ())
 
 
 def start(config: Path | None, overrides: list[str] | None, data_dir: Path | None) -> Settings:

@@ -36,16 +36,20 @@ class LoadedSettings:
 
 
 def load_settings(
-    config: Path | None = None, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
+    config: Path | None = None,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    *,
+    files: bool = True,
 ) -> LoadedSettings:
     """Load and check the configuration; `overrides` are `section.key=value` from the command line.
 
-    Raises ConfigError with one line for each problem.
+    `files` says whether a configuration file is looked for. Raises ConfigError with one line for each problem.
     """
     environ = os.environ if environ is None else environ
     problems: list[str] = []
     notes: list[str] = []
-    path = sources.find_config(config, environ)
+    path = sources.find_config(config, environ) if files else None
     given: Layer = {
         **sources.service_manager(environ),
         **(sources.toml_file(path, problems) if path else {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,22 @@ def test_beside_a_demo_a_command_says_how_to_ask_it(
     assert isinstance(result.exception, BikeflowError)
     assert "found data/demo: add --data-dir data/demo" in str(result.exception)
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["demo"]
+
+
+def test_a_demos_directory_has_the_demos_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BIKEFLOW_WAREHOUSE__PATH", str(tmp_path / "real.duckdb"))
+    for name, text in (("config.toml", '[storage]\nbackend = "s3"\nbucket = "real"\n'), (f"demo/{DEMO_MARK}", "")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    shown = json.loads(told("check-config", "--data-dir", "demo", "--set", "storage.prefix=mine/", "--json"))
+    settings = {key: value["value"] for key, value in shown["settings"].items()}
+    assert (settings["storage.backend"], settings["warehouse.path"], settings["storage.bucket"]) == ("local", None, "")
+    assert (settings["data_dir"], settings["storage.prefix"]) == ("demo", "mine/")
+    assert shown["config"] is None and shown["notes"] == []
+    assert "belongs to a demo" in told("check-config", "--data-dir", "demo", "--config", "config.toml")
+    monkeypatch.setenv("BIKEFLOW_DATA_DIR", "demo")
+    monkeypatch.setenv("S3_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("S3_SECRET_ACCESS_KEY", "secret")
+    assert "config.toml" not in told("check-config")
+    assert '"s3"' in told("check-config", "--data-dir", "elsewhere")
