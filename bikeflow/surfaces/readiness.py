@@ -67,15 +67,21 @@ def state_of(seen: Observations, verdict: Verdict) -> State:
     return "starting" if all(fault.since == seen.started_at for fault in faults) else "failing"
 
 
-def verdict_document(verdict: Mapping[str, Fault | None]) -> dict[str, dict[str, object]]:
-    """The verdict as JSON: `{"fetching": {"works": false, "reason": ..., "since": ...}, ...}`."""
-    return {name: _part(fault) for name, fault in verdict.items()}
+def verdict_document(
+    verdict: Mapping[str, Fault | None], started_at: dt.datetime | None = None
+) -> dict[str, dict[str, object]]:
+    """The verdict as JSON: `{"fetching": {"works": false, "reason": ..., "since": ...}, ...}`.
+
+    `"starting": true` is beside these where a part of the service that started then has not worked for the first time.
+    """
+    return {name: _part(fault, started_at) for name, fault in verdict.items()}
 
 
-def _part(fault: Fault | None) -> dict[str, object]:
+def _part(fault: Fault | None, started_at: dt.datetime | None) -> dict[str, object]:
     if fault is None:
         return {"works": True}
-    return {"works": False, "reason": fault.reason, "since": fault.since.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    part = {"works": False, "reason": fault.reason, "since": fault.since.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return {**part, "starting": True} if fault.since == started_at else part
 
 
 def _fetching(seen: Observations, limits: Limits, now: dt.datetime) -> Fault | None:

@@ -40,7 +40,7 @@ def live_document(
         },
         "data_dir": str(settings.data_dir.absolute()),
         "storage": settings.storage.backend,
-        "parts": verdict_document(verdict),
+        "parts": verdict_document(verdict, seen.started_at),
         "feed": {
             # The query of a URL may hold a key.
             "url": urlsplit(settings.feed.url)._replace(query="", fragment="").geturl(),

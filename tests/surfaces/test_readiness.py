@@ -24,7 +24,7 @@ from bikeflow.model import (
 )
 from bikeflow.settings import Settings
 from bikeflow.surfaces.observations import Observations
-from bikeflow.surfaces.readiness import Limits, Verdict, assess, state_of
+from bikeflow.surfaces.readiness import Limits, Verdict, assess, state_of, verdict_document
 from bikeflow.surfaces.sentence import sentence, span, status_line
 
 DAY = dt.date(2025, 6, 1)
@@ -182,6 +182,14 @@ def test_at_first_nothing_is_ready_and_that_is_called_starting(tmp_path: Path) -
     world.suffers(feed=Fault(now(), "503"))
     assert state_of(world.seen, world.verdict()) == "failing"
     assert world.sentence().startswith("Not working for 0 s: no new snapshots come in; ")
+
+
+def test_what_has_not_happened_yet_is_told_apart_from_what_fails_in_the_first_second() -> None:
+    start = dt.datetime(2025, 6, 1, 12, tzinfo=UTC)
+    verdict = {"watching": Fault(start, "not yet"), "fetching": Fault(start + dt.timedelta(milliseconds=3), "503")}
+    told = verdict_document(verdict, start)
+    assert told["watching"]["since"] == told["fetching"]["since"]
+    assert (told["watching"].get("starting"), told["fetching"].get("starting")) == (True, None)
 
 
 def test_the_sentence_is_for_people_and_says_what_fails_without_what_a_client_says(world: World) -> None:
