@@ -104,6 +104,14 @@ async def test_the_status_tells_how_things_stand_and_how_the_city_looks(scene: S
     assert city["last_day"] == [[int(NOON.timestamp()) - 1800, 55.0], [int(NOON.timestamp()), 55.0]]
 
 
+async def test_counts_that_no_city_has_do_not_take_the_status_away(scene: Scene) -> None:
+    silly = str(2**63 - 1)
+    await scene.arrives(raw_file(*(station(n, bikes=silly) for n in range(3))))
+    answer = await scene.client.ask("/api/v1/status")
+    assert answer.status == 200 and answer.json["city"]["bikes_at_stations"] == 2**63 - 1
+    assert (await scene.client.ask("/api/v1/map")).status == 200
+
+
 async def test_a_partition_that_fails_is_told_with_its_reason_until_it_is_mended(scene: Scene) -> None:
     key = scene.pipeline.layout.segment_key("enhanced", segment_of(NOON.date(), NOON, 60))
     foreign = io.BytesIO()

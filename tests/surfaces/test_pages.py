@@ -189,6 +189,15 @@ async def test_hovering_over_the_chart_survives_the_next_update(tab: Tab, scene:
     await tab.until("!document.querySelector('#chart .label')")
 
 
+async def test_counts_that_no_city_has_do_not_hang_the_chart(tab: Tab, scene: Scene) -> None:
+    for minutes in (31, 1):
+        at = dt.datetime.now(UTC).replace(microsecond=0) - dt.timedelta(minutes=minutes)
+        await scene.arrives(raw_file(station(1, bikes=str(2**63 - 1))), at)
+    await opened(tab, scene)
+    assert 2 <= await tab.run("document.querySelectorAll('#chart .rule').length") <= 10
+    assert "NaN" not in await tab.run("document.querySelector('#chart').innerHTML")
+
+
 async def test_the_chart_can_be_read_with_the_keyboard(tab: Tab, scene: Scene) -> None:
     await recent_data(scene, 61, 31, 1)
     await opened(tab, scene)

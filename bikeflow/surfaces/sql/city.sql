@@ -6,7 +6,7 @@ SELECT
     count(*) FILTER (
         is_station AND inside AND bikes > 0 AND (spaces = 0 OR (total_docks > 0 AND bikes >= total_docks))
     ) AS full_stations,
-    CAST(coalesce(sum(bikes) FILTER (is_station AND inside), 0) AS BIGINT) AS bikes_at_stations,
+    CAST(least(coalesce(sum(bikes) FILTER (is_station AND inside), 0), 9223372036854775807) AS BIGINT) AS bikes_at_stations,
     count(*) FILTER (NOT is_station AND inside) AS free_bikes,
     count(*) FILTER (is_station AND NOT inside) AS stations_outside,
     count(*) FILTER (NOT is_station AND NOT inside) AS free_bikes_outside,
