@@ -33,7 +33,7 @@ demo: $(RUN) ## Show it all on a simulated city, with no network
 	@$(BIN)/python -m bikeflow demo $(ARGS)
 
 test: $(DEV) ## Run all tests but the long ones, WORKERS at once; ARGS="..." goes to pytest
-	@$(BIN)/python -m pytest -n $(WORKERS) -m "not long" $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: $(DEV) ## Check format, style, types and import layers
 	$(BIN)/ruff format --check .
@@ -42,7 +42,7 @@ lint: $(DEV) ## Check format, style, types and import layers
 	$(BIN)/lint-imports
 
 check: lint ## The same and the quick tests: what to run before a commit
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not long" $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
 
 bench: $(DEV) ## Measure the main things; ARGS="[--json] NAME ... or all"
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -65,11 +65,12 @@ async def fails_everywhere(directory: Path, kind: Kind, *, restart: bool, step: 
     ("kind", "step"), [("before", 40), ("after", 18), ("late", 12), ("truncated", 12), ("hang", 99)]
 )
 async def test_a_call_that_fails_now_and_then_leaves_no_trace(tmp_path: Path, kind: Kind, step: int) -> None:
-    """`make soak` runs all calls."""
+    """With `--long` it is many calls, `make soak` runs all."""
     await fails_everywhere(tmp_path, kind, restart=step % 2 == 0, step=step)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("restart", [False, True], ids=["the same process goes on", "a new process takes over"])
 @pytest.mark.parametrize(("kind", "step"), [("before", 4), ("after", 2), ("late", 1), ("truncated", 2)])
 async def test_whichever_call_fails_it_leaves_no_trace(tmp_path: Path, kind: Kind, step: int, restart: bool) -> None:

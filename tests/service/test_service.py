@@ -20,6 +20,7 @@ from bikeflow.store import open_store
 from tests.support import feedserver
 from tests.support.elsewhere import reading
 from tests.support.lines import raw_file, station
+from tests.support.rounds import rounds
 from tests.support.s3server import S3Server
 from tests.support.service import PATIENCE_SECONDS, Service, running
 
@@ -101,7 +102,7 @@ async def test_a_raw_file_of_somebody_else_becomes_visible_by_itself(
 
 
 async def test_a_killed_service_goes_on_where_it_was(tmp_path: Path, feed_url: str) -> None:
-    for _ in range(3):
+    for _ in range(rounds(1, 3)):
         async with running(tmp_path / "data", feed_url) as service:
             before = service.query(SNAPSHOTS) or 0
             await service.until(lambda: (service.query(SNAPSHOTS) or 0) > before, "a new snapshot")  # noqa: B023
@@ -142,7 +143,7 @@ async def test_any_reader_opens_the_database_at_any_time_and_a_plain_glob_counts
         await service.sees(f"SELECT count(*) > 0 FROM ({ROWS})", True)
         glob = tmp_path / "data/lake/bike-data/gen_info/enhanced/all/**/*.parquet"
         seen = []
-        for _ in range(60):
+        for _ in range(rounds(20, 60)):
             seen.append(service.query(ROWS))
             total, distinct = plain_counts(glob)
             assert total == distinct

@@ -11,6 +11,7 @@ import datetime as dt
 import random
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, closing
@@ -47,6 +48,7 @@ SETTINGS: dict[str, object] = {
     "storage.read_timeout_seconds": 3,
 }
 LIFE_SECONDS = 5.0
+"""From its start, which takes long on a busy machine, until it is struck at the latest."""
 
 
 @dataclass
@@ -164,13 +166,26 @@ class Soak:
         """Signal the service at a random touch of a kind of file; False where none came for a while."""
         count = min(int(self._chance.expovariate(1 / 6)) + 1, MOST_TOUCHES)
         with closing(Trigger(self._data_dir)) as trigger:
+            over = threading.Event()
             target = (service.process.pid, number)
-            striking = asyncio.to_thread(trigger.hit, target, re.compile(PLACES[place]), count, LIFE_SECONDS)
+            striking = asyncio.create_task(
+                asyncio.to_thread(trigger.hit, target, re.compile(PLACES[place]), count, over)
+            )
             self.interfere()
             try:
+                await self._started(service, striking)
+                await asyncio.wait([striking], timeout=LIFE_SECONDS)
+                over.set()
                 return bool(await striking)
             except ProcessLookupError:
                 raise AssertionError(f"it ended by itself\n{service.log()}") from None
+            finally:
+                over.set()
+
+    async def _started(self, service: Service, striking: asyncio.Task[str]) -> None:
+        """Wait until all roles run, or it is struck or ends before."""
+        while not (striking.done() or service.process.returncode is not None or service.has_started()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
     async def settle(self) -> None:
         """Let the service run undisturbed until all is published, prove liveness, stop it, and audit."""

@@ -8,13 +8,14 @@ import re
 import select
 import signal
 import struct
-import time
+import threading
 from pathlib import Path
 
 _CLOSE_ON_EXEC, _NON_BLOCKING = 0o2000000, 0o4000
 _MODIFY, _CLOSE_WRITE, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x8, 0x80, 0x100, 0x200
 _IS_DIRECTORY = 0x40000000
 _EVENT = struct.Struct("iIII")
+_LOOK_SECONDS = 0.1
 _libc = ctypes.CDLL(None, use_errno=True)
 Target = tuple[int, signal.Signals]
 """The process and what it is sent."""
@@ -33,15 +34,14 @@ class Trigger:
         """End watching."""
         os.close(self._descriptor)
 
-    def hit(self, process: Target, place: re.Pattern[str], count: int, patience_seconds: float) -> str:
+    def hit(self, process: Target, place: re.Pattern[str], count: int, over: threading.Event) -> str:
         """Wait for so many touches of files whose path (below the root) matches, then signal; returns the last's path.
 
-        Signals when the patience is over as well, and then returns an empty path. Blocks.
+        Signals when it is over as well, and then returns an empty path. Blocks.
         """
-        give_up = time.monotonic() + patience_seconds
-        while (left := give_up - time.monotonic()) > 0:
-            if not select.select([self._descriptor], [], [], left)[0]:
-                break
+        while not over.is_set():
+            if not select.select([self._descriptor], [], [], _LOOK_SECONDS)[0]:
+                continue
             for path in self._read():
                 count -= place.search(path) is not None
                 if count <= 0:

@@ -27,6 +27,7 @@ from bikeflow.settings.sections import StorageSettings
 from bikeflow.store import Store, open_store
 from bikeflow.store.local import LocalStore
 from tests.store.conftest import Place
+from tests.support.rounds import rounds
 
 NAMES = st.text(alphabet="ab-. /+0=Zżé\u0301\uffee🚲", min_size=1, max_size=4).filter(
     lambda name: "/" not in name and not name.startswith(".")
@@ -328,7 +329,7 @@ async def test_a_file_in_the_lakes_place_is_permanent(tmp_path: Path) -> None:
             pass
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=rounds(20, 60))
 @given(keys=st.sets(KEYS, max_size=14), after=st.one_of(KEYS, st.just("")), prefix=st.text("ab/.-", max_size=3))
 def test_any_tree_is_listed_in_the_order_of_its_keys(keys: set[str], after: str, prefix: str) -> None:
     keys = {key for key in keys if not any(other.startswith(f"{key}/") for other in keys)}

@@ -43,6 +43,10 @@ class Service:
         """All that this process has logged so far; earlier ones wrote to the same file."""
         return self._log.read_bytes()[self._log_start :].decode()
 
+    def has_started(self) -> bool:
+        """Whether all roles run."""
+        return "event=started" in self.log()
+
     def clear_log(self) -> None:
         """Forget what was logged; the process must have ended."""
         self._log.write_text("")

@@ -17,6 +17,7 @@ from bikeflow.transform.parsing import ParsedFile, RawText, dead_letter_lines, p
 from tests.support import reference
 from tests.support.lines import HEADER, PACKED, bike, raw_file, station
 from tests.support.real import SNAPSHOTS
+from tests.support.rounds import rounds
 
 LAYOUT = Layout("bike-data/gen_info/")
 FILE_TIME = dt.datetime(2025, 5, 31, 13, 50, 5, tzinfo=UTC)
@@ -290,7 +291,7 @@ def opens_a_quote(line: str) -> bool:
     return reader.line_num > 1
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=rounds(100, 400))
 @given(st.lists(st.lists(mutated_lines(), max_size=8), min_size=1, max_size=4), st.booleans())
 @example([["1,9223372036854|1|1,Plac 1,51.108004,17.039528,5,11,true,false,false,16,false,0"]], False)
 def test_the_columnar_path_agrees_with_a_line_by_line_reference(files: list[list[str]], crlf: bool) -> None:
@@ -310,7 +311,7 @@ def test_the_columnar_path_agrees_with_a_line_by_line_reference(files: list[list
         assert item.lines == item.rows + item.rejected == len(rows) + len(rejected)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(100, 300))
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200), st.booleans())
 def test_no_text_at_all_raises_and_the_conservation_law_holds(text: str, with_header: bool) -> None:
     parsed = parse_text(f"{HEADER}\n{text}" if with_header else text)

@@ -19,6 +19,7 @@ from bikeflow.transform import segment as segments
 from bikeflow.transform.parsing import ParsedFile, RawText, parse_files
 from bikeflow.transform.segment import SegmentTable, collect, read, write
 from tests.support.lines import raw_file, station
+from tests.support.rounds import rounds
 
 LAYOUT = Layout("bike-data/gen_info/")
 FIRST = dt.datetime(2025, 5, 31, 13, 0, 0, tzinfo=UTC)
@@ -51,7 +52,7 @@ def snapshots(draw: st.DrawFn) -> list[ParsedFile]:
     return files
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=rounds(40, 150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files=snapshots(), data=st.data(), rows=st.sampled_from([1, 3, 1000]))
 def test_the_bytes_do_not_depend_on_the_pieces_that_a_segment_is_made_of(
     files: list[ParsedFile], data: st.DataObject, rows: int, monkeypatch: pytest.MonkeyPatch

@@ -17,6 +17,7 @@ from bikeflow.feeds.mojibake import repair
 from bikeflow.feeds.text import check_document, decode
 from tests.support.lines import HEADER, raw_file, station
 from tests.support.real import SNAPSHOTS
+from tests.support.rounds import rounds
 
 NAMES = (
     "Dworzec Główny",
@@ -139,7 +140,7 @@ MOJIBAKE_PARTS = "ÃÅÄâ€œ\x82\x84\x85\x9c\xa0\xad\ufffdÂĹł™"
 NOISE = st.text(st.sampled_from([*"a1 ,\"\n\r;'", *"łóąŚ„”’–", *MOJIBAKE_PARTS]), max_size=60)
 
 
-@settings(max_examples=300)
+@settings(max_examples=rounds(100, 300))
 @given(st.one_of(NOISE, st.text(max_size=40).map(lambda text: mojibake(text, "latin-1")), st.text(max_size=60)))
 @example('Ã  la, "Ã "')
 @example("À\x80,1")
@@ -151,7 +152,7 @@ def test_repair_never_changes_the_structure(text: str) -> None:
             assert old == new or not old.isascii()
 
 
-@settings(max_examples=300)
+@settings(max_examples=rounds(100, 300))
 @given(st.text(st.sampled_from("ąćęłńóśźżĄĆĘŁŃÓŚŹŻ„”’–… aA1,")))
 @example("ćŁą")
 @example("óą”ą")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from bikeflow.layout import segment_of
 from bikeflow.transform.segment import SegmentTable, read
 from tests.support.parquet import DAY, Row, at, parquet, snapshot
+from tests.support.rounds import rounds
 from tests.warehouse.conftest import Analytics, open_analytics
 from tests.warehouse.test_warehouse import assert_published
 
@@ -172,7 +173,7 @@ WRITTEN = st.builds(Written, MINUTES, st.integers(1, 3), st.integers(0, 2), st.s
 STEPS = st.lists(st.one_of(WRITTEN, WRITTEN, st.builds(Vanished, MINUTES), st.builds(Restarted)), max_size=6)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=rounds(4, 12))
 @given(STEPS)
 async def test_whatever_happens_to_the_open_segment_the_tables_agree_with_plain_python(
     steps: list[Written | Vanished | Restarted],

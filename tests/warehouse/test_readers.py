@@ -59,7 +59,7 @@ def numbered(number: int) -> list[Row]:
     return snapshot(time, *STATIONS, bikes=number) + snapshot(time, "fb1", "fb2")
 
 
-@pytest.mark.parametrize("refreshes", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("refreshes", [20, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.long])])
 async def test_readers_in_other_processes_see_no_error_nor_a_torn_result(tmp_path: Path, refreshes: int) -> None:
     stop = tmp_path / "stop"
     async with open_analytics(tmp_path / "data", settings=WarehouseSettings(threads=1)) as analytics:

@@ -22,6 +22,7 @@ from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse import Warehouse
 from bikeflow.warehouse.statements import kept, macros, partials, published, readings, rollups
 from tests.support.parquet import DAY, Row, at, parquet, row, snapshot
+from tests.support.rounds import rounds
 from tests.warehouse.conftest import Analytics, open_analytics
 from tests.warehouse.tables import assert_tables
 
@@ -197,7 +198,7 @@ ROWS = st.lists(st.tuples(IDS, st.integers(0, 59), st.integers(0, 2)), min_size=
 STEPS = st.lists(st.one_of(st.tuples(HOURS, ROWS), st.tuples(HOURS, st.none()), st.just("seal")), max_size=5)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=rounds(3, 8))
 @given(STEPS)
 async def test_whatever_happens_to_segments_the_database_agrees_with_plain_python(steps: list[Any]) -> None:
     """Segments are written, written again with more or fewer rows, removed and sealed, each followed by a refresh."""
