@@ -28,11 +28,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the long tests unless they are asked for."""
+    """Leave out the long tests unless they are asked for; begin with the slow ones, so that workers end together."""
     if not config.getoption("--long"):
         long = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in long]
         config.hook.pytest_deselected(items=long)
+    items.sort(key=lambda item: (not item.get_closest_marker("long"), not item.get_closest_marker("slow")))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -47,7 +47,7 @@ async def test_a_channel_that_hangs_delays_nothing(tmp_path: Path) -> None:
             await service.until(lambda: hook.asked == 1, "a message under way")
             await service.told("refreshed", service.log().count("event=refreshed ") + 4)
             assert await service.stop() == 0
-            no_tick_was_missed(service.log())
+            no_tick_was_missed(service)
             assert "shutdown_deadline_passed" not in service.log() and "Traceback" not in service.log()
 
 

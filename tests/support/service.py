@@ -26,6 +26,8 @@ class Service:
     def __init__(self, data_dir: Path, process: asyncio.subprocess.Process, log: Path, log_start: int) -> None:
         self.data_dir = data_dir
         self.process = process
+        self.starved_seconds = 0.0
+        """For how long its threads were ready to run and got no processor, from its start until it was told to stop."""
         self._log = log
         self._log_start = log_start
 
@@ -89,8 +91,15 @@ class Service:
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal it and wait for its end; returns the exit code."""
+        self.starved_seconds = _starved_seconds(self.process.pid)
         self.process.send_signal(number)
         return await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
+
+
+def _starved_seconds(pid: int) -> float:
+    """What Linux counts; 0 where it does not."""
+    waits = [path.read_text().split()[1] for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+    return sum(map(int, waits)) / 1e9
 
 
 def environment(storage: StorageSettings | None) -> dict[str, str]:
