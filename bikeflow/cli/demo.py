@@ -71,7 +71,7 @@ async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) ->
                 f" a database after {time.monotonic() - started:.1f} s. The stations with the most bikes now:\n"
             )
             _show_first_query(settings)
-            _tell_what_next(data_dir)
+            _tell_what_next(data_dir, live=not once)
             if not once:
                 await _live(settings, interval, speed)
 
@@ -124,7 +124,7 @@ def _show_first_query(settings: Settings) -> None:
         write_table(connection.execute(FIRST_QUERY), sys.stdout)
 
 
-def _tell_what_next(data_dir: Path) -> None:
+def _tell_what_next(data_dir: Path, *, live: bool) -> None:
     program = Path(sys.executable).with_name("bikeflow")
     if program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())
@@ -136,7 +136,7 @@ def _tell_what_next(data_dir: Path) -> None:
         f"\nWhere things lie, until the next demo deletes them:\n"
         f"  {data_dir / 'lake'}  raw files, both Parquet layers, dead letters\n"
         f"  {data_dir / 'analytics.duckdb'}  the database: open it with any DuckDB, at any time\n"
-        f"\nWhat to type in another terminal:\n"
+        f"\nWhat to type {'in another terminal' if live else 'next'}:\n"
         f'  {program} query {where} "{sql}"\n'
         f"  {program} status {where}\n"
         f"  {program} dlq show {where}\n"

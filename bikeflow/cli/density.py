@@ -77,7 +77,7 @@ def density(
             typer.echo(_totals(connection))
         elif chosen is Format.GEOJSON:
             features = [_feature(cell) for cell in results.objects(connection.execute(cells))]
-            typer.echo(json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False))
+            results.echo(json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False))
         elif chosen is Format.GEOPARQUET:
             sys.stdout.buffer.write(_geoparquet(connection, cells))
         else:

@@ -39,15 +39,17 @@ def reload(
     It is checked first, and what has changed is told. Exit code 1 where no service runs or it refuses, with the reason;
     2 where the configuration is wrong.
     """
+    from bikeflow.cli.results import echo, printable
+
     settings = options.load(config, overrides, data_dir).settings
     report = _reload(*_service(settings.data_dir, pid), timeout)
     if as_json:
         document = {"applied": not report.reason, "changed": report.changed, "reason": report.reason}
-        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        echo(json.dumps(document, ensure_ascii=False, indent=2))
     elif not report.reason:
-        typer.echo("\n".join(f"{key}: {words}" for key, words in report.changed.items()) or "nothing has changed")
+        echo("\n".join(f"{key}: {words}" for key, words in report.changed.items()) or "nothing has changed")
     if report.reason:
-        typer.echo(f"error: the service goes on with its old settings: {report.reason}", err=True)
+        typer.echo(f"error: the service goes on with its old settings: {printable(report.reason)}", err=True)
         raise typer.Exit(1)
 
 

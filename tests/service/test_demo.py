@@ -107,7 +107,7 @@ async def test_a_reload_while_a_demo_writes_its_history_does_not_end_it(tmp_path
         await making.says("A simulated city")
         making.process.send_signal(signal.SIGHUP)
         assert await asyncio.wait_for(making.process.wait(), PATIENCE_SECONDS) == 0
-        assert "event=reload_refused" in making.text() and "What to type" in making.text()
+        assert "event=reload_refused" in making.text() and "What to type next" in making.text()
 
 
 async def test_real_snapshots_never_get_into_a_demos_directory(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_control_characters_reach_files_and_pipes_but_never_a_terminal(data_dir:
 
 
 def test_the_first_query_that_the_demo_suggests_shows_bikes(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _tell_what_next(data_dir)
+    _tell_what_next(data_dir, live=True)
     suggested = next(line for line in capsys.readouterr().out.splitlines() if " query " in line)
     _, _, arguments = suggested.partition(" query ")
     shown = on_terminal(data_dir, 120, *shlex.split(arguments))
