@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.faults.scenario import PHASES, World
 from tests.support.chaos import ChaosStore, Kind
+from tests.support.rounds import rounds
 
 
 async def outcome(world: World, *, restart: bool, first_phase: int = 0) -> dict[str, object]:
@@ -62,11 +63,20 @@ async def fails_everywhere(directory: Path, kind: Kind, *, restart: bool, step: 
 
 
 @pytest.mark.parametrize(
-    ("kind", "step"), [("before", 40), ("after", 18), ("late", 12), ("truncated", 12), ("hang", 99)]
+    ("kind", "step", "restart"),
+    [
+        ("before", rounds(80, 40), True),
+        ("after", rounds(36, 18), True),
+        ("late", rounds(24, 12), True),
+        ("truncated", rounds(24, 12), True),
+        ("hang", rounds(120, 99), False),
+    ],
 )
-async def test_a_call_that_fails_now_and_then_leaves_no_trace(tmp_path: Path, kind: Kind, step: int) -> None:
+async def test_a_call_that_fails_now_and_then_leaves_no_trace(
+    tmp_path: Path, kind: Kind, step: int, restart: bool
+) -> None:
     """With `--long` it is many calls, `make soak` runs all."""
-    await fails_everywhere(tmp_path, kind, restart=step % 2 == 0, step=step)
+    await fails_everywhere(tmp_path, kind, restart=restart, step=step)
 
 
 @pytest.mark.slow

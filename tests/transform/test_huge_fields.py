@@ -18,6 +18,7 @@ from bikeflow.transform.document import read_document, records
 from bikeflow.transform.parsing import RawText, parse_files
 from tests.support.lines import raw_file, station
 from tests.support.road import open_road
+from tests.support.rounds import rounds
 
 LAYOUT = Layout("bike-data/gen_info/")
 TIME = dt.datetime(2025, 5, 31, 13, 50, 5, tzinfo=UTC)
@@ -62,7 +63,7 @@ huge_texts = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=rounds(15, 40), suppress_health_check=list(HealthCheck))
 @given(
     huge=huge_texts,
     column=st.sampled_from(["id", "packed", "name", "lat", "bikes", "installed", "battery", "pedelecs"]),

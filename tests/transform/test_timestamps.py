@@ -12,6 +12,7 @@ from bikeflow.transform.columnar import parse
 from bikeflow.transform.document import read_document
 from tests.support import reference
 from tests.support.lines import raw_file, station
+from tests.support.rounds import rounds
 from tests.transform.test_parsing import raw_text
 
 EARLIEST, LATEST = -9_223_372_022_400_000_000, 2**63 - 2
@@ -72,7 +73,7 @@ def wanted(text: str) -> int | None:
     return microseconds if EARLIEST <= microseconds <= LATEST else None
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=rounds(150, 600))
 @given(st.lists(numbers(), min_size=1, max_size=5))
 @example(["1748699405.4711065"])
 @example(["1748699405.4711075"])
