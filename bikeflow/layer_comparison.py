@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from bikeflow.concurrency import bounded_map
 from bikeflow.errors import NotFound
+from bikeflow.feeds.text import as_utf8
 from bikeflow.layout import LAYERS, Layer, Layout
 from bikeflow.ledger import Ledger
 from bikeflow.ledger.files import FileResult
-from bikeflow.model import ObjectInfo, RawFile, Segment
+from bikeflow.model import ObjectInfo, RawFile, Segment, StoredObject
 from bikeflow.provenance import NotOurs, read_provenance
 from bikeflow.store.base import Store
+from bikeflow.transform.document import is_readable
 from bikeflow.transform.footer import FileRecord, Footer
 
 CONCURRENT_REQUESTS = 8
+FILES_AT_ONCE = 32
+"""So many raw files are read at once, where their content is needed."""
 
 
 class LayerComparison:
@@ -94,35 +98,68 @@ class LayerComparison:
     async def _adopt(self, segment: Segment, layers: Mapping[Layer, tuple[ObjectInfo, Footer]]) -> None:
         objects = {layer: info for layer, (info, _) in layers.items()}
         footers = [footer for _, footer in layers.values()]
-        results = [FileResult(r.key, "", r.md5, r.lines, r.rows, r.rejected) for r in footers[0].files]
+        results = [_result(record) for record in footers[0].files]
         # Else there was a crash between the two layers, or a write that landed late: both are written again.
         if set(layers) == set(LAYERS) and len({footer.files for footer in footers}) == 1:
-            files = await asyncio.to_thread(self._ledger.files.raw_files, [record.key for record in footers[0].files])
             written = min(info.last_modified for info in objects.values())
-            results = await bounded_map(
-                lambda record: self._result(record, files.get(record.key), written),
-                footers[0].files,
-                CONCURRENT_REQUESTS,
-            )
+            results = []
+            for start in range(0, len(footers[0].files), FILES_AT_ONCE):
+                results += await self._results(footers[0].files[start : start + FILES_AT_ONCE], written)
         await asyncio.to_thread(self._ledger.objects.adopt, segment, objects, results)
 
-    async def _result(self, record: FileRecord, raw: RawFile | None, written: dt.datetime) -> FileResult:
-        """The footer's word on a raw file; its ETag is left empty where the raw file is another one by now."""
-        same = raw is not None and raw.size == record.size and await self._is_same(record, raw, written)
-        etag = raw.etag if raw is not None and same else ""
-        return FileResult(record.key, etag, record.md5, record.lines, record.rows, record.rejected)
+    async def _results(self, records: Sequence[FileRecord], written: dt.datetime) -> list[FileResult]:
+        """The footer's word on raw files; an ETag is left empty where the raw file is another one by now."""
+        files = await asyncio.to_thread(self._ledger.files.raw_files, [record.key for record in records])
+        known = [(record, files[record.key]) for record in records if record.key in files]
+        asked = [record for record, raw in known if raw.size == record.size and not _told_by_etag(record, raw)]
+        contents = await self._store.at_hand([record.key for record in asked])
+        absent = [record for record in asked if record.key not in contents]
+        trusted = {record.key for record in absent if record.lines and self._is_trusted(files[record.key], written)}
+        unsure = [record.key for record in absent if record.key not in trusted]
+        read = await bounded_map(self._read, unsure, CONCURRENT_REQUESTS)
+        contents.update((key, stored) for key, stored in zip(unsure, read, strict=True) if stored is not None)
+        return await asyncio.to_thread(
+            lambda: [_judged(record, files.get(record.key), contents.get(record.key), trusted) for record in records]
+        )
 
-    async def _is_same(self, record: FileRecord, raw: RawFile, written: dt.datetime) -> bool:
-        if raw.etag == record.md5:
-            return True
-        # Not every ETag is an MD5. To rebuild a ledger without reading the whole archive, a file is trusted, like make
-        # does, that is older than what was made of it. A ledger that is no more than surprised can afford certainty:
-        # a segment that lands late may be younger than a raw file that was overwritten since it was read.
-        if self._rebuilding and raw.last_modified < written:
-            return True
+    def _is_trusted(self, raw: RawFile, written: dt.datetime) -> bool:
+        """Whether an object elsewhere, whose ETag is no MD5, is believed without being read.
+
+        To rebuild a ledger without downloading the archive, one is that is older than what was made of it, by the
+        server's own clock. A ledger that is no more than surprised can afford certainty: a segment that lands late may
+        be younger than a raw file that was overwritten since it was read.
+        """
+        return self._rebuilding and raw.last_modified < written
+
+    async def _read(self, key: str) -> StoredObject | None:
         try:
-            stored = await self._store.get(raw.key)
+            return await self._store.get(key)
         except NotFound:
-            return False
-        digest = await asyncio.to_thread(hashlib.md5, stored.data, usedforsecurity=False)
-        return stored.info.etag == raw.etag and digest.hexdigest() == record.md5
+            return None
+
+
+def _told_by_etag(record: FileRecord, raw: RawFile) -> bool:
+    """Whether the raw file is surely the one that was processed; one without lines is looked at for its letters."""
+    return raw.etag == record.md5 and record.lines > 0
+
+
+def _judged(
+    record: FileRecord, raw: RawFile | None, stored: StoredObject | None, trusted: Collection[str]
+) -> FileResult:
+    """The footer's word on a raw file, with the ETag that it has now where it is still the one that was processed.
+
+    In a local lake only the content tells: whoever copies a file can give it any time.
+    """
+    if raw is None or raw.size != record.size:
+        return _result(record)
+    if stored is not None:
+        digest = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()
+        same = stored.info.etag == raw.etag and digest == record.md5
+        letters = record.rejected > 0 or not is_readable(as_utf8(stored.data))
+        return _result(record, raw.etag if same else "", letters=letters)
+    return _result(record, raw.etag if _told_by_etag(record, raw) or record.key in trusted else "")
+
+
+def _result(record: FileRecord, etag: str = "", *, letters: bool | None = None) -> FileResult:
+    has_letters = record.rejected > 0 if letters is None else letters
+    return FileResult(record.key, etag, record.md5, record.lines, record.rows, record.rejected, has_letters)

@@ -17,6 +17,7 @@ LAYERS: tuple[Layer, ...] = ("processed", "enhanced")
 
 _NAMED = re.compile(r"wrm_stations_(\d{4})-(\d{2})-(\d{2})_(\d{2})-(\d{2})-(\d{2})\.txt")
 _RAW = re.compile(r"dt=(\d{4}-\d{2}-\d{2})/([^/.][^/]*\.txt)")
+_SEGMENT_NAME = re.compile(r"all_(?:processed|enhanced)_\d{8}_\d{6}\.parquet")
 _PARQUET = re.compile(r"dt=(\d{4}-\d{2}-\d{2})/all_(?:processed|enhanced)_(\d{8})_(\d{6})\.parquet")
 DAY_START, DAY_END = dt.time(0), dt.time(23, 59, 59)
 
@@ -53,12 +54,13 @@ class Layout:
 
     def raw_key(self, at: dt.datetime) -> str:
         """Key of the snapshot that was fetched at `at` (whole seconds, UTC)."""
-        return f"{self.raw}dt={at:%Y-%m-%d}/wrm_stations_{at:%Y-%m-%d_%H-%M-%S}.txt"
+        return f"{self.raw}dt={at.date()}/wrm_stations_{_second(at)}.txt"
 
     def segment_key(self, layer: Layer, segment: Segment) -> str:
         """Key of a segment's file: a pure function of the segment."""
         day = segment.partition
-        return f"{self.layer(layer)}dt={day:%Y-%m-%d}/all_{layer}_{day:%Y%m%d}_{segment.end:%H%M%S}.parquet"
+        compact = day.isoformat().replace("-", "")
+        return f"{self.layer(layer)}dt={day}/all_{layer}_{compact}_{segment.end:%H%M%S}.parquet"
 
     def dead_letter_key(self, raw_key: str) -> str:
         """Key of the rejected lines of one raw file."""
@@ -70,7 +72,7 @@ class Layout:
 
     def feed_dead_letter_key(self, at: dt.datetime) -> str:
         """Key of a download that was no feed document."""
-        return f"{self.prefix}dlq/feed/dt={at:%Y-%m-%d}/{at:%Y-%m-%d_%H-%M-%S}.json"
+        return f"{self.prefix}dlq/feed/dt={at.date()}/{_second(at)}.json"
 
     def raw_file(self, info: ObjectInfo) -> RawFile | None:
         """The raw file that an object below `raw/` is, or None for a foreign object."""
@@ -85,6 +87,11 @@ class Layout:
         """True where a key below a layer has the form of one of our files (the footer decides whose it is)."""
         match = _PARQUET.fullmatch(key.removeprefix(self.layer(layer)))
         return match is not None and match[1].replace("-", "") == match[2] and _date(match[1]) is not None
+
+    @staticmethod
+    def is_named_like_segment(key: str) -> bool:
+        """True where a key, wherever it lies, ends in the name of a segment's file."""
+        return _SEGMENT_NAME.fullmatch(key.rpartition("/")[2]) is not None
 
 
 def snapshot_time(name: str) -> dt.datetime | None:
@@ -112,6 +119,11 @@ def segment_of(partition: dt.date, time: dt.datetime, segment_minutes: int) -> S
 def sealed_segment(partition: dt.date) -> Segment:
     """The segment that covers the whole day."""
     return Segment(partition, DAY_START, DAY_END)
+
+
+def _second(at: dt.datetime) -> str:
+    # strftime writes the year 999 as 999 on Linux, isoformat as 0999
+    return f"{at.date()}_{at:%H-%M-%S}"
 
 
 def _date(text: str) -> dt.date | None:

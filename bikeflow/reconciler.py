@@ -144,6 +144,7 @@ class Reconciler:
         listed: set[str] = set()
         async for page in self._store.pages(self._layout.dead_letters):
             listed.update(self._layout.raw_key_of(info.key) for info in page)
+        await asyncio.to_thread(self._ledger.files.letters_found, listed)
         # A processor may have written dead letters during the listing: those must not look like old ones.
         _, still_clean = await asyncio.to_thread(self._judged)
         orphans = listed - (await asyncio.to_thread(self._ledger.files.known_keys)).keys()
@@ -157,8 +158,8 @@ class Reconciler:
 
     def _judged(self) -> tuple[set[str], set[str]]:
         """Raw files that gave dead letters, and those that were processed and gave none."""
-        rejecting = self._ledger.files.rejecting()
-        return rejecting, self._ledger.files.processed_keys() - rejecting
+        lettered = self._ledger.files.lettered_keys()
+        return lettered, self._ledger.files.processed_keys() - lettered
 
 
 def new_trace_id() -> str:

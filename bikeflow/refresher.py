@@ -191,7 +191,7 @@ def _report(change: MirrorChange, refresh: Refresh, traces: tuple[str, ...], sec
         rows=published.rows,
         stations=published.stations,
         bikes=published.bikes,
-        newest_snapshot=None if newest is None else f"{newest:%Y-%m-%dT%H:%M:%SZ}",
+        newest_snapshot=None if newest is None else f"{newest.replace(tzinfo=None).isoformat(timespec='seconds')}Z",
         bytes=published.size_bytes,
         duration_seconds=round(seconds, 3),
         **traced(traces),

@@ -111,7 +111,11 @@ class SegmentBuilder:
         if "enhanced" in objects and written.content is not None:
             self._memory.put(objects["enhanced"].key, objects["enhanced"].etag, written.content)
         etags = {raw.key: raw.etag for raw in work.files}
-        results = [FileResult(f.key, etags[f.key], f.md5, f.lines, f.rows, f.rejected) for f in written.files]
+        lettered = (work.lettered - {raw.key for raw in wanted}).union(*(batch.lettered for batch in batches))
+        results = [
+            FileResult(f.key, etags[f.key], f.md5, f.lines, f.rows, f.rejected, f.key in lettered)
+            for f in written.files
+        ]
         return _summed(batches, objects, results, {raw.key for raw in wanted})
 
     async def _bases(self, work: SegmentWork) -> list[SegmentTable]:
@@ -168,11 +172,11 @@ class SegmentBuilder:
         now = dt.datetime.now(UTC)
         for item in parsed:
             key = self._layout.dead_letter_key(item.raw.key)
-            if item.raw.key in work.rejected_before - work.changed:
+            if item.raw.key in work.lettered - work.changed:
                 continue  # it is only read again for its rows: its dead letters are there, or were dropped
             if item.dead_letters:
                 await self._try(self._store.put, key, dead_letter_lines(item.dead_letters, now))
-            elif item.raw.key in work.rejected_before:
+            elif item.raw.key in work.lettered:
                 await self._try(self._store.delete, key)
 
     async def _write_layers(self, work: SegmentWork, files: Mapping[Layer, bytes]) -> dict[Layer, ObjectInfo]:
@@ -205,12 +209,13 @@ class SegmentBuilder:
 class _Batch:
     """What a batch of raw files gave: the files one by one, their rows together, and what was odd in them.
 
-    `drifted` names the raw files with unknown columns.
+    `lettered` are the raw files with dead letters, `drifted` names those with unknown columns.
     """
 
     parsed: tuple[ParsedFile, ...]
     table: SegmentTable
     tally: Tally
+    lettered: frozenset[str]
     drifted: tuple[tuple[str, tuple[str, ...]], ...]
 
     def without_rows(self) -> _Batch:
@@ -243,7 +248,8 @@ def _parsed(contents: Sequence[tuple[RawFile, bytes]], rules: RulesSettings) -> 
     ]
     parsed = parse_files(texts, rules)
     drifted = tuple((item.raw.key, tuple(sorted(item.unknown_columns))) for item in parsed if item.unknown_columns)
-    return _Batch(tuple(parsed), collect(parsed), tally(parsed), drifted)
+    lettered = frozenset(item.raw.key for item in parsed if item.dead_letters)
+    return _Batch(tuple(parsed), collect(parsed), tally(parsed), lettered, drifted)
 
 
 def _summed(

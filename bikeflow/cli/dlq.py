@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +17,9 @@ from bikeflow.cli import options
 from bikeflow.cli.days import First, Last, days
 from bikeflow.cli.letters import LetterFile, Selection, find_letters
 from bikeflow.cli.progress import progress
+from bikeflow.cli.store import existing_store
 from bikeflow.errors import ConfigError, NotFound
+from bikeflow.transform.dead_letters import DROPPED, is_of_whole_file
 
 if TYPE_CHECKING:
     from bikeflow.settings import Settings
@@ -43,19 +47,24 @@ def list_(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Count the dead letters by day, check and column. --check dropped counts those that were dropped."""
+    """Count the dead letters by day, check and column, and the files that can't be read at all.
+
+    --check dropped counts those that were dropped.
+    """
     settings = options.start(config, overrides, data_dir)
     counts = options.complete(_count(settings, Selection(days(first, last), check, source)))
     rows = [
-        {"partition": day, "check": name, "column": column, "dead_letters": count, "files": files}
-        for (day, name, column), (count, files) in sorted(counts.items())
+        {"partition": day, "check": name, "column": column, **dataclasses.asdict(count)}
+        for (day, name, column), count in sorted(counts.items())
     ]
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return
     for row in rows:
         typer.echo("{partition}  {check:<12} {column:<24} {dead_letters:>8} in {files} files".format(**row))
-    typer.echo(f"{sum(count for count, _ in counts.values())} dead letters" if rows else "no dead letters")
+    if unreadable := sum(row["unreadable_files"] for row in rows):
+        typer.echo(f"{unreadable} files can't be read at all: one dead letter stands for each")
+    typer.echo(f"{sum(row['dead_letters'] for row in rows)} dead letters" if rows else "no dead letters")
 
 
 @app.command()
@@ -174,11 +183,10 @@ async def run_drop(settings: Settings, selection: Selection) -> tuple[int, int]:
     It needs no lock: each file is replaced by one PUT, and a service that writes the same file writes a right one too.
     """
     from bikeflow.layout import Layout
-    from bikeflow.store import open_store
     from bikeflow.transform import dead_letters
 
     layout, files, letters = Layout(settings.storage.prefix), 0, 0
-    async with open_store(settings.storage, settings.data_dir) as store:
+    async with existing_store(settings) as store:
         async for file in find_letters(store, layout, selection):
             lines = await _lines(store, file)
             content = dead_letters.drop(file.letters, selection.holds, lines, dt.datetime.now(dt.UTC))
@@ -202,7 +210,7 @@ async def _lines(store: Store, file: LetterFile) -> int:
 
 
 def _ask(settings: Settings, selection: Selection) -> None:
-    count = sum(number for number, _ in options.complete(_count(settings, selection)).values())
+    count = sum(group.dead_letters for group in options.complete(_count(settings, selection)).values())
     if not sys.stdin.isatty():
         raise ConfigError(f"this drops {count} dead letters; say --yes")
     typer.confirm(f"Drop {count} dead letters?", abort=True)
@@ -215,27 +223,37 @@ def _text(letter: dict[str, Any]) -> str:
     return f"{place}\n  {letter['check']}: {letter['message']}\n  {line}"
 
 
-async def _count(settings: Settings, selection: Selection) -> dict[tuple[str, str, str], tuple[int, int]]:
-    from bikeflow.layout import Layout
-    from bikeflow.store import open_store
+@dataclass(slots=True)
+class _Counts:
+    """Dead letters of one day, check and column: how many, of how many files, of how many that can't be read at all."""
 
-    letters: Counter[tuple[str, str, str]] = Counter()
-    files: dict[tuple[str, str, str], set[str]] = {}
-    async with open_store(settings.storage, settings.data_dir) as store:
+    dead_letters: int = 0
+    files: int = 0
+    unreadable_files: int = 0
+
+
+async def _count(settings: Settings, selection: Selection) -> dict[tuple[str, str, str], _Counts]:
+    from bikeflow.layout import Layout
+
+    counts: defaultdict[tuple[str, str, str], _Counts] = defaultdict(_Counts)
+    async with existing_store(settings) as store:
         async for file in find_letters(store, Layout(settings.storage.prefix), selection):
+            groups = set()
             for letter in file.selected:
                 group = (str(file.partition), letter["check"], letter["column"] or "-")
-                letters[group] += letter.get("dropped", 1)
-                files.setdefault(group, set()).add(file.key)
-    return {group: (count, len(files[group])) for group, count in letters.items()}
+                counts[group].dead_letters += letter.get(DROPPED, 1)
+                counts[group].unreadable_files += is_of_whole_file(letter)
+                groups.add(group)
+            for group in groups:
+                counts[group].files += 1
+    return counts
 
 
 async def _newest(settings: Settings, selection: Selection, limit: int) -> list[dict[str, Any]]:
     from bikeflow.layout import Layout
-    from bikeflow.store import open_store
 
     found: list[dict[str, Any]] = []
-    async with open_store(settings.storage, settings.data_dir) as store:
+    async with existing_store(settings) as store:
         async for file in find_letters(store, Layout(settings.storage.prefix), selection, newest_first=True):
             found += file.selected
             if len(found) >= limit:

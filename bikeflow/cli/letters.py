@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bikeflow.cli.days import Days
-from bikeflow.errors import NotFound
+from bikeflow.errors import BikeflowError, NotFound
 from bikeflow.transform.dead_letters import DROPPED, Letter, read_letters
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ async def find_letters(
             letters = read_letters((await store.get(info.key)).data)
         except NotFound:  # its raw file was mended meanwhile
             continue
+        except ValueError as error:
+            raise BikeflowError(
+                f"{info.key} holds no dead letters; `bikeflow verify --repair` writes it again"
+            ) from error
         if selected := [letter for letter in letters if selection.holds(letter)]:
             yield LetterFile(day, info.key, raw_key, letters, selected)
 

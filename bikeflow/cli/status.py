@@ -45,7 +45,8 @@ def _from_ledger(settings: Settings) -> dict[str, Any]:
         raise BikeflowError(f"there is no ledger in {directory} yet; {options.start_hint(directory)}")
     waiting = [path.stat().st_size for path in (directory / "spool").glob("*.txt")]
     now = dt.datetime.now(dt.UTC)
-    with Ledger(directory, Layout(settings.storage.prefix), settings.processing.segment_minutes, read_only=True) as own:
+    layout, minutes = Layout(settings.storage.prefix), settings.processing.segment_minutes
+    with Ledger(directory, layout, minutes, read_only=True, at_rest=process_id is None) as own:
         known = ledger_document(own, own.files.totals(), now.date())
     return {
         "state": "silent" if process_id else "stopped",

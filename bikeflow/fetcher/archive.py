@@ -18,7 +18,7 @@ async def newest_snapshot(store: Store, layout: Layout, now: dt.datetime) -> Fet
     In an archive in use a few LISTs of its last days find it; only one that has lain idle is listed from further back,
     at last from the beginning. Raises what the store raises.
     """
-    for after in (*(f"{layout.raw}dt={now - dt.timedelta(days):%Y-%m-%d}" for days in _DAYS_BACK), ""):
+    for after in (*(f"{layout.raw}dt={(now - dt.timedelta(days)).date()}" for days in _DAYS_BACK), ""):
         key = await _greatest_key(store, layout, after)
         time = snapshot_time(key)
         if time is not None:

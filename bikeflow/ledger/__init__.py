@@ -20,10 +20,15 @@ FILE_NAME = "ledger.sqlite"
 
 
 class Ledger:
-    """One file, seen from four sides: raw files and segments, Parquet objects, runs, the feed."""
+    """One file, seen from four sides: raw files and segments, Parquet objects, runs, the feed.
 
-    def __init__(self, data_dir: Path, layout: Layout, segment_minutes: int, *, read_only: bool = False) -> None:
-        self._database = Database(data_dir / FILE_NAME, read_only=read_only)
+    `read_only` and `at_rest` as for `Database`.
+    """
+
+    def __init__(
+        self, data_dir: Path, layout: Layout, segment_minutes: int, *, read_only: bool = False, at_rest: bool = False
+    ) -> None:
+        self._database = Database(data_dir / FILE_NAME, read_only=read_only, at_rest=at_rest)
         self.files = FileIndex(self._database, layout, segment_minutes)
         self.objects = ObjectIndex(self._database, layout)
         self.runs = RunLog(self._database)

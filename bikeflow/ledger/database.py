@@ -27,14 +27,20 @@ log = get_logger()
 
 
 class Database:
-    """One connection, used by one thread at a time; a damaged or outdated file is set aside and begun anew."""
+    """One connection, used by one thread at a time; a damaged or outdated file is set aside and begun anew.
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    With `read_only` nothing is written; `at_rest` promises that no other process writes either: then nothing is
+    created beside the file.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False, at_rest: bool = False) -> None:
         self.path = path
         self._lock = threading.Lock()
         with self._translated():
             if read_only:
-                self._connection = _connect(f"{path.absolute().as_uri()}?mode=ro")
+                # SQLite would create a log beside the file, and could not in a read-only place.
+                whole = at_rest and not path.with_name(f"{path.name}-wal").exists()
+                self._connection = _connect(f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if whole else ''}")
                 return
             try:
                 self._connection = self._open()

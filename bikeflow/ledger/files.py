@@ -34,7 +34,10 @@ _WANT_AGAIN = "UPDATE segments SET wanted = wanted + 1 WHERE partition = ? AND s
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What the processing of one raw file gave: the conservation record, lines = rows + rejected."""
+    """What the processing of one raw file gave: the conservation record, lines = rows + rejected.
+
+    `letters` tells whether it has dead letters: one that can't be read has one even where it has no lines.
+    """
 
     key: str
     etag: str
@@ -42,6 +45,7 @@ class FileResult:
     lines: int
     rows: int
     rejected: int
+    letters: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class SegmentWork:
 
     `wanted` is the generation that a run fulfils. `bases` are the enhanced files in which the rows of the unchanged raw
     files lie. `etags` tells of the segment's own files as they lie in the store (empty: none).
-    `rejected_before` are raw files whose dead letters exist.
+    `lettered` are raw files whose dead letters exist, or may exist.
     """
 
     segment: Segment
@@ -59,7 +63,7 @@ class SegmentWork:
     changed: frozenset[str]
     bases: tuple[SegmentObject, ...]
     etags: Mapping[Layer, str]
-    rejected_before: frozenset[str]
+    lettered: frozenset[str]
     traces: tuple[str, ...]
 
 
@@ -189,9 +193,18 @@ class FileIndex:
         (row,) = self._database.rows("SELECT trace_id FROM raw_files WHERE key = ?", key)
         return str(row["trace_id"])
 
-    def rejecting(self) -> set[str]:
-        """Keys of the raw files that gave dead letters."""
-        return self._database.values("SELECT key FROM raw_files WHERE rejected > 0")
+    def lettered_keys(self) -> set[str]:
+        """Keys of the raw files that gave dead letters when they were processed."""
+        return self._database.values("SELECT key FROM raw_files WHERE letters AND done_etag = etag")
+
+    def letters_found(self, keys: Collection[str]) -> None:
+        """Dead letters of these raw files lie in the store: those that are still to be processed must replace them."""
+        with self._database.transaction() as transaction:
+            transaction.execute(
+                "UPDATE raw_files SET letters = 1 WHERE NOT letters AND done_etag IS NOT etag"
+                " AND key IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(keys)),),
+            )
 
     def processed_keys(self) -> set[str]:
         """Keys of the raw files whose rows lie in their segment."""
@@ -260,8 +273,8 @@ class FileIndex:
         with self._database.transaction() as transaction:
             transaction.executemany(
                 "UPDATE raw_files SET done_at = iif(done_etag IS ?1, done_at, ?2), done_etag = ?1, done_end = ?3,"
-                " md5 = ?4, lines = ?5, rows = ?6, rejected = ?7 WHERE key = ?8",
-                [(r.etag, now, end, r.md5, r.lines, r.rows, r.rejected, r.key) for r in results],
+                " md5 = ?4, lines = ?5, rows = ?6, rejected = ?7, letters = ?8 WHERE key = ?9",
+                [(r.etag, now, end, r.md5, r.lines, r.rows, r.rejected, r.letters, r.key) for r in results],
             )
             self._set_objects(transaction, day, end, objects)
             transaction.execute(
@@ -329,7 +342,7 @@ class FileIndex:
             changed=frozenset(item["key"] for item in changed),
             bases=tuple(self._segment_object(item) for item in self._written(row["partition"], ends)),
             etags={layer: row[f"{layer}_etag"] for layer in LAYERS if row[f"{layer}_etag"] is not None},
-            rejected_before=frozenset(item["key"] for item in raw if item["rejected"]),
+            lettered=frozenset(item["key"] for item in raw if item["letters"]),
             traces=tuple(sorted({item["trace_id"] for item in changed})),
         )
 

@@ -87,9 +87,13 @@ class ObjectIndex:
 
 def _adopt_file(transaction: sqlite3.Connection, segment: Segment, result: FileResult) -> int:
     changed = transaction.execute(
-        "UPDATE raw_files SET done_etag = etag, done_end = segment_end, md5 = ?, lines = ?, rows = ?, rejected = ?"
+        "UPDATE raw_files SET done_etag = etag, done_end = segment_end, md5 = ?, lines = ?, rows = ?, rejected = ?,"
+        " letters = ?"
         " WHERE key = ? AND etag = ? AND partition = ? AND segment_end = ?",
-        (result.md5, result.lines, result.rows, result.rejected, result.key, result.etag, *_identity(segment)),
+        (
+            *(result.md5, result.lines, result.rows, result.rejected, result.letters),
+            *(result.key, result.etag, *_identity(segment)),
+        ),
     )
     return changed.rowcount
 

@@ -3,7 +3,8 @@
 -- the integrity check at each start finds the values that break them, and the ledger is rebuilt.
 
 -- Every raw file seen in the store. It is done when done_etag equals etag: its rows lie in the segment that ends at
--- done_end, which is another one than segment_end for a moment only, while a day is sealed or cut anew.
+-- done_end, which is another one than segment_end for a moment only, while a day is sealed or cut anew. letters is 1
+-- where dead letters of it lie in the store, or may lie there from its former content.
 CREATE TABLE IF NOT EXISTS raw_files (
     key           TEXT PRIMARY KEY,
     partition     TEXT NOT NULL,
@@ -22,6 +23,7 @@ CREATE TABLE IF NOT EXISTS raw_files (
     lines         INTEGER,
     rows          INTEGER,
     rejected      INTEGER,
+    letters       INTEGER NOT NULL DEFAULT 0 CHECK (letters IN (0, 1)),
     CHECK (lines = rows + rejected AND min(size, lines, rows, rejected) >= 0)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS raw_files_by_segment ON raw_files (partition, segment_end);

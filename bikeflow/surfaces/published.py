@@ -128,7 +128,7 @@ def _sql(query: str) -> str:
 
 def _row(names: list[str], values: tuple[Any, ...]) -> Row:
     return {
-        name: f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, dt.datetime) else value
+        name: f"{value.isoformat(timespec='seconds')}Z" if isinstance(value, dt.datetime) else value
         for name, value in zip(names, values, strict=True)
     }
 

@@ -74,7 +74,7 @@ def latest_runs(ledger: Ledger, count: int) -> list[Document]:
 
 def stamp(at: dt.datetime) -> str:
     """RFC 3339, UTC, whole seconds."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _run(row: Mapping[str, object]) -> Document:

@@ -21,11 +21,16 @@ def read_letters(data: bytes) -> list[Letter]:
     return [json.loads(line) for line in data.splitlines()]
 
 
+def is_of_whole_file(letter: Letter) -> bool:
+    """Whether the letter tells of a file that can't be read at all."""
+    return letter["line_number"] is None and letter["check"] != DROPPED
+
+
 def rejected_lines(letters: Iterable[Letter], lines: int) -> int:
     """How many rejected lines the letters of one raw file stand for; `lines` are its data lines, all of which the
     letter without a line number stands for that tells of a file that can't be read."""
     letters = list(letters)
-    if any(letter["line_number"] is None and letter["check"] != DROPPED for letter in letters):
+    if any(map(is_of_whole_file, letters)):
         return lines
     return sum(letter.get(DROPPED, 1) for letter in letters)
 

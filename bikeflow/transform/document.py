@@ -81,6 +81,15 @@ def read_document(source_key: str, time: dt.datetime, partition: dt.date, text: 
     return Document(source_key, time, partition, _header(line.decode()), body, line_number + 1)
 
 
+def is_readable(text: bytes) -> bool:
+    """Whether a raw file has a header that names all that is needed: else it gives no rows, and one dead letter."""
+    try:
+        read_document("", dt.datetime.min.replace(tzinfo=dt.UTC), dt.date.min, text)
+    except Unreadable:
+        return False
+    return True
+
+
 def records(document: Document) -> Iterator[Record]:
     """All data lines in order; blank lines are none."""
     body = document.body.decode()

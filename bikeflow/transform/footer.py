@@ -24,8 +24,7 @@ _VERSION, _SEGMENT, _FILES = b"bikeflow.version", b"bikeflow.segment", b"bikeflo
 class FileRecord:
     """What a footer tells of one raw file: identity, and the conservation record (lines = rows + rejected).
 
-    `recipe` names what made rows of it, this program's version and its rules; files from before it was told have none.
-    The same content by the same recipe gives the same rows.
+    `recipe` tells the rules under which its rows were flagged (see `recipe`); files from before it was told have none.
     """
 
     key: str
@@ -52,7 +51,7 @@ class Footer:
 
 def footer_metadata(segment: Segment, files: Iterable[FileRecord]) -> dict[bytes, bytes]:
     """Key-value metadata for a file's footer; `read_footer` reads it back."""
-    span = f"{segment.partition:%Y-%m-%d} {segment.start:%H:%M:%S} {segment.end:%H:%M:%S}"
+    span = f"{segment.partition} {segment.start:%H:%M:%S} {segment.end:%H:%M:%S}"
     # asdict() would copy each value, which takes longer than the rest of a small segment's footer
     records = json.dumps([dict(zip(_FIELDS, _VALUES(record), strict=True)) for record in files], ensure_ascii=False)
     return {_VERSION: __version__.encode(), _SEGMENT: span.encode(), _FILES: records.encode()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,20 +10,15 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pyarrow as pa
 
-from bikeflow import __version__
 from bikeflow.model import RawFile
 from bikeflow.schema import ENCODED
 from bikeflow.settings.sections import RulesSettings
 from bikeflow.transform.columnar import Broken, parse
 from bikeflow.transform.document import Document, Unreadable, count_records, read_document, records
+from bikeflow.transform.recipe import recipe_of
 from bikeflow.transform.rows import enhanced, impossible
 
 _MAX_RAW_LINE = 64 * 1024
-RULES_VERSION = 2
-"""Raise it whenever the same file under the same [rules] gives other rows than before.
-
-2: `over_capacity` compares bikes, not bikes and spaces, with docks; timestamps are rounded exactly; fields of any size.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +70,7 @@ def parse_files(files: Sequence[RawText], rules: RulesSettings) -> list[ParsedFi
     parsed: dict[int, ParsedFile] = {}
     documents: list[Document] = []
     sources: list[int] = []
-    recipe = _recipe(rules)
+    recipe = recipe_of(rules)
     for index, file in enumerate(files):
         try:
             documents.append(read_document(file.raw.key, file.raw.time, file.raw.partition, file.text))
@@ -87,11 +81,6 @@ def parse_files(files: Sequence[RawText], rules: RulesSettings) -> list[ParsedFi
         readable = [files[index] for index in sources]
         parsed.update(zip(sources, _parse_readable(readable, documents, rules, recipe), strict=True))
     return [parsed[index] for index in range(len(files))]
-
-
-def _recipe(rules: RulesSettings) -> str:
-    """What decides, together with a file's content, which rows it gives: in a few characters."""
-    return hashlib.sha256(f"{__version__} {RULES_VERSION} {rules.model_dump_json()}".encode()).hexdigest()[:12]
 
 
 def dead_letter_lines(letters: Iterable[DeadLetter], rejected_at: dt.datetime) -> bytes:

@@ -1,8 +1,4 @@
-"""The conservation law, proved from the lake itself: data lines = rows + rejected lines, for every raw file.
-
-It trusts neither the ledger nor the footers: it counts the lines of raw, the rows of both layers and the dead letters,
-parses raw files again and compares their rows, and compares the lake's with those of the published database.
-"""
+"""The audit of the whole lake, and of the database that was published from it."""
 
 from __future__ import annotations
 
@@ -10,29 +6,27 @@ import asyncio
 import datetime as dt
 import hashlib
 import secrets
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from bikeflow.concurrency import bounded_map
 from bikeflow.errors import NotFound
-from bikeflow.feeds.text import as_utf8
-from bikeflow.layout import LAYERS, Layer, Layout
-from bikeflow.model import ObjectInfo, RawFile, Segment, SegmentObject
+from bikeflow.layout import LAYERS, Layer, Layout, snapshot_time
+from bikeflow.model import ObjectInfo, RawFile
 from bikeflow.settings.sections import RulesSettings
 from bikeflow.store.base import Store
-from bikeflow.transform.dead_letters import read_letters, rejected_lines
-from bikeflow.transform.document import Unreadable, count_records, read_document, records
-from bikeflow.transform.footer import read_footer
-from bikeflow.transform.parsing import RawText, parse_files
-from bikeflow.verifier.fingerprints import NOTHING, SCHEMAS, Fingerprint, Fingerprints, merged, of_table
+from bikeflow.transform.dead_letters import Letter
+from bikeflow.verifier.conservation import Case, examine
+from bikeflow.verifier.fingerprints import NOTHING
+from bikeflow.verifier.layers import LayerContent, compare_footers, read_layer
+from bikeflow.verifier.letters import read_strictly
 from bikeflow.verifier.published import PublishedDatabase
-from bikeflow.verifier.report import NO_DAY, Days, Finding, Progress, Report, partition_of
+from bikeflow.verifier.raw_files import list_raw_files
+from bikeflow.verifier.report import NO_DAY, Days, Finding, Progress, Report, concerns
 
 CONCURRENT_REQUESTS = 8
+BATCH_FILES, BATCH_BYTES = 64, 8 * 1024 * 1024
+"""So much is read and parsed at once."""
 SETTLE_SECONDS = 2.0
 """What is being written just now looks wrong for a moment: a finding counts if it is still there after this time."""
 
@@ -44,7 +38,7 @@ def _silent(_done: int, _total: int) -> None:
 class Verifier:
     """Audits the lake, one layer after the other, and the published database where one is given.
 
-    `sample` raw files of each day are parsed again, others each time; None: all.
+    `sample` raw files of each day are parsed again, others each time; None: all. So are those with dead letters.
     """
 
     def __init__(
@@ -84,24 +78,39 @@ class Verifier:
 
     async def _audit(self, wanted: Days, on_progress: Progress, suspects: Collection[str] = ()) -> Report:
         report = Report()
-        raw = [file for file in await self._raw_files() if wanted(file.partition)]
+        raw = await list_raw_files(self._store, self._layout, wanted, report)
         letters = await self._dead_letters(wanted)
-        found = {layer: await self._rows(layer, wanted, report) for layer in LAYERS}
+        found = await self._layers(wanted, report)
         parsed_again = self._sampled(raw) | set(suspects)
+        facts: dict[str, tuple[object, ...]] = {}
+        digests: dict[str, str] = {}
         done = 0
 
-        async def check(file: RawFile) -> None:
+        async def check(files: Sequence[RawFile]) -> None:
             nonlocal done
-            await self._check(file, found, letters.get(file.key), report, again=file.key in parsed_again)
-            done += 1
+            for case in await self._examined(files, found, letters, parsed_again, report):
+                _take_over(case, report)
+                facts[case.raw.key] = case.facts
+                _find_double(case, digests, report)
+            done += len(files)
             on_progress(done, len(raw))
 
-        await bounded_map(check, raw, CONCURRENT_REQUESTS)
+        await bounded_map(check, list(_batches(raw)), 2)
         _find_orphans(report, {file.key for file in raw}, found, letters)
         if self._database is not None:
-            await asyncio.to_thread(self._database.compare, found["enhanced"], wanted, report)
+            await self._database.compare(self._store, found["enhanced"], facts, wanted, report)
         report.findings.sort(key=lambda finding: (finding.key, finding.kind))
         return report
+
+    async def _layers(self, wanted: Days, report: Report) -> dict[Layer, LayerContent]:
+        copies = self._database.compare_copy if self._database is not None else None
+        contents = await asyncio.gather(
+            read_layer(self._store, self._layout, "processed", wanted, report, None),
+            read_layer(self._store, self._layout, "enhanced", wanted, report, copies),
+        )
+        found: dict[Layer, LayerContent] = dict(zip(LAYERS, contents, strict=True))
+        compare_footers(self._layout, found, report)
+        return found
 
     def _sampled(self, raw: Iterable[RawFile]) -> set[str]:
         """So many raw files of each day as were asked for, chosen by lot."""
@@ -113,130 +122,108 @@ class Verifier:
     def _lot(self, key: str) -> bytes:
         return hashlib.blake2b(key.encode(), key=self._seed, digest_size=8).digest()
 
-    async def _raw_files(self) -> list[RawFile]:
-        infos = await self._list(self._layout.raw)
-        return [file for info in infos if (file := self._layout.raw_file(info)) is not None]
-
     async def _dead_letters(self, wanted: Days) -> dict[str, ObjectInfo]:
-        infos = await self._list(self._layout.dead_letters)
-        return {self._layout.raw_key_of(info.key): info for info in infos if wanted(partition_of(info.key))}
+        infos = [info async for page in self._store.pages(self._layout.dead_letters) for info in page]
+        return {self._layout.raw_key_of(info.key): info for info in infos if concerns(wanted, info.key)}
 
-    async def _rows(self, layer: Layer, wanted: Days, report: Report) -> Fingerprints:
-        """The rows of each raw file in one layer; a predecessor's files are counted as foreign and else left out."""
-        found: Fingerprints = {}
-        for info in await self._list(self._layout.layer(layer)):
-            if not self._layout.is_segment_key(layer, info.key) or not wanted(partition_of(info.key)):
-                continue
+    async def _examined(
+        self,
+        files: Sequence[RawFile],
+        found: Mapping[Layer, LayerContent],
+        letters: Mapping[str, ObjectInfo],
+        parsed_again: Collection[str],
+        report: Report,
+    ) -> list[Case]:
+        """What a batch of raw files comes to; those that have vanished are left out."""
+        contents = await self._contents([file.key for file in files])
+        lettered = [file.key for file in files if file.key in letters and file.key in contents]
+        read = dict(
+            zip(
+                lettered,
+                await bounded_map(lambda key: self._letters(letters[key], report), lettered, CONCURRENT_REQUESTS),
+                strict=True,
+            )
+        )
+        enhanced = found["enhanced"]
+        cases = [
+            Case(
+                raw,
+                contents[raw.key],
+                {layer: found[layer].rows.get(raw.key, NOTHING) for layer in LAYERS},
+                records := enhanced.records.get(raw.key, []),
+                not records and enhanced.should_name(raw),
+                read.get(raw.key),
+                raw.key in parsed_again,
+            )
+            for raw in files
+            if raw.key in contents
+        ]
+        await asyncio.to_thread(examine, cases, self._rules)
+        return cases
+
+    async def _contents(self, keys: Sequence[str]) -> dict[str, bytes]:
+        found = {key: stored.data for key, stored in (await self._store.at_hand(keys)).items()}
+
+        async def read(key: str) -> None:
             try:
-                stored = await self._store.get(info.key)
-                looked_at = await asyncio.to_thread(_look_at, stored.data, layer)
+                found[key] = (await self._store.get(key)).data
             except NotFound:
-                continue
-            except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
-                report.find("unreadable_parquet", info.key, str(error).splitlines()[0])
-                continue
-            if looked_at is None:
-                report.foreign += 1
-                continue
-            if self._layout.segment_key(layer, looked_at.segment) != info.key:
-                report.find(
-                    "misplaced_parquet", info.key, "a copy of another segment's file: globs count its rows twice"
-                )
-                continue
-            for message in looked_at.faults:
-                report.find("wrong_parquet", info.key, message)
-            merged(found, looked_at.rows)
-            if layer == "enhanced" and self._database is not None:
-                segment = SegmentObject(info.key, partition_of(info.key), stored.info.etag, stored.info.size)
-                await asyncio.to_thread(self._database.compare_copy, segment, stored.data, report)
+                return
+
+        await bounded_map(read, [key for key in keys if key not in found], CONCURRENT_REQUESTS)
         return found
 
-    async def _check(
-        self,
-        file: RawFile,
-        found: Mapping[Layer, Fingerprints],
-        letters: ObjectInfo | None,
-        report: Report,
-        *,
-        again: bool,
-    ) -> None:
+    async def _letters(self, info: ObjectInfo, report: Report) -> list[Letter] | None:
         try:
-            data = (await self._store.get(file.key)).data
-            lines = await asyncio.to_thread(_count_lines, file, data)
-            rejected = await self._rejected(letters, lines, report)
+            return read_strictly((await self._store.get(info.key)).data)
         except NotFound:
-            return
-        processed, enhanced = (found[layer].get(file.key, NOTHING).rows for layer in ("processed", "enhanced"))
-        report.raw_files += 1
-        report.lines += lines
-        report.rows += enhanced
-        report.rejected += rejected
-        if processed == enhanced == 0 and rejected == 0 and lines:
-            report.find("not_processed", file.key, f"{lines} lines, but no row and no dead letter")
-        elif processed != enhanced:
-            report.find("layers_differ", file.key, f"{processed} rows in processed, {enhanced} in enhanced")
-        elif lines != enhanced + rejected:
-            report.find("not_conserved", file.key, f"{lines} lines, but {enhanced} rows and {rejected} rejected")
-        elif again:
-            report.parsed_again += 1
-            fresh = await asyncio.to_thread(self._parse, file, data)
-            for layer in LAYERS:
-                if found[layer].get(file.key, NOTHING) != fresh[layer]:
-                    report.find("rows_differ", file.key, f"its rows in {layer} are not those of a fresh parse")
-
-    async def _rejected(self, letters: ObjectInfo | None, lines: int, report: Report) -> int:
-        if letters is None:
-            return 0
-        try:
-            return rejected_lines(read_letters((await self._store.get(letters.key)).data), lines)
-        except (ValueError, TypeError, KeyError) as error:
-            report.find("unreadable_dead_letters", letters.key, f"{type(error).__name__}: {error}")
-            return 0
-
-    def _parse(self, file: RawFile, data: bytes) -> dict[Layer, Fingerprint]:
-        (parsed,) = parse_files([RawText(file, "", as_utf8(data))], self._rules)
-        return {layer: of_table(parsed.table, layer).get(file.key, NOTHING) for layer in LAYERS}
-
-    async def _list(self, prefix: str) -> list[ObjectInfo]:
-        return [info async for page in self._store.pages(prefix) for info in page]
+            return None
+        except ValueError as error:
+            report.find("unreadable_dead_letters", info.key, str(error))
+            return None
 
 
-@dataclass(frozen=True, slots=True)
-class _LookedAt:
-    segment: Segment
-    rows: Fingerprints
-    faults: list[str]
+def _batches(files: Sequence[RawFile]) -> Iterator[list[RawFile]]:
+    batch: list[RawFile] = []
+    size = 0
+    for raw in files:
+        if batch and (len(batch) == BATCH_FILES or size + raw.size > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(raw)
+        size += raw.size
+    if batch:
+        yield batch
 
 
-def _look_at(data: bytes, layer: Layer) -> _LookedAt | None:
-    footer = read_footer(data)
-    if footer is None:
-        return None
-    file = pq.ParquetFile(pa.BufferReader(data))
-    faults = []
-    if not file.schema_arrow.remove_metadata().equals(SCHEMAS[layer]):
-        faults.append(f"its schema is not that of the {layer} layer")
-        keys = Counter(file.read(["s3_source_key"])["s3_source_key"].to_pylist())
-        return _LookedAt(footer.segment, {key: Fingerprint(rows, 0) for key, rows in keys.items()}, faults)
-    rows = of_table(file.read(), layer)
-    if {key: item.rows for key, item in rows.items()} != {item.key: item.rows for item in footer.files if item.rows}:
-        faults.append("its rows are not those that its footer names")
-    return _LookedAt(footer.segment, rows, faults)
+def _take_over(case: Case, report: Report) -> None:
+    report.raw_files += 1
+    report.lines += case.lines
+    report.rows += case.rows["enhanced"].rows
+    report.rejected += case.rejected
+    report.unreadable_files += not case.readable
+    report.other_rules += case.other_rules
+    report.parsed_again += bool(case.fresh)
+    for kind, message in case.findings:
+        report.find(kind, case.raw.key, message)
 
 
-def _count_lines(file: RawFile, data: bytes) -> int:
-    text = as_utf8(data)
-    try:
-        return sum(1 for _ in records(read_document(file.key, file.time, file.partition, text)))
-    except Unreadable:
-        return count_records(text.decode())
+def _find_double(case: Case, digests: dict[str, str], report: Report) -> None:
+    """A feed may serve the same twice; but a file of the same content that has no time in its name is a copy."""
+    other = digests.setdefault(case.md5, case.raw.key)
+    named = [key for key in (case.raw.key, other) if snapshot_time(key) is not None]
+    if other != case.raw.key and len(named) < 2 and case.lines:
+        copy, original = (case.raw.key, other) if case.raw.key not in named else (other, case.raw.key)
+        report.find("doubled_raw", copy, f"a copy of {original} under another name: its rows are there twice")
 
 
 def _find_orphans(
-    report: Report, raw: set[str], found: Mapping[Layer, Fingerprints], letters: Mapping[str, ObjectInfo]
+    report: Report, raw: set[str], found: Mapping[Layer, LayerContent], letters: Mapping[str, ObjectInfo]
 ) -> None:
-    for layer, rows in found.items():
-        for key in sorted(rows.keys() - raw):
-            report.find("orphan_rows", key, f"{rows[key].rows} rows in {layer}, but there is no such raw file")
+    for layer, content in found.items():
+        for key in sorted(content.rows.keys() - raw):
+            report.find("orphan_rows", key, f"{content.rows[key].rows} rows in {layer}, but there is no such raw file")
+    for key in sorted(found["enhanced"].records.keys() - raw - found["enhanced"].rows.keys()):
+        report.find("wrong_footer", key, "a footer names it, but there is no such raw file")
     for key in sorted(letters.keys() - raw):
         report.find("orphan_dead_letters", letters[key].key, f"there is no raw file {key}")

@@ -1,31 +1,53 @@
-"""The published database against the lake: the same rows of the same raw files, from copies that are whole."""
+"""The published database against the lake: the same rows of the same raw files, and tables that follow from them."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 
+from bikeflow.errors import BikeflowError
+from bikeflow.layout import Layout
+from bikeflow.ledger import FILE_NAME, Ledger
+from bikeflow.lock import holder
 from bikeflow.model import SegmentObject
+from bikeflow.settings import Settings
+from bikeflow.store.base import Store
 from bikeflow.verifier.fingerprints import NOTHING, Fingerprints, of_relation
+from bikeflow.verifier.layers import LayerContent
+from bikeflow.verifier.remade import Remade, compare_objects, compare_runs, remade_database
 from bikeflow.verifier.report import Days, Report, partition_of
 from bikeflow.warehouse.mirror import mirrored_file
+from bikeflow.warehouse.sources import fetch
 from bikeflow.warehouse.statements import SCHEMA
+from bikeflow.warehouse.warehouse import published_path
 
 HISTORY = f"{SCHEMA}.wrm_stations_enhanced_data"
+FILES = f'SELECT s3_source_key, size_bytes, md5, "lines", "rows", rejected FROM {SCHEMA}.pipeline_files'  # noqa: S608
 
 
 class PublishedDatabase:
-    """The database that a service has published, and the mirror beside it; its methods block."""
+    """The database that a service has published, and the mirror beside it."""
 
-    def __init__(self, path: Path, data_dir: Path) -> None:
-        self.path = path
-        self._data_dir = data_dir
+    def __init__(self, settings: Settings) -> None:
+        self.path = published_path(settings.warehouse, settings.data_dir)
+        self._settings = settings
+        self._broken_copies = False
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether there is one here, or should be: a lake can be verified from any machine."""
+        return self.path.exists() or (self._settings.data_dir / FILE_NAME).exists()
 
     def compare_copy(self, segment: SegmentObject, data: bytes, report: Report) -> None:
         """The mirror's copy of a segment's file, where there is one, has its content."""
-        copy = mirrored_file(self._data_dir, segment)
+        copy = mirrored_file(self._settings.data_dir, segment)
         try:
             same = hashlib.sha256(copy.read_bytes()).digest() == hashlib.sha256(data).digest()
         except FileNotFoundError:
@@ -36,15 +58,36 @@ class PublishedDatabase:
         if not same:
             report.find("copy_differs", segment.key, f"its copy {copy} has another content")
 
-    def compare(self, lake: Fingerprints, wanted: Days, report: Report) -> None:
-        """The history holds the lake's rows of the wanted days, each once, and nothing else."""
+    async def compare(
+        self,
+        store: Store,
+        lake: LayerContent,
+        facts: Mapping[str, tuple[object, ...]],
+        wanted: Days,
+        report: Report,
+    ) -> None:
+        """The history holds the lake's rows of the wanted days, each once, and nothing else.
+
+        `facts` are size, MD5 and counts of the raw files. Where no day is left out, all other tables are compared with
+        those of a database that is made anew from the lake.
+        """
         if not self.path.exists():
-            if lake:
+            if lake.rows:
                 report.find("database_missing", str(self.path), "there is no published database")
             return
+        before = len(report.findings)
+        await asyncio.to_thread(self._compare_rows, lake.rows, facts, wanted, report)
+        sound = not any(item.kind.startswith(("copy_", "database_")) for item in report.findings[before:])
+        if sound and lake.complete and not any(item.kind.startswith("copy_") for item in report.findings):
+            await self._compare_tables(store, lake.segments, report)
+
+    def _compare_rows(
+        self, lake: Fingerprints, facts: Mapping[str, tuple[object, ...]], wanted: Days, report: Report
+    ) -> None:
         try:
             with duckdb.connect(self.path, read_only=True) as connection:
                 history = of_relation(connection, HISTORY, "enhanced")
+                files = connection.execute(FILES).fetchall()
         except (duckdb.Error, OSError) as error:
             report.find("database_unreadable", str(self.path), str(error).splitlines()[0])
             return
@@ -56,3 +99,93 @@ class PublishedDatabase:
                 report.find("database_differs", key, f"{expected.rows} rows in the lake, {found.rows} in the database")
             elif found != expected:
                 report.find("database_differs", key, f"its {found.rows} rows in the database are not those of the lake")
+        _compare_files(files, lake, facts, wanted, report)
+
+    async def _compare_tables(self, store: Store, segments: Sequence[SegmentObject], report: Report) -> None:
+        with tempfile.TemporaryDirectory(prefix="bikeflow-verify-") as folder:
+            files = {}
+            for segment in segments:
+                name = f"{segment.key.rsplit('/', 2)[-2]}/{segment.key.rsplit('/', 1)[-1].removesuffix('.parquet')}"
+                file = await self._file(store, segment, Path(folder))
+                if file is None:
+                    return  # just being written: the second look will tell
+                files[name] = file
+            await asyncio.to_thread(self._compare_with_remade, files, Path(folder), report)
+
+    async def _file(self, store: Store, segment: SegmentObject, folder: Path) -> Path | None:
+        """The segment's file on this disk: its copy, which never changes, or where it lies in a local lake."""
+        copy = mirrored_file(self._settings.data_dir, segment)
+        if copy.exists():
+            return copy
+        local = store.local_path(segment.key)
+        if local is not None:
+            return local
+        target = folder / "fetched" / segment.key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target if await fetch(store, segment, target) is None else None
+
+    def _compare_with_remade(self, files: Mapping[str, Path], folder: Path, report: Report) -> None:
+        with self._ledger() as ledger:
+            try:
+                remade = remade_database(
+                    self._settings.warehouse, folder, files, None if ledger is None else ledger.reports
+                )
+                faults = [*self._compared(remade, ledger, report)]
+            except BikeflowError as error:
+                faults = [("", f"no database can be made from the lake: {error}")]
+            except duckdb.Error as error:
+                faults = [("", str(error).splitlines()[0])]
+        for name, message in faults:
+            report.find("database_differs", f"{self.path}:{name}" if name else str(self.path), message)
+
+    def _compared(self, remade: Remade, ledger: Ledger | None, report: Report) -> Iterator[tuple[str, str]]:
+        with (
+            duckdb.connect(self.path, read_only=True) as published,
+            duckdb.connect(remade.path, read_only=True) as fresh,
+        ):
+            faults = dict(compare_objects(published, fresh, remade))
+            if ledger is not None:
+                faults.update(compare_runs(published, ledger.reports))
+        report.tables = len(remade.compared)
+        yield from faults.items()
+
+    @contextlib.contextmanager
+    def _ledger(self) -> Iterator[Ledger | None]:
+        """The ledger, which alone knows of runs; None where there is none that can be read."""
+        settings = self._settings
+        if not (settings.data_dir / FILE_NAME).exists():
+            yield None
+            return
+        layout, minutes = Layout(settings.storage.prefix), settings.processing.segment_minutes
+        try:
+            at_rest = holder(settings.data_dir) is None
+            ledger = Ledger(settings.data_dir, layout, minutes, read_only=True, at_rest=at_rest)
+        except (BikeflowError, sqlite3.Error):
+            yield None
+            return
+        with ledger:
+            yield ledger
+
+
+def _compare_files(
+    files: Sequence[tuple[object, ...]],
+    lake: Fingerprints,
+    facts: Mapping[str, tuple[object, ...]],
+    wanted: Days,
+    report: Report,
+) -> None:
+    """What the database tells of each raw file is so; each that has rows is in it, once."""
+    told: dict[str, tuple[object, ...]] = {}
+    for key, *counts in files:
+        name = str(key)
+        if not wanted(partition_of(name)):
+            continue
+        if name in told:
+            report.find("database_differs", name, "pipeline_files has it twice")
+        told[name] = tuple(counts)
+        if name not in facts:
+            report.find("database_differs", name, "pipeline_files has it, but there is no such raw file")
+        elif told[name] != facts[name]:
+            report.find("database_differs", name, f"pipeline_files tells {told[name]}, but it is {facts[name]}")
+    for key in sorted((lake.keys() & facts.keys()) - told.keys()):
+        report.find("database_differs", key, "pipeline_files lacks it")

@@ -32,18 +32,30 @@ class Finding:
 class Report:
     """What was counted, and what was found.
 
-    `foreign` counts Parquet files that bikeflow did not write, `parsed_again` raw files whose rows were compared with a
-    fresh parse, `published` the raw files whose rows were compared with the database's (None: there is no database).
+    `unreadable_files` counts raw files that can't be read at all, `other_rules` those whose rows were flagged under
+    other rules than today's, `foreign` Parquet files that bikeflow did not write. `other_objects` are keys below raw/
+    that are no snapshots. `parsed_again` counts raw files whose rows and dead letters were compared with a fresh parse,
+    `published` those whose rows were compared with the database's (None: there is no database), `tables` the tables and
+    views of the database that were compared with ones made from the lake.
     """
 
     raw_files: int = 0
     lines: int = 0
     rows: int = 0
     rejected: int = 0
+    unreadable_files: int = 0
+    other_rules: int = 0
     foreign: int = 0
+    other_objects: list[str] = field(default_factory=list)
     parsed_again: int = 0
     published: int | None = None
+    tables: int = 0
     findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def proved(self) -> bool:
+        """Whether there was something to prove, and nothing speaks against it."""
+        return bool(self.raw_files) and not self.findings
 
     def find(self, kind: str, key: str, message: str) -> None:
         """Add a finding."""
@@ -52,7 +64,14 @@ class Report:
 
 def partition_of(key: str) -> dt.date:
     """The day in a key, or `NO_DAY` where its folder is none."""
+    folder = key.rsplit("/", 2)[-2] if "/" in key else ""
     try:
-        return dt.date.fromisoformat(key.rsplit("/", 2)[-2].removeprefix("dt="))
-    except (ValueError, IndexError):
+        return dt.date.fromisoformat(folder.removeprefix("dt=")) if folder.startswith("dt=") else NO_DAY
+    except ValueError:
         return NO_DAY
+
+
+def concerns(wanted: Days, key: str) -> bool:
+    """Whether an object is to be looked at: one in no day's folder may hold any day's rows."""
+    day = partition_of(key)
+    return day == NO_DAY or wanted(day)

@@ -226,4 +226,4 @@ def _version(segment: SegmentObject) -> str:
 
 
 def _name(segment: SegmentObject) -> str:
-    return f"dt={segment.partition:%Y-%m-%d}/{segment.key.rpartition('/')[2].removesuffix('.parquet')}"
+    return f"dt={segment.partition}/{segment.key.rpartition('/')[2].removesuffix('.parquet')}"

@@ -135,4 +135,6 @@ def test_a_ledger_keeps_no_count_that_breaks_the_conservation_law(tmp_path: Path
         ledger.files.observe([(raw, "t")])
         (work,) = ledger.files.dirty_segments(at.date())
         with pytest.raises(sqlite3.IntegrityError):
-            ledger.files.segment_written(work, {}, [FileResult(raw.key, "e", "m", lines=3, rows=1, rejected=1)])
+            ledger.files.segment_written(
+                work, {}, [FileResult(raw.key, "e", "m", lines=3, rows=1, rejected=1, letters=True)]
+            )

@@ -29,7 +29,7 @@ def info(key: str, etag: str = "e") -> ObjectInfo:
 
 
 def write(ledger: Ledger, work: SegmentWork, rejected: int = 0) -> None:
-    results = [FileResult(file.key, file.etag, "md5", 5, 5 - rejected, rejected) for file in work.files]
+    results = [FileResult(file.key, file.etag, "md5", 5, 5 - rejected, rejected, rejected > 0) for file in work.files]
     objects = {layer: info(LAYOUT.segment_key(layer, work.segment)) for layer in LAYERS}
     ledger.files.segment_written(work, objects, results)
 
@@ -70,7 +70,7 @@ def test_an_overwritten_raw_file_is_changed(ledger: Ledger) -> None:
     write(ledger, work_of(ledger)[0], rejected=2)
     ledger.files.observe([(raw(etag="b"), "t")])
     (work,) = work_of(ledger)
-    assert (set(work.changed), set(work.rejected_before)) == ({raw().key}, {raw().key})
+    assert (set(work.changed), set(work.lettered)) == ({raw().key}, {raw().key})
 
 
 def test_a_forgotten_raw_file_leaves_its_segment_to_be_written_without_it(ledger: Ledger) -> None:
@@ -148,12 +148,12 @@ def test_a_lost_ledger_adopts_what_the_footers_tell(ledger: Ledger) -> None:
     ledger.files.observe([(raw(0), "t"), (raw(1), "t")])
     (work,) = work_of(ledger)
     objects = {layer: info(LAYOUT.segment_key(layer, work.segment)) for layer in LAYERS}
-    results = [FileResult(file.key, file.etag, "md5", 5, 4, 1) for file in work.files]
+    results = [FileResult(file.key, file.etag, "md5", 5, 4, 1, True) for file in work.files]
     assert not ledger.objects.adopt(work.segment, objects, results[:1])
     assert work_of(ledger)[0].changed == {raw(1).key}
     assert ledger.objects.adopt(work.segment, objects, results)
     assert work_of(ledger) == []
-    assert ledger.files.rejecting() == {raw(0).key, raw(1).key}
+    assert ledger.files.lettered_keys() == {raw(0).key, raw(1).key}
     ledger.objects.lost(work.segment, "processed")
     (again,) = work_of(ledger)
     assert (set(again.changed), list(again.etags)) == (set(), ["enhanced"])

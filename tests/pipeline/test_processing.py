@@ -329,3 +329,17 @@ async def test_a_crash_in_the_midst_of_sealing_is_finished_by_the_next_start(
         assert await road.process() == []
         assert {**await road.objects("processed/"), **await road.objects("enhanced/")} == sealed
         assert (await road.verify()).findings == []
+
+
+async def test_a_year_below_1000_has_four_digits_in_all_keys(road: Road) -> None:
+    """Where the clock of a feed goes mad: strftime would write the year 999 as three digits."""
+    await road.put_all({f"dt=0999-05-12/{SNAPSHOTS[0].name}": SNAPSHOTS[0].read_bytes() + b"odd\n"})
+    await road.process()
+    keys = {key.removeprefix(road.layout.prefix) for key in await road.keys()}
+    assert keys == {
+        f"raw/dt=0999-05-12/{SNAPSHOTS[0].name}",
+        "processed/all/dt=0999-05-12/all_processed_09990512_235959.parquet",
+        "enhanced/all/dt=0999-05-12/all_enhanced_09990512_235959.parquet",
+        f"dlq/dt=0999-05-12/{SNAPSHOTS[0].stem}.jsonl",
+    }
+    assert await road.process() == []

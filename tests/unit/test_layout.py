@@ -13,7 +13,7 @@ from bikeflow.model import UTC, ObjectInfo
 
 LAYOUT = Layout("bike-data/gen_info/")
 DAY = dt.date(2025, 6, 1)
-moments = st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+moments = st.datetimes(dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
 lengths = st.sampled_from([minutes for minutes in range(1, 1441) if 1440 % minutes == 0])
 
 
