@@ -106,6 +106,8 @@ def _judge(case: Case) -> Iterator[tuple[str, str]]:
         yield "not_processed", f"{case.lines} lines, but no row and no dead letter"
     elif processed != enhanced:
         yield "layers_differ", f"{processed} rows in processed, {enhanced} in enhanced"
+    elif case.rows["processed"].common != case.rows["enhanced"].common:
+        yield "layers_differ", f"its {enhanced} rows have other values in processed than in enhanced"
     elif case.lines != enhanced + case.rejected:
         yield "not_conserved", f"{case.lines} lines, but {enhanced} rows and {case.rejected} rejected"
     elif any(record.md5 != case.md5 for record in case.records):

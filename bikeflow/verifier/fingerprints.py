@@ -5,7 +5,7 @@ The numbers do not depend on the order of rows, but on each value in each of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import duckdb
@@ -19,16 +19,20 @@ FLAGS_COLUMN = "quality_flags"
 
 
 class Fingerprint(NamedTuple):
-    """How many rows a raw file has somewhere; the sums of their hashes, and of those of all columns but the flags."""
+    """How many rows a raw file has somewhere, and the sums of their hashes.
+
+    Of all columns, of all but the flags, and of those that both layers have.
+    """
 
     rows: int
     digest: int
     unflagged: int
+    common: int
 
 
 Fingerprints = dict[str, Fingerprint]
 """By the raw file's key."""
-NOTHING = Fingerprint(0, 0, 0)
+NOTHING = Fingerprint(0, 0, 0, 0)
 
 
 def of_table(table: pa.Table, layer: Layer) -> Fingerprints:
@@ -39,18 +43,23 @@ def of_table(table: pa.Table, layer: Layer) -> Fingerprints:
         return of_relation(connection, "rows_given", layer)
 
 
-def of_relation(connection: duckdb.DuckDBPyConnection, name: str, layer: Layer) -> Fingerprints:
+def of_relation(connection: duckdb.DuckDBPyConnection, relation: str, layer: Layer) -> Fingerprints:
     """Those of a table or view that DuckDB knows by this name."""
-    names = SCHEMAS[layer].names
-    unflagged = ", ".join(f'"{column}"' for column in names if column != FLAGS_COLUMN)
-    whole = f"hash(unflagged, {FLAGS_COLUMN})" if FLAGS_COLUMN in names else "unflagged"
-    flags = f", {FLAGS_COLUMN}" if FLAGS_COLUMN in names else ""
+    common = _listed(PROCESSED.names)
+    extra = _listed(name for name in ENHANCED.names if name not in (*PROCESSED.names, FLAGS_COLUMN))
+    is_whole = layer == "enhanced"
+    unflagged = f"hash(common, {extra})" if is_whole else "common"
+    digest = f"hash(unflagged, {FLAGS_COLUMN})" if is_whole else "unflagged"
     sql = (
-        f"SELECT s3_source_key, count(*), sum({whole}::HUGEINT)::VARCHAR, sum(unflagged::HUGEINT)::VARCHAR"  # noqa: S608
-        f" FROM (SELECT s3_source_key, hash({unflagged}) AS unflagged{flags} FROM {name}) GROUP BY s3_source_key"
+        f"SELECT s3_source_key, count(*), sum(({digest})::HUGEINT)::VARCHAR, sum(unflagged::HUGEINT)::VARCHAR,"  # noqa: S608
+        f" sum(common::HUGEINT)::VARCHAR FROM (SELECT *, {unflagged} AS unflagged FROM"
+        f" (SELECT *, hash({common}) AS common FROM {relation})) GROUP BY s3_source_key"
     )
-    found = connection.execute(sql).fetchall()
-    return {key: Fingerprint(rows, int(digest), int(plain)) for key, rows, digest, plain in found}
+    return {key: Fingerprint(rows, *map(int, sums)) for key, rows, *sums in connection.execute(sql).fetchall()}
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def merged(total: Fingerprints, more: Fingerprints) -> None:

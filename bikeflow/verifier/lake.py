@@ -98,7 +98,7 @@ class Verifier:
         await bounded_map(check, list(_batches(raw)), 2)
         _find_orphans(report, {file.key for file in raw}, found, letters)
         if self._database is not None:
-            await self._database.compare(self._store, found["enhanced"], facts, wanted, report)
+            await asyncio.to_thread(self._database.compare, found["enhanced"], facts, wanted, report)
         report.findings.sort(key=lambda finding: (finding.key, finding.kind))
         return report
 

@@ -32,7 +32,6 @@ class LayerContent:
     rows: Fingerprints = field(default_factory=dict)
     records: defaultdict[str, list[FileRecord]] = field(default_factory=lambda: defaultdict(list))
     footers: dict[str, str] = field(default_factory=dict)
-    segments: list[SegmentObject] = field(default_factory=list)
     spans: defaultdict[dt.date, list[tuple[Segment, dt.datetime]]] = field(default_factory=lambda: defaultdict(list))
     complete: bool = True
     """Whether no day was left out."""
@@ -43,7 +42,6 @@ class LayerContent:
         for record in footer.files:
             self.records[record.key].append(record)
         self.footers[key] = hashlib.sha256(repr(footer).encode()).hexdigest()
-        self.segments.append(SegmentObject(key, footer.segment.partition, stored.info.etag, stored.info.size))
         self.spans[footer.segment.partition].append((footer.segment, stored.info.last_modified))
 
     def should_name(self, raw: RawFile) -> bool:

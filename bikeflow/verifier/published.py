@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import sqlite3
@@ -18,13 +17,11 @@ from bikeflow.ledger import FILE_NAME, Ledger
 from bikeflow.lock import holder
 from bikeflow.model import SegmentObject
 from bikeflow.settings import Settings
-from bikeflow.store.base import Store
 from bikeflow.verifier.fingerprints import NOTHING, Fingerprints, of_relation
 from bikeflow.verifier.layers import LayerContent
-from bikeflow.verifier.remade import Remade, compare_objects, compare_runs, remade_database
+from bikeflow.verifier.remade import compare_objects, compare_runs, named_files, remade_database
 from bikeflow.verifier.report import Days, Report, partition_of
 from bikeflow.warehouse.mirror import mirrored_file
-from bikeflow.warehouse.sources import fetch
 from bikeflow.warehouse.statements import SCHEMA
 from bikeflow.warehouse.warehouse import published_path
 
@@ -33,12 +30,11 @@ FILES = f'SELECT s3_source_key, size_bytes, md5, "lines", "rows", rejected FROM 
 
 
 class PublishedDatabase:
-    """The database that a service has published, and the mirror beside it."""
+    """The database that a service has published, and the mirror beside it; its methods block."""
 
     def __init__(self, settings: Settings) -> None:
         self.path = published_path(settings.warehouse, settings.data_dir)
         self._settings = settings
-        self._broken_copies = False
 
     @property
     def is_owed(self) -> bool:
@@ -58,28 +54,22 @@ class PublishedDatabase:
         if not same:
             report.find("copy_differs", segment.key, f"its copy {copy} has another content")
 
-    async def compare(
-        self,
-        store: Store,
-        lake: LayerContent,
-        facts: Mapping[str, tuple[object, ...]],
-        wanted: Days,
-        report: Report,
+    def compare(
+        self, lake: LayerContent, facts: Mapping[str, tuple[object, ...]], wanted: Days, report: Report
     ) -> None:
         """The history holds the lake's rows of the wanted days, each once, and nothing else.
 
         `facts` are size, MD5 and counts of the raw files. Where no day is left out, all other tables are compared with
-        those of a database that is made anew from the lake.
+        those of a database that is made anew.
         """
         if not self.path.exists():
             if lake.rows:
                 report.find("database_missing", str(self.path), "there is no published database")
             return
-        before = len(report.findings)
-        await asyncio.to_thread(self._compare_rows, lake.rows, facts, wanted, report)
-        sound = not any(item.kind.startswith(("copy_", "database_")) for item in report.findings[before:])
-        if sound and lake.complete and not any(item.kind.startswith("copy_") for item in report.findings):
-            await self._compare_tables(store, lake.segments, report)
+        self._compare_rows(lake.rows, facts, wanted, report)
+        sound = not any(item.kind.startswith(("copy_", "database_")) for item in report.findings)
+        if sound and lake.complete:
+            self._compare_tables(report)
 
     def _compare_rows(
         self, lake: Fingerprints, facts: Mapping[str, tuple[object, ...]], wanted: Days, report: Report
@@ -101,56 +91,27 @@ class PublishedDatabase:
                 report.find("database_differs", key, f"its {found.rows} rows in the database are not those of the lake")
         _compare_files(files, lake, facts, wanted, report)
 
-    async def _compare_tables(self, store: Store, segments: Sequence[SegmentObject], report: Report) -> None:
-        with tempfile.TemporaryDirectory(prefix="bikeflow-verify-") as folder:
-            files = {}
-            for segment in segments:
-                name = f"{segment.key.rsplit('/', 2)[-2]}/{segment.key.rsplit('/', 1)[-1].removesuffix('.parquet')}"
-                file = await self._file(store, segment, Path(folder))
-                if file is None:
-                    return  # just being written: the second look will tell
-                files[name] = file
-            await asyncio.to_thread(self._compare_with_remade, files, Path(folder), report)
-
-    async def _file(self, store: Store, segment: SegmentObject, folder: Path) -> Path | None:
-        """The segment's file on this disk: its copy, which never changes, or where it lies in a local lake."""
-        copy = mirrored_file(self._settings.data_dir, segment)
-        if copy.exists():
-            return copy
-        local = store.local_path(segment.key)
-        if local is not None:
-            return local
-        target = folder / "fetched" / segment.key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return target if await fetch(store, segment, target) is None else None
-
-    def _compare_with_remade(self, files: Mapping[str, Path], folder: Path, report: Report) -> None:
-        with self._ledger() as ledger:
+    def _compare_tables(self, report: Report) -> None:
+        """With what follows from the very files that the database names: a service may publish meanwhile."""
+        busy = holder(self._settings.data_dir) is not None
+        with tempfile.TemporaryDirectory(prefix="bikeflow-verify-") as folder, self._ledger(at_rest=not busy) as ledger:
+            reports = None if ledger is None else ledger.reports
             try:
-                remade = remade_database(
-                    self._settings.warehouse, folder, files, None if ledger is None else ledger.reports
-                )
-                faults = [*self._compared(remade, ledger, report)]
-            except BikeflowError as error:
-                faults = [("", f"no database can be made from the lake: {error}")]
-            except duckdb.Error as error:
-                faults = [("", str(error).splitlines()[0])]
-        for name, message in faults:
+                with duckdb.connect(self.path, read_only=True) as published:
+                    remade = remade_database(
+                        self._settings.warehouse, Path(folder), named_files(published), None if busy else reports
+                    )
+                    with duckdb.connect(remade.path, read_only=True) as fresh:
+                        faults = dict(compare_objects(published, fresh, remade))
+                    faults.update(compare_runs(published, reports) if reports is not None else ())
+                report.tables = len(remade.compared)
+            except (BikeflowError, duckdb.Error) as error:
+                faults = {"": str(error).partition("\n")[0]}
+        for name, message in faults.items():
             report.find("database_differs", f"{self.path}:{name}" if name else str(self.path), message)
 
-    def _compared(self, remade: Remade, ledger: Ledger | None, report: Report) -> Iterator[tuple[str, str]]:
-        with (
-            duckdb.connect(self.path, read_only=True) as published,
-            duckdb.connect(remade.path, read_only=True) as fresh,
-        ):
-            faults = dict(compare_objects(published, fresh, remade))
-            if ledger is not None:
-                faults.update(compare_runs(published, ledger.reports))
-        report.tables = len(remade.compared)
-        yield from faults.items()
-
     @contextlib.contextmanager
-    def _ledger(self) -> Iterator[Ledger | None]:
+    def _ledger(self, *, at_rest: bool) -> Iterator[Ledger | None]:
         """The ledger, which alone knows of runs; None where there is none that can be read."""
         settings = self._settings
         if not (settings.data_dir / FILE_NAME).exists():
@@ -158,7 +119,6 @@ class PublishedDatabase:
             return
         layout, minutes = Layout(settings.storage.prefix), settings.processing.segment_minutes
         try:
-            at_rest = holder(settings.data_dir) is None
             ledger = Ledger(settings.data_dir, layout, minutes, read_only=True, at_rest=at_rest)
         except (BikeflowError, sqlite3.Error):
             yield None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ _RUNS = """
 SELECT run_id, date, started_at, finished_at, outcome, segments, files, "lines", "rows", rejected, error, traces
 FROM {schema}.pipeline_runs
 """
+_LIST = re.compile(r"string_split\('((?:[^']|'')*)'")
+_ESCAPED = re.compile(r"\[([*?[])\]")
 _SETTLED = dt.timedelta(minutes=1)
 """A run that ended so long before a publication is in it."""
 
@@ -85,6 +88,17 @@ def remade_database(
         warehouse.close()
     left_out = _HISTORY | _BY_PIECES | _OF_RUNS | (_OF_THE_LEDGER if reports is None else set())
     return Remade(warehouse.path, tuple(item.name for item in published() if item.name not in left_out))
+
+
+def named_files(published: duckdb.DuckDBPyConnection) -> dict[str, Path]:
+    """The mirror's files that a published database names, by segment."""
+    rows = published.execute(
+        "SELECT sql FROM duckdb_views() WHERE schema_name = $1 AND view_name IN ('files_recent', 'files_settled')",
+        [PARTS],
+    ).fetchall()
+    patterns = [line for (sql,) in rows for text in _LIST.findall(sql) for line in text.replace("''", "'").split("\n")]
+    paths = [Path(_ESCAPED.sub(r"\1", pattern)) for pattern in patterns]
+    return {f"{path.parent.name}/{path.name.rsplit('.', 2)[0]}": path for path in paths if path.stem != "empty"}
 
 
 def compare_objects(

@@ -39,7 +39,7 @@ def look_at(data: bytes, layer: Layer) -> LookedAt | None:
     if not file.schema_arrow.remove_metadata().equals(SCHEMAS[layer]):
         faults.append(("wrong_parquet", f"its schema is not that of the {layer} layer"))
         keys = Counter(file.read(["s3_source_key"])["s3_source_key"].to_pylist())
-        return LookedAt(footer, {key: Fingerprint(rows, 0, 0) for key, rows in keys.items()}, faults)
+        return LookedAt(footer, {key: Fingerprint(rows, 0, 0, 0) for key, rows in keys.items()}, faults)
     table = file.read()
     rows = of_table(table, layer)
     if {key: item.rows for key, item in rows.items()} != named:
