@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from bikeflow.cli import options
 from bikeflow.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +21,6 @@ async def existing_store(settings: Settings) -> AsyncIterator[Store]:
 
     lake = settings.data_dir / "lake"
     if settings.storage.backend == "local" and not lake.is_dir():
-        raise ConfigError(f"there is no lake at {lake}; name the data_dir of one that exists (--data-dir DIR)")
+        raise ConfigError(f"there is no lake at {lake} yet; {options.start_hint(settings.data_dir)}")
     async with open_store(settings.storage, settings.data_dir) as store:
         yield store
