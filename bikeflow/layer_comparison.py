@@ -138,6 +138,11 @@ class LayerComparison:
             return None
 
 
+def _is_conserved(record: FileRecord) -> bool:
+    """False for a record that was tampered with: what it tells is no use."""
+    return record.lines == record.rows + record.rejected and min(record.size, record.rows, record.rejected) >= 0
+
+
 def _told_by_etag(record: FileRecord, raw: RawFile) -> bool:
     """Whether the raw file is surely the one that was processed; one without lines is looked at for its letters."""
     return raw.etag == record.md5 and record.lines > 0
@@ -150,7 +155,7 @@ def _judged(
 
     In a local lake only the content tells: whoever copies a file can give it any time.
     """
-    if raw is None or raw.size != record.size:
+    if raw is None or raw.size != record.size or not _is_conserved(record):
         return _result(record)
     if stored is not None:
         digest = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()

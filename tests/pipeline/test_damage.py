@@ -1,0 +1,251 @@
+"""Every kind of damage that we could think of, on a lake of real snapshots: verify finds it, and repairs what it can.
+
+`FULL` are those that only a fresh parse of raw files can tell, all others are found without one. The lake's damage is
+looked for with no database beside it, so that nothing but the lake can tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bikeflow.cli.days import Days
+from bikeflow.cli.verify import repaired_lake, verified_lake
+from bikeflow.layout import Layout
+from bikeflow.pipeline import open_pipeline
+from bikeflow.settings import Settings
+from bikeflow.settings.sections import FeedSettings, RulesSettings
+from bikeflow.store import open_store
+from bikeflow.verifier import Report, Verifier, lake
+from tests.pipeline import damage
+from tests.pipeline.damage import DAY, Work
+from tests.support.real import REAL, SNAPSHOTS
+
+EVER = Days(dt.date.min, dt.date.max)
+STRAY = "all_{layer}_20250512_185959.parquet"
+
+DAMAGES: dict[str, Work] = {
+    "copy under the name of an hour": damage.copied(f"{DAY}/{STRAY}"),
+    "copy under a name of its own": damage.copied(f"{DAY}/copy.parquet"),
+    "copy in one layer": damage.copied(f"{DAY}/copy.parquet", "processed"),
+    "copy in another day's folder": damage.copied("dt=2025-05-13/all_{layer}_20250512_235959.parquet"),
+    "copy as another day's file": damage.copied("dt=2025-05-13/all_{layer}_20250513_235959.parquet"),
+    "copy in a folder that is no day": damage.copied("dt=backup/all_{layer}_20250512_235959.parquet"),
+    "copy in a deeper folder": damage.copied(f"{DAY}/old/all_{{layer}}_20250512_235959.parquet"),
+    "copy above the folders": damage.copied("all_{layer}_20250512_235959.parquet"),
+    "renamed file": damage.moved(damage.parquet, lambda path: path.with_name("renamed.parquet")),
+    "renamed folder": damage.renamed_folder,
+    "footer: another key": damage.record(key=lambda key: key.replace("18-20-13", "18-20-14")),
+    "footer: another size": damage.record(size=lambda size: size + 1),
+    "footer: another md5": damage.record(md5="0" * 32),
+    "footer: more lines": damage.record(lines=lambda lines: lines + 1),
+    "footer: more rows": damage.record(rows=lambda rows: rows + 1),
+    "footer: more rejected": damage.record(rejected=lambda rejected: rejected + 1),
+    "footer: more lines and rejected": damage.record(lines=lambda lines: lines + 1, rejected=lambda n: n + 1),
+    "footer: impossible rules": damage.record(recipe="as I like it"),
+    "footer: an invented record": damage.footer(
+        lambda records: records.append({**records[-1], "key": records[-1]["key"].replace("18-50", "19-50")})
+    ),
+    "footer: a record that is gone": damage.footer(lambda records: records.pop()),
+    "footer: a record twice": damage.footer(lambda records: records.append(records[-1])),
+    "footer: records in another order": damage.footer(lambda records: records.reverse()),
+    "footer: of one layer": damage.footer(lambda records: records[0].update(recipe="2 1.0 2.0"), "processed"),
+    "footer: another start": damage.other_metadata(b"bikeflow.segment", lambda t: t.replace(b"00:00:00", b"23:00:00")),
+    "footer: another day": damage.other_metadata(b"bikeflow.segment", lambda t: t.replace(b"05-12", b"05-13")),
+    "footer: another version in one layer": damage.other_metadata(b"bikeflow.version", lambda _: b"9.9", "processed"),
+    "letter: another key": damage.letter_field("source_key", "elsewhere"),
+    "letter: another line": damage.letter_field("line_number", 77),
+    "letter: another text": damage.letter_field("raw_line", "something else"),
+    "letter: another column": damage.letter_field("column", "spaces"),
+    "letter: another check": damage.letter_field("check", "unique"),
+    "letter: another value": damage.letter_field("value", "0"),
+    "letter: another message": damage.letter_field("message", "because"),
+    "letter: no time": damage.letter_field("rejected_at", "yesterday"),
+    "letter: a new field": damage.letter_field("colour", "red"),
+    "letter: gone": damage.letter(lambda found: found.pop()),
+    "letter: twice": damage.letter(lambda found: found.append(found[0])),
+    "letter: one in the place of another": damage.letter(lambda found: found.__setitem__(1, found[0])),
+    "letter: in another order": damage.letter(lambda found: found.reverse()),
+    "letter: dropped without a count": damage.letter_field("check", "dropped"),
+    "letters: gone": damage.deleted(damage.letters),
+    "letters: half": damage.cut(damage.letters),
+    "letters: another file's": damage.moved(
+        damage.letters, lambda path: path.with_name(f"{damage.raw(Path()).stem}.jsonl")
+    ),
+    "rows: in another order": damage.rows(lambda table: table.take(list(reversed(range(table.num_rows))))),
+    "rows: two change places": damage.rows(lambda table: table.take([1, 0, *range(2, table.num_rows)])),
+    "rows: one gone": damage.rows(lambda table: table.slice(1)),
+    "rows: one twice": damage.rows(lambda table: table.take([0, *range(table.num_rows)])),
+    "rows: one in the place of another": damage.rows(lambda table: table.take([0, 0, *range(2, table.num_rows)])),
+    "value: in one layer": damage.rows(damage.value("bikes", damage.one_more), "processed"),
+    "value: in the other layer": damage.rows(damage.value("bikes", damage.one_more), "enhanced"),
+    "raw: other content of as many lines": damage.raw_text(lambda data: data.replace(b",0,", b",1,", 1)),
+    "raw: other content of the same size": damage.raw_text(lambda data: data.replace(b"51.1", b"51.2", 1)),
+    "raw: one line less": damage.raw_text(lambda data: data[: data.rindex(b"\n", 0, -1) + 1]),
+    "raw: emptied": damage.raw_text(lambda data: b""),
+    "raw: deleted": damage.deleted(damage.raw),
+    "raw: copy in another day's folder": damage.raw_copied(f"dt=2025-05-31/{SNAPSHOTS[1].name}"),
+    "raw: copy in a deeper folder": damage.raw_copied(f"{DAY}/old/{SNAPSHOTS[1].name}"),
+    "raw: copy in a folder that is no day": damage.raw_copied(f"dt=backup/{SNAPSHOTS[1].name}"),
+    "raw: copy above the folders": damage.raw_copied(SNAPSHOTS[1].name),
+    "raw: copy with another ending": damage.raw_copied(f"{DAY}/snapshot.csv"),
+    "raw: moved into a deeper folder": damage.moved(damage.raw, lambda path: path.parent / "old" / path.name),
+    "cut: file": damage.cut(damage.parquet),
+    "cut: stray with the name of an hour": damage.cut(damage.parquet, STRAY.format(layer="enhanced")),
+    "cut: stray in a folder that is no day": damage.cut(damage.parquet, "../dt=backup/all_enhanced_20250512_1.parquet"),
+    "gone: file of one layer": damage.deleted(damage.parquet),
+    "schema: a column less": damage.rows(lambda table: table.drop_columns(["pedelecs"]), "processed"),
+    "schema: another type": damage.rows(
+        lambda t: t.set_column(t.schema.get_field_index("bikes"), "bikes", t["bikes"].cast("int32")), "enhanced"
+    ),
+}
+FULL: dict[str, Work] = {
+    "value: in both layers": damage.rows(damage.value("bikes", damage.one_more)),
+    "value: a column of the enhanced layer": damage.rows(
+        damage.value("battery_level", lambda column: column.fill_null(50))
+    ),
+    "flags: gone": damage.rows(damage.value("quality_flags", damage.without_flags)),
+    "footer: other rules": damage.record(recipe="2 10.0 11.0 16.75 17.25 300.0 86400.0"),
+}
+PUBLISHED: dict[str, Work] = {
+    "kept: station hours": damage.kept("station_hours", "bikes_max + 1 AS bikes_max"),
+    "kept: cell hours": damage.kept("cell_hours", "bikes_sum + 1 AS bikes_sum"),
+    "kept: raw files": damage.kept("raw_files", "'0' AS md5"),
+    "kept: flags of raw files": damage.kept("raw_files", "flagged + 1 AS flagged"),
+    "kept: gone": damage.deleted(
+        lambda data_dir: next((data_dir / "mirror/kept").glob(f"*/station_hours/{DAY}/*.parquet"))
+    ),
+    "mirror: a bit": damage.flipped(damage.mirrored),
+    "mirror: cut": damage.cut(damage.mirrored),
+    "mirror: gone": damage.deleted(damage.mirrored),
+    "table: current rows": damage.sql("UPDATE wrm_current_rows SET bikes = bikes + 1 WHERE is_latest"),
+    "table: a current row gone": damage.sql("DELETE FROM wrm_current_rows WHERE station_id LIKE 'fb%'"),
+    "table: station summary": damage.sql("UPDATE station_summary SET mean_bikes = mean_bikes + 0.5"),
+    "table: segments": damage.sql('UPDATE pipeline_segments SET "lines" = "lines" + 1'),
+    "table: runs": damage.sql('UPDATE pipeline_runs SET "rows" = 0'),
+    "table: an invented run": damage.sql(
+        "INSERT INTO pipeline_runs SELECT * REPLACE ('x' AS run_id) FROM pipeline_runs LIMIT 1"
+    ),
+    "table: runs gone": damage.sql("DELETE FROM pipeline_runs"),
+    "table: files without rows": damage.sql(
+        "UPDATE pipeline_files_without_rows SET md5 = '0'; UPDATE pipeline_files_without_rows SET size_bytes = 5"
+    ),
+    "table: lineage": damage.sql("UPDATE lineage SET source = 'heaven' WHERE object = 'station_summary'"),
+    "table: catalog": damage.sql("DELETE FROM catalog WHERE column_name = 'bikes'"),
+    "table: publication": damage.sql('UPDATE publication SET "rows" = 1'),
+    "view: another definition": damage.sql(
+        "CREATE OR REPLACE VIEW wrm_bikes_latest AS SELECT * FROM wrm_stations_latest WHERE false"
+    ),
+    "view: history without a row": damage.sql(
+        "CREATE OR REPLACE VIEW wrm_stations_enhanced_data AS FROM wrm_history WHERE bikes < 5"
+    ),
+    "database: gone": lambda data_dir: (data_dir / "analytics.duckdb").unlink(),
+    "database: none": lambda data_dir: (data_dir / "analytics.duckdb").write_bytes(b"nothing" * 10_000),
+}
+IRREPARABLE = {name for name in DAMAGES if name.startswith("raw: copy") or name == "raw: moved into a deeper folder"}
+"""Raw files are never touched: what lies in the wrong place is told until somebody moves it."""
+
+
+def settings_for(data_dir: Path, rules: RulesSettings | None = None) -> Settings:
+    return Settings(data_dir=data_dir, feed=FeedSettings(url="http://127.0.0.1:9/"), rules=rules or RulesSettings())
+
+
+async def process(settings: Settings) -> None:
+    """What the service would do: reconcile, process, seal, publish."""
+    async with open_pipeline(settings) as pipeline:
+        await pipeline.reconciler.reconcile()
+        await pipeline.process(lambda day: True)
+        await pipeline.refresher.refresh_once()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The four real snapshots, one more with bad lines, and one day of which nothing can be read; all published."""
+    data_dir = tmp_path_factory.mktemp("damage") / "whole"
+    shutil.copytree(REAL, data_dir / damage.LAKE / "raw")
+    folder = data_dir / damage.LAKE / "raw" / DAY
+    lines = (folder / SNAPSHOTS[0].name).read_text().splitlines(keepends=True)
+    lines[3:5] = [lines[3].replace(",true,", ",maybe,"), lines[4].replace(",51.", ",191.")]
+    (folder / "wrm_stations_2025-05-12_18-50-06.txt").write_text("".join(lines))
+    unread = folder.with_name("dt=2025-05-20")
+    unread.mkdir()
+    (unread / "wrm_stations_2025-05-20_10-00-00.txt").write_text("<html>503</html>\n")
+    asyncio.run(process(settings_for(data_dir)))
+    return data_dir
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else is at work: nothing needs time to settle."""
+    monkeypatch.setattr(lake, "SETTLE_SECONDS", 0)
+
+
+@pytest.fixture
+async def copy(whole: Path, tmp_path: Path) -> AsyncIterator[Path]:
+    """A lake of one's own, to be damaged."""
+    data_dir = tmp_path / "data"
+    await asyncio.to_thread(shutil.copytree, whole, data_dir)
+    yield data_dir
+    await asyncio.to_thread(shutil.rmtree, data_dir)
+
+
+async def looked_at(data_dir: Path, sample: int | None = 0, rules: RulesSettings | None = None) -> Report:
+    """The lake alone, with no database beside it."""
+    settings = settings_for(data_dir)
+    async with open_store(settings.storage, data_dir) as store:
+        return await Verifier(store, Layout(settings.storage.prefix), rules, sample=sample).verify(EVER.__contains__)
+
+
+async def repaired(data_dir: Path) -> Report:
+    """What a second verify says after `--repair`, of lake and database, all parsed again."""
+    await repaired_lake(settings_for(data_dir), EVER, 0, lambda done, total: None)
+    report, _ = await verified_lake(settings_for(data_dir), EVER, None, lambda done, total: None)
+    return report
+
+
+def told(report: Report) -> list[str]:
+    return [f"{item.kind}: {item.key}: {item.message}" for item in report.findings]
+
+
+async def test_the_whole_lake_is_proved(whole: Path) -> None:
+    report, _ = await verified_lake(settings_for(whole), EVER, None, lambda done, total: None)
+    assert told(report) == []
+    assert (report.raw_files, report.parsed_again, report.rejected, report.unreadable_files) == (6, 6, 2, 1)
+    assert report.tables > 10
+    assert report.proved
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+async def test_damage_is_found_without_parsing_and_repaired(copy: Path, name: str) -> None:
+    DAMAGES[name](copy)
+    report = await looked_at(copy)
+    assert told(report) != []
+    assert not report.proved
+    after = await repaired(copy)
+    assert (told(after) == []) == (name not in IRREPARABLE), told(after)
+
+
+@pytest.mark.parametrize("name", FULL)
+async def test_damage_that_only_a_fresh_parse_can_tell_is_found_by_one(copy: Path, name: str) -> None:
+    FULL[name](copy)
+    if name != "footer: other rules":
+        assert told(await looked_at(copy)) == []
+    assert told(await looked_at(copy, None)) != []
+    found = (await looked_at(copy, None)).findings
+    assert {item.kind for item in found} == {"rows_differ"}
+    await repaired_lake(settings_for(copy), EVER, None, lambda done, total: None)
+    assert told(await looked_at(copy, None)) == []
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+async def test_damage_to_what_is_published_is_found_and_repaired(copy: Path, name: str) -> None:
+    PUBLISHED[name](copy)
+    report, _ = await verified_lake(settings_for(copy), EVER, 0, lambda done, total: None)
+    assert told(report) != []
+    assert {item.kind.partition("_")[0] for item in report.findings} <= {"copy", "database"}
+    assert told(await repaired(copy)) == []
