@@ -107,10 +107,10 @@ def compare_objects(
     """Names of objects that differ, and in what."""
     definitions = [dict(connection.execute(_DEFINITIONS).fetchall()) for connection in (found, fresh)]
     changed = sorted(name for name, _ in definitions[0].items() ^ definitions[1].items())
-    for name in dict.fromkeys(changed):
-        yield name, "its definition is not that of this bikeflow: `bikeflow refresh` publishes it again"
-    if changed:
-        return  # another version may have published it, and its tables mean something else
+    if changed:  # another version may have published it, and its tables mean something else
+        count = len(set(changed))
+        yield "", f"{count} definitions are not those of this bikeflow, such as {changed[0]}: run `bikeflow refresh`"
+        return
     for name in remade.compared:
         if not _is_same(found, fresh, name):
             yield name, "its content is not what follows from the lake"
