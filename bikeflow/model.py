@@ -242,7 +242,9 @@ class LakeReconciled:
 class DatabasePublished:
     """The analytics database was replaced; `traces` are those of the snapshots that it shows for the first time.
 
-    `newest_snapshot` is None where the lake is empty; the counts are of all that the database holds.
+    `newest_snapshot` is None where the lake is empty. Segments and rows are all that the database holds; stations and
+    free bikes those of the newest snapshot, inside the service area unless the name says otherwise. `future_snapshots`
+    are dated in the future, and count once their time has come.
     """
 
     at: dt.datetime
@@ -254,6 +256,11 @@ class DatabasePublished:
     stations: int
     bikes: int
     size_bytes: int
+    future_snapshots: int = 0
+    stations_outside: int = 0
+    stations_empty: int = 0
+    stations_full: int = 0
+    bikes_outside: int = 0
 
 
 @dataclass(frozen=True, slots=True)

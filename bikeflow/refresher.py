@@ -174,6 +174,11 @@ def _event(published: Publication, traces: tuple[str, ...], seconds: float) -> D
         stations=published.stations,
         bikes=published.bikes,
         size_bytes=published.size_bytes,
+        future_snapshots=published.future_snapshots,
+        stations_outside=published.stations_outside,
+        stations_empty=published.stations_empty,
+        stations_full=published.stations_full,
+        bikes_outside=published.bikes_outside,
     )
 
 

@@ -16,24 +16,27 @@ if TYPE_CHECKING:
 
 DAYS_SHOWN = 14
 OVERALL = """
-SELECT rows, segments, stations, bikes, newest_snapshot, published_at,
+SELECT rows, segments, stations, stations_outside, stations_empty, stations_full, bikes, bikes_outside,
+    newest_snapshot, published_at, future_snapshots,
     (SELECT sum(snapshots) FROM data_quality) AS snapshots,
     (SELECT min(first_snapshot) FROM data_quality) AS first_snapshot,
-    (SELECT count(*) FROM data_quality) AS days,
-    (SELECT max(date) - min(date) + 1 - count(*) FROM data_quality) AS days_missing,
+    (SELECT count(*) FROM data_quality WHERE snapshots > 0) AS days,
+    (SELECT count(*) FROM data_quality WHERE snapshots = 0) AS days_missing,
     (SELECT sum(rejected) FROM data_quality) AS rejected
 FROM publication
 """
 DAYS = """
-SELECT date, snapshots, first_snapshot, last_snapshot, longest_gap_seconds, rows, rejected
+SELECT date, snapshots, first_snapshot, last_snapshot, longest_gap_seconds, files, rows, rejected
 FROM data_quality
+WHERE files > 0 OR {all_days}
 ORDER BY date DESC
 """
 GAPS = """
-SELECT date + 1 AS first, following - 1 AS last, following - date - 1 AS days
-FROM (SELECT date, lead(date) OVER (ORDER BY date) AS following FROM data_quality)
-WHERE following > date + 1
-ORDER BY date DESC
+SELECT min(date) AS first, max(date) AS last, count(*) AS days, CAST(sum(files) AS BIGINT) AS files
+FROM (SELECT date, files, date - CAST(row_number() OVER (ORDER BY date) AS INTEGER) AS run FROM data_quality
+    WHERE snapshots = 0)
+GROUP BY run
+ORDER BY first DESC
 """
 STATIONS = """
 SELECT station_id, name, observations, round(mean_bikes, 1) AS mean_bikes, min_bikes, max_bikes,
@@ -63,7 +66,7 @@ def _document(connection: DuckDBPyConnection) -> dict[str, Any]:
 
     (overall,) = objects(connection.execute(OVERALL))
     stations = objects(connection.execute("FROM station_summary ORDER BY station_id"))
-    coverage, gaps = (objects(connection.execute(sql)) for sql in (DAYS, GAPS))
+    coverage, gaps = (objects(connection.execute(sql)) for sql in (DAYS.format(all_days=True), GAPS))
     return {**overall, "coverage": coverage, "gaps": gaps, "station_summary": stations}
 
 
@@ -75,17 +78,29 @@ def _print(connection: DuckDBPyConnection) -> None:
     lines = [
         ("records", f"{overall['rows']:,}, and {overall['rejected'] or 0:,} rejected lines"),
         ("snapshots", snapshots if overall["snapshots"] else "none yet"),
-        ("days", f"{overall['days']:,}, and {overall['days_missing'] or 0:,} missing between the first and the last"),
-        ("stations", f"{overall['stations']:,}"),
-        ("free bikes", f"{overall['bikes']:,} now"),
+        ("days", f"{overall['days']:,} with snapshots, and {overall['days_missing']:,} without any"),
+        ("stations", _stations(overall)),
+        ("free bikes", f"{overall['bikes']:,} in the newest snapshot{_outside(overall['bikes_outside'])}"),
         ("published", f"{overall['published_at']} UTC"),
     ]
+    if overall["future_snapshots"]:
+        later = f"{overall['future_snapshots']:,} snapshots are dated in the future, and count once their time has come"
+        lines.append(("future", later))
     typer.echo("\n".join(f"{name:<12} {value}" for name, value in lines))
     if overall["snapshots"]:
         typer.echo(f"\nCoverage, the newest {DAYS_SHOWN} days")
-        write_table(connection.execute(f"{DAYS} LIMIT {DAYS_SHOWN}"), sys.stdout)
+        write_table(connection.execute(f"{DAYS.format(all_days=False)} LIMIT {DAYS_SHOWN}"), sys.stdout)
         if overall["days_missing"]:
             typer.echo("\nDays without any snapshot")
             write_table(connection.execute(GAPS), sys.stdout)
         typer.echo("\nStations")
         write_table(connection.execute(STATIONS), sys.stdout)
+
+
+def _stations(overall: dict[str, Any]) -> str:
+    counts = f"{overall['stations_empty']:,} of them empty and {overall['stations_full']:,} full"
+    return f"{overall['stations']:,} in the newest snapshot, {counts}{_outside(overall['stations_outside'])}"
+
+
+def _outside(count: int) -> str:
+    return f"; {count:,} more outside the service area" if count else ""

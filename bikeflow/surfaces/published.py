@@ -62,7 +62,7 @@ class PublishedDatabase:
         self._last_day = Costly(lambda: self._read("last_day"), HISTORY_SECONDS)
 
     def stations(self) -> bytes:
-        """The newest state of each station, as a GeoJSON feature collection."""
+        """The stations of the newest snapshot, as a GeoJSON feature collection."""
         return self._fresh("stations", lambda: _feature_collection(self._read("stations")))
 
     def bikes(self) -> bytes:

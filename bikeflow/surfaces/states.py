@@ -89,5 +89,17 @@ def _database(published: DatabasePublished, now: dt.datetime) -> Iterator[GaugeM
     )
     yield GaugeMetricFamily("bikeflow_database_size_bytes", "Size of the published database.", published.size_bytes)
     yield GaugeMetricFamily("bikeflow_database_rows", "Rows of history in the published database.", published.rows)
-    yield GaugeMetricFamily("bikeflow_stations", "Stations in the published database.", published.stations)
-    yield GaugeMetricFamily("bikeflow_free_bikes", "Free bikes in the newest snapshot.", published.bikes)
+    for name, text, value in (
+        ("stations", "Stations of the newest snapshot inside the service area.", published.stations),
+        ("stations_outside", "Stations of the newest snapshot outside the service area.", published.stations_outside),
+        (
+            "stations_empty",
+            "Stations inside the service area without bikes, but with spaces.",
+            published.stations_empty,
+        ),
+        ("stations_full", "Stations inside the service area with bikes, and no room.", published.stations_full),
+        ("free_bikes", "Free bikes of the newest snapshot inside the service area.", published.bikes),
+        ("free_bikes_outside", "Free bikes of the newest snapshot outside the service area.", published.bikes_outside),
+        ("future_snapshots", "Snapshots dated in the future, which do not count yet.", published.future_snapshots),
+    ):
+        yield GaugeMetricFamily(f"bikeflow_{name}", text, value)

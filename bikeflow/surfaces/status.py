@@ -111,5 +111,10 @@ def _database(published: DatabasePublished, now: dt.datetime) -> Document:
         "segments": published.segments,
         "rows": published.rows,
         "stations": published.stations,
+        "stations_outside": published.stations_outside,
+        "stations_empty": published.stations_empty,
+        "stations_full": published.stations_full,
         "free_bikes": published.bikes,
+        "free_bikes_outside": published.bikes_outside,
+        "future_snapshots": published.future_snapshots,
     }

@@ -54,7 +54,7 @@ class KeptFiles:
             self._present[name] = set(swept(root))
             self._present[name].discard(str(self.empty[name].relative_to(root)))
         self._used = set[str]().union(*self._present.values())
-        with reading(connection, empty, {}):
+        with reading(connection, [empty], {}):
             for name, path in self.empty.items():
                 self._write(connection, name, path)
 

@@ -24,7 +24,7 @@ from bikeflow.model import UTC
 from bikeflow.warehouse.documentation import create_inputs, describe
 from bikeflow.warehouse.files import hidden, remove, replace
 from bikeflow.warehouse.parts import FileList, recent_sql, settled_sql, whole_sql
-from bikeflow.warehouse.statements import PARTS, SCHEMA, grid, published, quoted
+from bikeflow.warehouse.statements import PARTS, SCHEMA, published, quoted, shared
 from bikeflow.warehouse.working import BLOCK_BYTES, discard, first_line, quarantined, transaction
 
 STORAGE_VERSION = "v1.2.0"
@@ -35,7 +35,10 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What was published: counts of segments, rows, stations and bikes; `newest_snapshot` is None in an empty lake."""
+    """What was published; `newest_snapshot` is None in an empty lake.
+
+    Stations and free bikes are those of the newest snapshot, inside the service area unless the name says otherwise.
+    """
 
     at: dt.datetime
     newest_snapshot: dt.datetime | None
@@ -44,6 +47,11 @@ class Publication:
     stations: int
     bikes: int
     size_bytes: int
+    future_snapshots: int
+    stations_outside: int
+    stations_empty: int
+    stations_full: int
+    bikes_outside: int
 
 
 class Publisher:
@@ -71,7 +79,7 @@ class Publisher:
             create_inputs(self._cursor)
             with transaction(self._cursor) as run:
                 none = dict.fromkeys(empty, FileList())
-                for sql in (*grid(PARTS), *recent_sql(none, empty), *settled_sql(none, empty), *whole_sql(empty)):
+                for sql in (*shared(PARTS), *recent_sql(none, empty), *settled_sql(none, empty), *whole_sql(empty)):
                     run(sql)
                 for item in published():
                     run(item.create_sql)
@@ -95,14 +103,14 @@ class Publisher:
         shutil.copyfile(self._template, self._part)
         with self._attached(self._part):
             self._fill(lists)
-            row = self._cursor.execute(
-                f"SELECT published_at, newest_snapshot, segments, rows, stations, bikes FROM {SCHEMA}.publication"  # noqa: S608
-            ).fetchone()
+            found = self._cursor.execute(f"FROM {SCHEMA}.publication")
+            told = dict(zip((column[0] for column in found.description), found.fetchone() or (), strict=True))
         # one that a reader who opened the old file for writing may have left: it would spoil the new one
         remove(self._target.with_name(f"{self._target.name}.wal"))
         size = replace(self._part, self._target)
-        at, newest, segments, rows, stations, bikes = row or ()
-        return Publication(_aware(at), newest and _aware(newest), segments, rows, stations, bikes, size)
+        del told["bikeflow_version"]
+        at, newest = told.pop("published_at"), told.pop("newest_snapshot")
+        return Publication(at=_aware(at), newest_snapshot=newest and _aware(newest), size_bytes=size, **told)
 
     @contextlib.contextmanager
     def _attached(self, path: Path) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -24,13 +24,13 @@ class RecentRows(Protocol):
 
 
 @contextlib.contextmanager
-def reading(connection: duckdb.DuckDBPyConnection, file: Path, records: Records) -> Iterator[None]:
-    """The tables of `sql/readings` over this file of the enhanced layer, whose footer has these records.
+def reading(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], records: Records) -> Iterator[None]:
+    """The tables of `sql/readings` over these files of the enhanced layer, whose footers have these records.
 
     Raises duckdb.Error.
     """
     # A day is read by each query as it needs it.
-    connection.execute(f"CREATE TEMP VIEW {SEGMENT_ROWS} AS FROM {_file_sql(file)}")
+    connection.execute(f"CREATE TEMP VIEW {SEGMENT_ROWS} AS {_files_sql(files)}")
     with _tables(connection, records):
         yield
     connection.execute(f"DROP VIEW temp.{SEGMENT_ROWS}")
@@ -66,6 +66,15 @@ def _tables(connection: duckdb.DuckDBPyConnection, records: Records) -> Iterator
     # those of a whole day are large; where something failed, the transaction has taken them away
     for name in readings():
         connection.execute(f"DROP TABLE temp.{name}")
+
+
+def _files_sql(files: Sequence[Path]) -> str:
+    """The rows of several files, with numbers that no two rows share."""
+    numbered = (
+        f"SELECT * REPLACE (file_row_number + {place} * 1_000_000_000 AS file_row_number) FROM {_file_sql(file)}"  # noqa: S608
+        for place, file in enumerate(files)
+    )
+    return "\nUNION ALL\n".join(numbered) if len(files) > 1 else f"FROM {_file_sql(files[0])}"
 
 
 def _file_sql(file: Path) -> str:

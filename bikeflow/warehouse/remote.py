@@ -30,7 +30,7 @@ from bikeflow.warehouse import bucket
 from bikeflow.warehouse.documentation import Entry
 from bikeflow.warehouse.files import disk_errors, remove
 from bikeflow.warehouse.parts import FileList, halved, recent_sql, settled_sql, whole_sql
-from bikeflow.warehouse.statements import MIRRORED, PARTS, SCHEMA, PublishedObject, grid, published, quoted, stamp
+from bikeflow.warehouse.statements import MIRRORED, PARTS, SCHEMA, PublishedObject, published, quoted, shared, stamp
 from bikeflow.warehouse.warehouse import Frozen, Warehouse
 from bikeflow.warehouse.working import BLOCK_BYTES, first_line, transaction
 
@@ -178,7 +178,7 @@ class RemoteDatabase:
                     *settled_sql(plan.lists, plan.empty),
                     *whole_sql(plan.lists),
                 )
-                for sql in (*grid(PARTS), *views):
+                for sql in (*shared(PARTS), *views):
                     run(sql)
                 for item in published():
                     run(_view_sql(item, plan.tables))

@@ -6,7 +6,7 @@ it. `sql/partials/<table>.sql` is a query over these; its rows are kept for each
 the segments that changed. `sql/kept/<name>.sql` is one too, but its rows are too many to be copied at each
 publication: they are kept in a Parquet file beside the mirror's. `sql/rollups/current_x.sql` joins the rows that
 `settled_x` has of a month's segments (between `$first_segment` and `$next_segment`), so that a refresh does not join
-those of all history; both have the same columns. `sql/macros/` has what these share, `sql/grid/` what they share with
+those of all history; both have the same columns. `sql/macros/` has what these share, `sql/shared/` what they share with
 the published database. `sql/published/<order>_<object>.sql` creates an object of the published database; in it,
 `{files}` stands for the rows of all segments' files, `{<name>}` for those of their kept ones, both with the partition
 as `dt`. A view or table is added by adding its file.
@@ -101,12 +101,12 @@ def rollups() -> dict[str, str]:
 @cache
 def macros() -> tuple[str, ...]:
     """The statements that create what the queries share."""
-    return (*_queries("macros").values(), *grid("partials"))
+    return (*shared("partials"), *_queries("macros").values())
 
 
-def grid(schema: str) -> tuple[str, ...]:
-    """The statements that create in a schema what tells the cells of the grid."""
-    return tuple(sql.replace("{schema}", schema) for sql in _queries("grid").values())
+def shared(schema: str) -> tuple[str, ...]:
+    """The statements that create in a schema what tells the cells of the grid, and which stations are empty or full."""
+    return tuple(sql.replace("{schema}", schema) for sql in _queries("shared").values())
 
 
 @cache

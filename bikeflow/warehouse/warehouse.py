@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +15,7 @@ import duckdb
 
 from bikeflow.errors import BikeflowError, ConfigError, Permanent, Transient
 from bikeflow.log import get_logger
+from bikeflow.model import UTC
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse.facts import NoFacts, PipelineFacts, take_over
 from bikeflow.warehouse.files import disk_errors
@@ -31,6 +33,9 @@ _PASSING = (
 )  # fmt: skip
 LARGE_BYTES = 1024 * 1024
 """Where less is to be read, more than one thread costs more than it gives."""
+
+FUTURE_TOLERANCE = dt.timedelta(minutes=5)
+"""A snapshot whose file is dated so much later than now counts only once its time has come."""
 
 REOPENED_AFTER = 256
 """So many refreshes leave some 10 MB with DuckDB that no table is in, 40 MB in the end: what it notes of buffers that
@@ -71,14 +76,24 @@ class Frozen:
     empty: Mapping[str, Path]
 
 
+def _now() -> dt.datetime:
+    return dt.datetime.now(UTC)
+
+
 class Warehouse:
     """Working and published database over the mirror, all below `data_dir`.
 
     Its methods block, and are called from one thread at a time, except for `interrupt`. Whatever is found damaged is
-    set aside and built anew from the mirror. `facts` knows what the mirror's files don't tell.
+    set aside and built anew from the mirror. `facts` knows what the mirror's files don't tell, `now` what time it is.
     """
 
-    def __init__(self, settings: WarehouseSettings, data_dir: Path, facts: PipelineFacts | None = None) -> None:
+    def __init__(
+        self,
+        settings: WarehouseSettings,
+        data_dir: Path,
+        facts: PipelineFacts | None = None,
+        now: Callable[[], dt.datetime] = _now,
+    ) -> None:
         self.path = published_path(settings, data_dir)
         for path in (self.path, data_dir.absolute()):
             # DuckDB takes the first two for a URL's query and a separator; the lists of files have a name a line
@@ -86,6 +101,8 @@ class Warehouse:
                 raise ConfigError(f"DuckDB can't work with ?, \\ or a line break in a path; rename {str(path)!r}")
         self._settings = settings
         self._facts = facts or NoFacts()
+        self._now = now
+        self._future_snapshots = 0
         self._directory = data_dir.absolute() / "warehouse"
         self._empty = empty_file(mirror_root(data_dir))
         self._kept = KeptFiles(mirror_root(data_dir))
@@ -166,7 +183,9 @@ class Warehouse:
         self._refreshes += 1
         working, publisher = self._open = self._open or self._opened()
         removed = working.pieces.keys() - files.keys()
-        changed = sorted(self._changed(files, working.pieces))
+        latest_time = (self._now() + FUTURE_TOLERANCE).replace(tzinfo=None)
+        due = working.set_latest_time(latest_time) & files.keys()
+        changed = sorted(due.union(self._changed(files, working.pieces)))
         damaged: list[str] = []
         working.set_threads(self._settings.threads if _bytes(files[name] for name in changed) > LARGE_BYTES else 1)
         working.forget(removed)
@@ -181,14 +200,23 @@ class Warehouse:
                 working.forget([name])
                 damaged.append(name)
             self.steps += 1
+        working.read_overlapping(files)
         working.roll_up()
         with transaction(working.connection):
             take_over(working.connection, self._facts)
         named = {name: files[name] for name in files.keys() - set(damaged)}
         publication = publisher.publish(self._lists(named, working.pieces))
         self._named = named, dict(working.pieces)
+        self._tell_future(publication)
         self._kept.prune(working.pieces)
         return Refresh(len(changed) - len(damaged), len(removed), tuple(damaged), publication)
+
+    def _tell_future(self, publication: Publication) -> None:
+        found = publication.future_snapshots
+        if found and found != self._future_snapshots:
+            told = "they count once their time has come; look at the clock of whoever wrote them"
+            log.warning("snapshots_dated_in_future", snapshots=found, advice=told)
+        self._future_snapshots = found
 
     @property
     def _empties(self) -> dict[str, Path]:

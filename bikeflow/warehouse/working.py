@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -31,8 +32,29 @@ MOST_PIECES = 16
 """What is made of a segment's pieces is joined again and again: after so many, the segment is read whole."""
 
 _FOLLOWS = """
-SELECT (SELECT min(file_timestamp) FROM temp.sources)
+SELECT (SELECT min(file_timestamp) FROM temp.sources WHERE NOT is_future)
     > (SELECT max(newest_snapshot) FROM partials.segments WHERE segment = $1)
+"""
+
+_DUE = "SELECT DISTINCT segment FROM partials.segments WHERE future_at <= $1 OR newest_snapshot > $1"
+
+_OVERLAPPING = """
+SELECT DISTINCT split_part(segment, '/', 1)
+FROM (
+    SELECT
+        segment,
+        oldest <= max(newest) OVER (
+            PARTITION BY split_part(segment, '/', 1)
+            ORDER BY oldest, segment
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS is_overlapping
+    FROM (
+        SELECT segment, min(oldest_snapshot) AS oldest, max(newest_snapshot) AS newest
+        FROM partials.segments
+        GROUP BY segment
+    )
+)
+WHERE is_overlapping
 """
 
 Pieces = Mapping[str, tuple[str, ...]]
@@ -101,6 +123,11 @@ class WorkingDatabase:
         with transaction(self.connection):
             self._rollups.leave_out(segments)
 
+    def set_latest_time(self, at: dt.datetime) -> set[str]:
+        """Let later snapshots (naive UTC) be dated in the future; gives the segments to be read again."""
+        self.connection.execute("SET VARIABLE latest_time = $1", [at])
+        return {segment for (segment,) in self.connection.execute(_DUE, [at]).fetchall()}
+
     def set_threads(self, threads: int) -> None:
         """How many threads work from now on."""
         self.connection.execute(f"SET threads = {threads}")
@@ -111,6 +138,36 @@ class WorkingDatabase:
             with transaction(self.connection):
                 self._delete(segment)
             self._pieces.pop(segment, None)
+
+    def read_overlapping(self, files: Mapping[str, Path]) -> None:
+        """Let the spans of a day whose segments overlap in time be those of all its rows; `files` are the segments'.
+
+        A late file of a sealed day lies in a segment of its own until the day is sealed again.
+        """
+        days = {day for (day,) in self.connection.execute(_OVERLAPPING).fetchall()}
+        wanted = {
+            day: {(name, files[name].name) for name in self._pieces if name.startswith(f"{day}/")} for day in days
+        }
+        known: dict[str, set[tuple[str, str]]] = {}
+        for segment, file in self.connection.execute("SELECT segment, file FROM partials.overlapping").fetchall():
+            known.setdefault(segment.partition("/")[0], set()).add((segment, file))
+        for day in sorted(known.keys() | wanted.keys()):
+            if known.get(day) != wanted.get(day):
+                with transaction(self.connection):
+                    self._read_day(day, {name: files[name] for name, _ in wanted.get(day, ())})
+
+    def _read_day(self, day: str, files: Mapping[str, Path]) -> None:
+        segment = f"{day}/overlapping"
+        self._rollups.changes(segment)
+        run = self.connection.execute
+        run("DELETE FROM partials.overlapping WHERE starts_with(segment, $1)", [f"{day}/"])
+        run("DELETE FROM partials.settled_spans WHERE segment = $1", [segment])
+        if files:
+            with reading(self.connection, sorted(files.values()), {}):
+                query = partials()["settled_spans"]
+                run(f"INSERT INTO partials.settled_spans SELECT $segment, * FROM (\n{query}\n)", {"segment": segment})  # noqa: S608
+            names = [[name, file.name] for name, file in files.items()]
+            self.connection.executemany("INSERT INTO partials.overlapping VALUES ($1, $2)", names)
 
     def roll_up(self) -> None:
         """Join the partial results of the months in which some have changed."""
@@ -136,7 +193,7 @@ class WorkingDatabase:
         """Read the whole file."""
         with transaction(self.connection):
             self._delete(segment)
-            with reading(self.connection, file, records):
+            with reading(self.connection, [file], records):
                 self._insert(segment, file, 0)
         return (file.name,)
 
@@ -155,7 +212,7 @@ class WorkingDatabase:
                 return None
             self._rollups.changes(segment)
             picked = self._rollups.table("settled_picked", segment)
-            run(f"DELETE FROM partials.{picked} WHERE segment = $1 AND NOT is_latest", [segment])  # noqa: S608
+            run(f"DELETE FROM partials.{picked} WHERE segment = $1", [segment])  # noqa: S608
             self._insert(segment, file, len(pieces))
         return (*pieces, file.name)
 
@@ -180,7 +237,7 @@ class WorkingDatabase:
             probe.execute("ATTACH ':memory:' AS working; USE working")
             create_macros(probe)
             try:
-                with reading(probe, file, records):
+                with reading(probe, [file], records):
                     for query in (*partials().values(), *kept().values()):
                         probe.execute(query).fetchall()
             except (duckdb.OutOfMemoryException, duckdb.InterruptException):
@@ -213,12 +270,13 @@ class WorkingDatabase:
     def _create(self, empty: Path) -> None:
         with transaction(self.connection) as run:
             create_macros(self.connection)
-            with reading(self.connection, empty, {}):
+            with reading(self.connection, [empty], {}):
                 for table, query in partials().items():
                     run(f"CREATE TABLE partials.{table} AS SELECT '' AS segment, * FROM (\n{query}\n) LIMIT 0")  # noqa: S608
             create_rollups(run)
             create_tables(self.connection)
             run("CREATE TABLE partials.applied (segment VARCHAR, piece INTEGER, file VARCHAR)")
+            run("CREATE TABLE partials.overlapping (segment VARCHAR, file VARCHAR)")
             run("CREATE TABLE partials.stamp AS SELECT $1 AS value", [stamp()])
 
 

@@ -101,6 +101,11 @@ class EnhancedLayer:
         return [item for item, _ in self._segments.values()]
 
     @property
+    def segments(self) -> list[Segment]:
+        """Those that are there."""
+        return list(self._segments)
+
+    @property
     def rows(self) -> list[Row]:
         """All rows of the current segments."""
         return [row for _, rows in self._segments.values() for row in rows]

@@ -14,6 +14,7 @@ from typing import Any
 
 Row = dict[str, Any]
 CAP_SECONDS = 1800.0
+FOREVER = dt.datetime(9999, 1, 1)  # noqa: DTZ001 - naive UTC, as in the tables
 EPOCH = dt.datetime.fromtimestamp(0, dt.UTC).replace(tzinfo=None)
 FLAGS = ("outside_service_area", "over_capacity", "future_timestamp", "stale_timestamp")
 BOX = (51.00, 51.25, 16.75, 17.25)
@@ -47,26 +48,57 @@ def _flags(row: Row) -> list[str]:
     return [flag for flag, present in odd.items() if present]
 
 
-def data_quality(rows: Iterable[Row]) -> dict[dt.date, tuple[Any, ...]]:
-    """By day: rows, of stations, of bikes, with each flag; snapshots, first, last, longest gap in seconds."""
+def is_empty(row: Row) -> bool:
+    return bool(row["bikes"] == 0 and row["spaces"] > 0)
+
+
+def is_full(row: Row) -> bool:
+    return bool(row["bikes"] > 0 and (row["spaces"] == 0 or 0 < row["total_docks"] <= row["bikes"]))
+
+
+def counted(rows: Iterable[Row], now: dt.datetime = FOREVER) -> list[Row]:
+    """The rows of snapshots that are not dated in the future."""
+    return [row for row in rows if row["file_timestamp"] <= now]
+
+
+def newest(rows: Iterable[Row]) -> list[Row]:
+    """All rows of the newest snapshot."""
+    rows = list(rows)
+    last = max((_snapshot(row) for row in rows), default=None)
+    return [row for row in rows if _snapshot(row) == last]
+
+
+def _snapshot(row: Row) -> tuple[dt.datetime, str]:
+    return row["file_timestamp"], row["s3_source_key"]
+
+
+def data_quality(rows: Iterable[Row], now: dt.datetime = FOREVER) -> dict[dt.date, tuple[Any, ...]]:
+    """By day: rows, of stations, of bikes, with each flag; snapshots (and later than now), first, last, longest gap."""
     days = defaultdict(list)
     for row in rows:
         days[row["date"]].append(row)
-    return {day: _quality(found) for day, found in days.items()}
+    times = sorted(time for time, _ in {_snapshot(row) for found in days.values() for row in counted(found, now)})
+    gaps: dict[dt.date, list[float]] = {}
+    for time in (*times[:1], *times[-1:]):
+        gaps[time.date()] = []
+    for before, after in pairwise(times):
+        for number in range((after.date() - before.date()).days + 1):
+            day = before.date() + dt.timedelta(days=number)
+            gaps.setdefault(day, []).append((after - before).total_seconds())
+    return {day: (*_quality(days[day], now), max(gaps.get(day, ()), default=None)) for day in {*days, *gaps}}
 
 
-def _quality(rows: list[Row]) -> tuple[Any, ...]:
-    times = sorted(time for time, _ in {(row["file_timestamp"], row["s3_source_key"]) for row in rows})
-    gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
+def _quality(rows: list[Row], now: dt.datetime) -> tuple[Any, ...]:
+    times = sorted(time for time, _ in {_snapshot(row) for row in counted(rows, now)})
     return (
         len(rows),
         len(stations(rows)),
         sum(row["record_type"] == "bike" for row in rows),
         *(sum(flag in row["quality_flags"] for row in rows) for flag in FLAGS),
         len(times),
-        times[0],
-        times[-1],
-        max(gaps, default=None),
+        len({_snapshot(row) for row in rows}) - len(times),
+        times[0] if times else None,
+        times[-1] if times else None,
     )
 
 
@@ -78,14 +110,19 @@ def station_hourly(rows: Iterable[Row]) -> dict[tuple[Any, ...], tuple[Any, ...]
     """By station, date and hour: observations, mean, least and most bikes, the same of spaces."""
     groups = defaultdict(list)
     for row in stations(rows):
-        groups[row["station_id"], row["date"], row["file_timestamp"].hour].append((row["bikes"], row["spaces"]))
+        time = row["file_timestamp"]
+        groups[row["station_id"], time.date(), time.hour].append((row["bikes"], row["spaces"]))
     return {
         key: (len(seen), *_extent([b for b, _ in seen]), *_extent([s for _, s in seen])) for key, seen in groups.items()
     }
 
 
+def _extent(values: Any) -> tuple[float, int, int]:
+    return fmean(values), min(values), max(values)
+
+
 def station_summary(rows: Iterable[Row]) -> dict[str, tuple[Any, ...]]:
-    """By station: observations, first, last, bikes (mean, least, most), occupancy, shares empty and full, seconds."""
+    """By station: what it is, observations, first, last, bikes (mean, least, most), occupancy, shares, seconds."""
     groups = defaultdict(list)
     for row in stations(rows):
         groups[row["station_id"]].append(row)
@@ -94,28 +131,50 @@ def station_summary(rows: Iterable[Row]) -> dict[str, tuple[Any, ...]]:
 
 def _summary(seen: list[Row]) -> tuple[Any, ...]:
     seen.sort(key=lambda row: (row["date"], row["file_timestamp"], row["s3_source_key"]))
-    observed = empty = full = 0.0
+    lasted = []
     for row, following in pairwise(seen):
         gap = (following["file_timestamp"] - row["file_timestamp"]).total_seconds()
-        lasted = min(max(gap, 0.0), CAP_SECONDS)
-        observed += lasted
-        empty += lasted * (row["bikes"] == 0)
-        full += lasted * (row["spaces"] == 0)
-    occupancies = [row["bikes"] / (row["bikes"] + row["spaces"]) for row in seen if row["bikes"] + row["spaces"] > 0]
+        lasted.append((min(max(gap, 0.0), CAP_SECONDS), row))
+    occupied = [(seconds, row) for seconds, row in lasted if row["bikes"] + row["spaces"] > 0]
+    last = max(seen, key=lambda row: (row["file_timestamp"], row["date"], row["s3_source_key"]))
     return (
+        *(last[name] for name in ("name", "lat", "lon", "total_docks")),
         len(seen),
-        seen[0]["file_timestamp"],
-        seen[-1]["file_timestamp"],
-        *_extent([row["bikes"] for row in seen]),
-        fmean(occupancies) if occupancies else None,
-        empty / observed if observed else None,
-        full / observed if observed else None,
-        observed,
+        min(row["file_timestamp"] for row in seen),
+        last["file_timestamp"],
+        _mean((seconds, row["bikes"]) for seconds, row in lasted),
+        min(row["bikes"] for row in seen),
+        max(row["bikes"] for row in seen),
+        _mean((seconds, row["bikes"] / (row["bikes"] + row["spaces"])) for seconds, row in occupied),
+        _mean((seconds, is_empty(row)) for seconds, row in lasted),
+        _mean((seconds, is_full(row)) for seconds, row in lasted),
+        sum(seconds for seconds, _ in lasted),
     )
 
 
-def _extent(values: Any) -> tuple[float, int, int]:
-    return fmean(values), min(values), max(values)
+def _mean(weighted: Iterable[tuple[float, float]]) -> float | None:
+    pairs = list(weighted)
+    total = sum(seconds for seconds, _ in pairs)
+    return sum(seconds * value for seconds, value in pairs) / total if total else None
+
+
+def publication(rows: Iterable[Row], now: dt.datetime = FOREVER) -> tuple[Any, ...]:
+    """Newest snapshot, how many are later, rows; stations inside, outside, empty, full; bikes inside, outside."""
+    rows = list(rows)
+    seen = newest(counted(rows, now))
+    outside = [row for row in seen if "outside_service_area" in row["quality_flags"]]
+    inside = [row for row in seen if row not in outside]
+    return (
+        seen[0]["file_timestamp"] if seen else None,
+        len({_snapshot(row) for row in rows} - {_snapshot(row) for row in counted(rows, now)}),
+        len(rows),
+        len(stations(inside)),
+        len(stations(outside)),
+        sum(map(is_empty, stations(inside))),
+        sum(map(is_full, stations(inside))),
+        sum(row["record_type"] == "bike" for row in inside),
+        sum(row["record_type"] == "bike" for row in outside),
+    )
 
 
 def same(found: Any, wanted: Any) -> bool:
@@ -131,12 +190,10 @@ def same(found: Any, wanted: Any) -> bool:
 
 def bike_density(rows: Iterable[Row]) -> dict[str, tuple[Any, ...]]:
     """By cell: bikes, stations and free bikes of the newest snapshot within the service area, and its stations' ids."""
-    rows = list(rows)
-    newest = max(((row["file_timestamp"], row["s3_source_key"]) for row in rows), default=None)
     cells: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
+    for row in newest(rows):
         inside = BOX[0] <= row["lat"] <= BOX[1] and BOX[2] <= row["lon"] <= BOX[3]
-        if (row["file_timestamp"], row["s3_source_key"]) == newest and inside and row["record_type"] != "unknown":
+        if inside and row["record_type"] != "unknown":
             cells[cell_id(row["lat"], row["lon"])].append(row)
     return {
         cell: (
@@ -154,10 +211,10 @@ def station_density_hourly(rows: Iterable[Row]) -> dict[tuple[Any, ...], tuple[f
     """By cell, date and hour: all bikes and free bikes within the service area, in the mean of the hour's snapshots."""
     hours: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        hours[row["date"], row["file_timestamp"].hour].append(row)
+        hours[row["file_timestamp"].date(), row["file_timestamp"].hour].append(row)
     found: dict[tuple[Any, ...], tuple[float, float]] = {}
     for hour, seen in hours.items():
-        snapshots = len({(row["file_timestamp"], row["s3_source_key"]) for row in seen})
+        snapshots = len({_snapshot(row) for row in seen})
         for row in seen:
             if row["record_type"] != "unknown" and "outside_service_area" not in row["quality_flags"]:
                 key = (cell_id(row["lat"], row["lon"]), *hour)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,28 +11,32 @@ from tests.warehouse.conftest import Analytics
 from tests.warehouse.expected import Row, same
 
 HOURLY = "observations, mean_bikes, min_bikes, max_bikes, mean_spaces, min_spaces, max_spaces"
-SUMMARY = """observations, first_seen, last_seen, mean_bikes, min_bikes, max_bikes, mean_occupancy,
-             share_empty, share_full, observed_seconds"""
+SUMMARY = """name, lat, lon, total_docks, observations, first_seen, last_seen, mean_bikes, min_bikes, max_bikes,
+             mean_occupancy, share_empty, share_full, observed_seconds"""
 QUALITY = """rows, station_rows, bike_rows, outside_service_area, over_capacity, future_timestamp, stale_timestamp,
-             snapshots, first_snapshot, last_snapshot, longest_gap_seconds"""
+             snapshots, future_snapshots, first_snapshot, last_snapshot, longest_gap_seconds"""
 DENSITY = "bike_count, station_count, mobile_bike_count, density_per_1000m2, stations"
+PUBLICATION = """newest_snapshot, future_snapshots, rows, stations, stations_outside, stations_empty, stations_full,
+                 bikes, bikes_outside"""
 MEAN_DENSITY = "mean_bike_count, mean_mobile_bike_count"
 
 
-def assert_tables(analytics: Analytics, rows: Iterable[Row]) -> None:
-    """All tables of results agree with `rows`."""
+def assert_tables(analytics: Analytics, rows: Iterable[Row], now: dt.datetime = expected.FOREVER) -> None:
+    """All tables of results agree with `rows`; snapshots later than `now` are dated in the future."""
     rows = list(rows)
+    past = expected.counted(rows, now)
     assert_same(
         keyed(analytics, f"SELECT station_id, date, hour, {HOURLY} FROM station_hourly", 3),
         expected.station_hourly(rows),
     )
-    assert_same(keyed(analytics, f"SELECT station_id, {SUMMARY} FROM station_summary"), expected.station_summary(rows))
-    assert_same(keyed(analytics, f"SELECT date, {QUALITY} FROM data_quality"), expected.data_quality(rows))
-    assert_same(keyed(analytics, f"SELECT cell_id, {DENSITY} FROM bike_density"), expected.bike_density(rows))
+    assert_same(keyed(analytics, f"SELECT station_id, {SUMMARY} FROM station_summary"), expected.station_summary(past))
+    assert_same(keyed(analytics, f"SELECT date, {QUALITY} FROM data_quality"), expected.data_quality(rows, now))
+    assert_same(keyed(analytics, f"SELECT cell_id, {DENSITY} FROM bike_density"), expected.bike_density(past))
     assert_same(
         keyed(analytics, f"SELECT cell_id, date, hour, {MEAN_DENSITY} FROM station_density_hourly", 3),
         expected.station_density_hourly(rows),
     )
+    assert analytics.query(f"SELECT {PUBLICATION} FROM publication") == [expected.publication(rows, now)]
 
 
 def assert_same(found: dict[Any, Any], wanted: dict[Any, Any]) -> None:

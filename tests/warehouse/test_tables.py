@@ -285,7 +285,7 @@ async def test_every_object_comes_from_the_feed_in_the_end(analytics: Analytics)
         while added := {source for made, source in edges if made in reached} - reached:
             reached |= added
         assert "feed" in reached, name
-    assert ("station_summary", "wrm_stations_latest") in edges and ("station_hourly", "station_hours") in edges
+    assert ("station_summary", "current_spans") in edges and ("station_hourly", "station_hours") in edges
     assert not [edge for edge in edges if edge[0] == edge[1]]
 
 

@@ -10,3 +10,4 @@ SELECT
 FROM station_density_hourly
 WHERE date >= CAST(getvariable('newest_snapshot') AS DATE) - 1
     AND date + to_hours(hour) > getvariable('newest_snapshot') - INTERVAL 24 HOUR
+    AND date + to_hours(hour) <= getvariable('newest_snapshot')

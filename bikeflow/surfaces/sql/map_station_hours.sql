@@ -3,3 +3,4 @@ SELECT CAST(epoch(date + to_hours(hour)) AS BIGINT) AS "at", station_id, round(m
 FROM station_hourly
 WHERE date >= CAST(getvariable('newest_snapshot') AS DATE) - 1
     AND date + to_hours(hour) > getvariable('newest_snapshot') - INTERVAL 24 HOUR
+    AND date + to_hours(hour) <= getvariable('newest_snapshot')

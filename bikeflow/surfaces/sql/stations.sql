@@ -1,4 +1,4 @@
--- The newest state of each station, also of those that the feed no longer names.
+-- The stations of the newest snapshot, and whether each is empty or full, or neither.
 SELECT
     station_id,
     name,
@@ -7,8 +7,8 @@ SELECT
     bikes,
     spaces,
     total_docks,
-    bikes = 0 AND spaces > 0 AS is_empty,
-    bikes > 0 AND (spaces = 0 OR (total_docks > 0 AND bikes >= total_docks)) AS is_full,
+    parts.is_empty(bikes, spaces) AS is_empty,
+    parts.is_full(bikes, spaces, total_docks) AS is_full,
     pedelecs,
     installed,
     locked,

@@ -1,6 +1,6 @@
 -- Sums over the grid's cells by the hour of the snapshot, inside the service area, and a row without a cell for each hour:
 -- how many snapshots the sums are of. The grid is that of bike_density. Many rows share a position, so that these are
--- counted first.
+-- counted first. Snapshots of another day than the segment's are in misplaced_cell_hours.
 SELECT
     hour,
     grid_row,
@@ -18,7 +18,8 @@ FROM (
             sum(CAST(bikes AS DOUBLE)) AS bikes_sum,
             count(*) FILTER (WHERE record_type = 'bike') AS mobile_bikes_sum
         FROM temp.segment_rows
-        WHERE record_type <> 'unknown'
+        WHERE CAST(file_timestamp AS DATE) = "date"
+            AND record_type <> 'unknown'
             AND NOT list_contains(quality_flags, 'outside_service_area')
         GROUP BY hour, lat, lon
     )
@@ -27,5 +28,5 @@ GROUP BY hour, grid_row, grid_column
 UNION ALL BY NAME
 SELECT CAST(hour(file_timestamp) AS INTEGER) AS hour, count(*) AS snapshots
 FROM temp.sources
-WHERE file_timestamp IS NOT NULL
+WHERE CAST(file_timestamp AS DATE) = "date"
 GROUP BY ALL

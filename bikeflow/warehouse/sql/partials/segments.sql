@@ -1,5 +1,6 @@
 -- One row a segment: what its raw files gave, and its newest snapshot (of two at the same second, the one whose key sorts
--- last). A gap is the time between two snapshots that follow each other.
+-- last). A gap is the time between two snapshots that follow each other. Snapshots that were dated in the future when the
+-- segment was read are counted apart: when the time of the first of them comes, the segment is read again.
 SELECT
     any_value("date") AS "date",
     count(*) AS files,
@@ -12,12 +13,14 @@ SELECT
     CAST(sum(over_capacity) AS BIGINT) AS over_capacity,
     CAST(sum(future_timestamp) AS BIGINT) AS future_timestamp,
     CAST(sum(stale_timestamp) AS BIGINT) AS stale_timestamp,
-    count(file_timestamp) AS snapshots,
-    min(file_timestamp) AS oldest_snapshot,
-    max(file_timestamp) AS newest_snapshot,
-    arg_max(s3_source_key, number) FILTER (WHERE file_timestamp IS NOT NULL) AS newest_source_key,
-    max(gap_us) AS longest_gap_us
+    count(snapshot_at) AS snapshots,
+    count(*) FILTER (WHERE is_future) AS future_snapshots,
+    min(snapshot_at) AS oldest_snapshot,
+    max(snapshot_at) AS newest_snapshot,
+    arg_max(s3_source_key, number) FILTER (WHERE snapshot_at IS NOT NULL) AS newest_source_key,
+    max(gap_us) AS longest_gap_us,
+    min(file_timestamp) FILTER (WHERE is_future) AS future_at
 FROM (
-    SELECT *, epoch_us(file_timestamp) - lag(epoch_us(file_timestamp)) OVER (ORDER BY number) AS gap_us
-    FROM temp.sources
+    SELECT *, epoch_us(snapshot_at) - lag(epoch_us(snapshot_at)) OVER (ORDER BY number) AS gap_us
+    FROM (SELECT *, if(is_future, NULL, file_timestamp) AS snapshot_at FROM temp.sources)
 )

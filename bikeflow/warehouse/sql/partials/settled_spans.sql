@@ -1,38 +1,49 @@
--- What a segment saw of each station: sums, extremes, how long it was empty or full, and the state at both ends, so that
--- spans can be joined. Times are those of the snapshots. Sums of bikes are floating point: whole numbers below 2^53 add
--- up exactly in any order, and a silly count can't overflow. Occupancy is decimal for the same reason. One
--- window over all stations takes a third of the time that one for each station takes.
-SELECT
-    station_id,
-    min("date") AS first_date,
-    arg_min(file_timestamp, number) AS first_seen,
-    arg_max(file_timestamp, number) AS last_seen,
-    arg_max(bikes = 0, number) AS last_empty,
-    arg_max(spaces = 0, number) AS last_full,
-    count(*) AS observations,
-    sum(CAST(bikes AS DOUBLE)) AS bikes_sum,
-    min(bikes) AS bikes_min,
-    max(bikes) AS bikes_max,
-    coalesce(sum(CAST(occupancy AS DECIMAL(18, 15))), 0) AS occupancy_sum,
-    count(occupancy) AS occupancy_count,
-    CAST(sum(lasting_us) AS BIGINT) AS observed_us,
-    CAST(sum(if(bikes = 0, lasting_us, 0)) AS BIGINT) AS empty_us,
-    CAST(sum(if(spaces = 0, lasting_us, 0)) AS BIGINT) AS full_us
+-- What a segment saw of each station: extremes, how long each state lasted, and the state at its end, so that spans can be
+-- joined; then what its newest row says it is. Times are those of the snapshots, in the order of their numbers. Sums of
+-- bikes and of occupancy are weighted by how long they lasted (in microseconds); they are whole numbers and decimals, so
+-- that they add up exactly in any order. Snapshots dated in the future do not count yet. One window over all stations
+-- takes a third of the time that one for each station takes.
+SELECT spans.* EXCLUDE (newest_row), {'name': name, 'lat': lat, 'lon': lon, 'total_docks': total_docks} AS newest
 FROM (
     SELECT
         station_id,
-        "date",
-        file_timestamp,
-        bikes,
-        spaces,
-        bikes / nullif(CAST(bikes AS DOUBLE) + spaces, 0) AS occupancy,
-        number,
-        if(
-            lead(station_id) OVER in_time = station_id,
-            partials.lasting_us(file_timestamp, lead(file_timestamp) OVER in_time),
-            0
-        ) AS lasting_us
-    FROM temp.observations
-    WINDOW in_time AS (ORDER BY station_id, number)
-)
-GROUP BY station_id
+        min("date") AS first_date,
+        arg_min(file_timestamp, number) AS began_at,
+        arg_max(file_timestamp, number) AS ended_at,
+        min(file_timestamp) AS first_seen,
+        max(file_timestamp) AS last_seen,
+        arg_max(file_row_number, number) AS newest_row,
+        arg_max({'bikes': bikes, 'occupancy': occupancy, 'is_empty': is_empty, 'is_full': is_full}, number)
+            AS last_state,
+        count(*) AS observations,
+        sum(lasting_us * CAST(bikes AS HUGEINT)) AS bikes_us,
+        min(bikes) AS bikes_min,
+        max(bikes) AS bikes_max,
+        sum(lasting_us * coalesce(occupancy, 0)) AS occupancy_us,
+        CAST(sum(if(occupancy IS NULL, 0, lasting_us)) AS BIGINT) AS occupied_us,
+        CAST(sum(lasting_us) AS BIGINT) AS observed_us,
+        CAST(sum(if(is_empty, lasting_us, 0)) AS BIGINT) AS empty_us,
+        CAST(sum(if(is_full, lasting_us, 0)) AS BIGINT) AS full_us
+    FROM (
+        SELECT
+            station_id,
+            "date",
+            file_timestamp,
+            bikes,
+            CAST(bikes / nullif(CAST(bikes AS DOUBLE) + spaces, 0) AS DECIMAL(18, 15)) AS occupancy,
+            partials.is_empty(bikes, spaces) AS is_empty,
+            partials.is_full(bikes, spaces, total_docks) AS is_full,
+            number,
+            file_row_number,
+            if(
+                lead(station_id) OVER in_time = station_id,
+                partials.lasting_us(file_timestamp, lead(file_timestamp) OVER in_time),
+                0
+            ) AS lasting_us
+        FROM temp.observations
+        WHERE NOT is_future
+        WINDOW in_time AS (ORDER BY station_id, number)
+    )
+    GROUP BY station_id
+) AS spans
+JOIN temp.segment_rows AS rows_read ON newest_row = rows_read.file_row_number

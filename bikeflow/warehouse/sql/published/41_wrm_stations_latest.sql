@@ -1,5 +1,6 @@
--- The newest row of each station, also of those that the feed no longer names.
+-- The stations of the newest snapshot. One that is not in it is not part of the city now; station_summary still knows when
+-- it was last seen.
 CREATE OR REPLACE VIEW wrm_analytics.wrm_stations_latest AS
-SELECT * EXCLUDE (is_latest, is_newest)
+SELECT *
 FROM wrm_analytics.wrm_current_rows
-WHERE is_latest;
+WHERE record_type = 'station';

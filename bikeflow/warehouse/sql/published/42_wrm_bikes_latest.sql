@@ -1,6 +1,5 @@
 -- The free bikes of the newest snapshot; none where that snapshot saw none.
 CREATE OR REPLACE VIEW wrm_analytics.wrm_bikes_latest AS
-SELECT * EXCLUDE (is_latest, is_newest)
+SELECT *
 FROM wrm_analytics.wrm_current_rows
-WHERE is_newest
-    AND record_type = 'bike';
+WHERE record_type = 'bike';

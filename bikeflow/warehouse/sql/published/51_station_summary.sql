@@ -1,23 +1,24 @@
--- One row a station over all history. Shares of time are weighted by how long a state lasted, not by how often it was
--- polled: an observation lasts until the station's next one, 30 minutes at most, as nobody knows what happened in a gap.
--- A station is empty while it has no bikes, full while it has no spaces. Occupancy is bikes / (bikes + spaces).
+-- One row a station over all history, also of those that the newest snapshot no longer has. Means and shares are weighted
+-- by how long a state lasted, not by how often it was polled: an observation lasts until the station's next one, 30
+-- minutes at most, as nobody knows what happened in a gap; the newest one has not lasted yet. Name, place and docks are
+-- those of the newest snapshot that it is in. Empty: no bike can be taken, though there is room for some. Full: it has
+-- bikes, and the feed says no space, or the bikes are as many as the docks. Occupancy is bikes / (bikes + spaces).
 CREATE OR REPLACE TABLE wrm_analytics.station_summary AS
 SELECT
     station_id,
-    name,
-    lat,
-    lon,
-    total_docks,
+    newest.name AS name,
+    newest.lat AS lat,
+    newest.lon AS lon,
+    newest.total_docks AS total_docks,
     observations,
     first_seen,
     last_seen,
-    bikes_sum / observations AS mean_bikes,
+    CAST(bikes_us AS DOUBLE) / nullif(observed_us, 0) AS mean_bikes,
     bikes_min AS min_bikes,
     bikes_max AS max_bikes,
-    CAST(occupancy_sum AS DOUBLE) / nullif(occupancy_count, 0) AS mean_occupancy,
+    CAST(occupancy_us AS DOUBLE) / nullif(occupied_us, 0) AS mean_occupancy,
     empty_us / nullif(observed_us, 0) AS share_empty,
     full_us / nullif(observed_us, 0) AS share_full,
     observed_us / 1e6 AS observed_seconds
 FROM working.partials.joined_spans('working.partials.current_spans', 'dt=', 'dt>')
-JOIN wrm_analytics.wrm_stations_latest USING (station_id)
 ORDER BY station_id;

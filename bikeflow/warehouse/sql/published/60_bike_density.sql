@@ -31,8 +31,7 @@ FROM (
         FROM (
             SELECT station_id, record_type, bikes, lon, parts.grid_row(lat) AS grid_row
             FROM wrm_analytics.wrm_current_rows
-            WHERE is_newest
-                AND record_type IN ('station', 'bike')
+            WHERE record_type IN ('station', 'bike')
                 AND NOT list_contains(quality_flags, 'outside_service_area')
         )
     )

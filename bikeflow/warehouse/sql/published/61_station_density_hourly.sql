@@ -1,6 +1,6 @@
 -- The grid's cells hour by hour, as bike_density has them now: bikes at stations and free ones, in the mean of the hour's
--- snapshots, those included that saw nothing in the cell. The date is the partition's, the hour (0 to 23, UTC) the
--- snapshot's. A filter on date reads little.
+-- snapshots, those included that saw nothing in the cell. Date and hour (0 to 23) are those of the snapshot (UTC),
+-- whichever day's folder it lies in. A filter on date reads little.
 CREATE OR REPLACE VIEW wrm_analytics.station_density_hourly AS
 SELECT
     grid_row || ':' || grid_column AS cell_id,
@@ -16,15 +16,20 @@ SELECT
     mean_mobile_bike_count
 FROM (
     SELECT
-        dt AS date,
+        date,
         hour,
         grid_row,
         grid_column,
         parts.grid_column_degrees(grid_row) AS column_degrees,
         sum(bikes_sum) / sum(sum(snapshots)) OVER in_hour AS mean_bike_count,
         sum(mobile_bikes_sum) / sum(sum(snapshots)) OVER in_hour AS mean_mobile_bike_count
-    FROM {cell_hours}
-    GROUP BY dt, hour, grid_row, grid_column
-    WINDOW in_hour AS (PARTITION BY dt, hour)
+    FROM (
+        SELECT * EXCLUDE (dt), dt AS date
+        FROM {cell_hours}
+        UNION ALL BY NAME
+        FROM wrm_analytics.misplaced_cell_hours
+    )
+    GROUP BY date, hour, grid_row, grid_column
+    WINDOW in_hour AS (PARTITION BY date, hour)
 )
 WHERE grid_row IS NOT NULL;

@@ -1,35 +1,82 @@
--- One row a day (partition): its raw files and lines, how many were rejected, how many rows have which flag (one row may
--- have several), and how complete the day is: snapshots, the first, the last, and the longest time between two.
+-- One row a day (partition), also for days without any snapshot between the first and the last one: its raw files and
+-- lines, how many were rejected, how many rows have which flag (one row may have several), and how complete the day is.
+-- longest_gap_seconds is the longest time between two snapshots that follow each other, whole, in the row of each day
+-- (UTC) that it touches: one over midnight is in both, one of days in all of them. What was before the first snapshot of
+-- all, and what comes after the newest, is no gap.
 CREATE OR REPLACE VIEW wrm_analytics.data_quality AS
-WITH segments AS (
+WITH counts AS (
     SELECT
-        *,
-        epoch_us(oldest_snapshot)
-            - lag(epoch_us(newest_snapshot)) OVER (PARTITION BY "date" ORDER BY oldest_snapshot) AS border_us
-    FROM wrm_analytics.pipeline_segments
-    UNION ALL BY NAME
-    SELECT date, count(*) AS files, sum("lines") AS "lines", sum("rows") AS "rows", sum(rejected) AS rejected
-    FROM wrm_analytics.pipeline_files_without_rows
-    WHERE "lines" IS NOT NULL
+        date,
+        CAST(sum(files) AS BIGINT) AS files,
+        CAST(sum("lines") AS BIGINT) AS "lines",
+        CAST(sum("rows") AS BIGINT) AS "rows",
+        CAST(sum(rejected) AS BIGINT) AS rejected,
+        sum(rejected) / nullif(sum("lines"), 0) AS share_rejected,
+        CAST(sum(station_rows) AS BIGINT) AS station_rows,
+        CAST(sum(bike_rows) AS BIGINT) AS bike_rows,
+        CAST(sum(outside_service_area) AS BIGINT) AS outside_service_area,
+        CAST(sum(over_capacity) AS BIGINT) AS over_capacity,
+        CAST(sum(future_timestamp) AS BIGINT) AS future_timestamp,
+        CAST(sum(stale_timestamp) AS BIGINT) AS stale_timestamp,
+        CAST(sum(snapshots) AS BIGINT) AS snapshots,
+        CAST(sum(future_snapshots) AS BIGINT) AS future_snapshots,
+        min(oldest_snapshot) AS first_snapshot,
+        max(newest_snapshot) AS last_snapshot
+    FROM (
+        FROM wrm_analytics.pipeline_segments
+        UNION ALL BY NAME
+        SELECT date, count(*) AS files, sum("lines") AS "lines", sum("rows") AS "rows", sum(rejected) AS rejected
+        FROM wrm_analytics.pipeline_files_without_rows
+        WHERE "lines" IS NOT NULL
+        GROUP BY date
+    )
     GROUP BY date
+),
+calendar AS (
+    SELECT CAST(unnest(generate_series(min(date), max(date), INTERVAL 1 DAY)) AS DATE) AS date
+    FROM wrm_analytics.snapshot_days
+),
+gaps AS (
+    SELECT
+        date,
+        greatest(
+            longest_gap_seconds,
+            (epoch_us(coalesce(first_snapshot, next_snapshot)) - epoch_us(previous_snapshot)) / 1e6,
+            (epoch_us(next_snapshot) - epoch_us(coalesce(last_snapshot, previous_snapshot))) / 1e6
+        ) AS longest_gap_seconds
+    FROM (
+        SELECT
+            *,
+            last_value(last_snapshot IGNORE NULLS) OVER (
+                ORDER BY date
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS previous_snapshot,
+            first_value(first_snapshot IGNORE NULLS) OVER (
+                ORDER BY date
+                ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
+            ) AS next_snapshot
+        FROM calendar
+        LEFT JOIN wrm_analytics.snapshot_days USING (date)
+    )
 )
 SELECT
     date,
-    CAST(sum(files) AS BIGINT) AS files,
-    CAST(sum("lines") AS BIGINT) AS "lines",
-    CAST(sum("rows") AS BIGINT) AS "rows",
-    CAST(sum(rejected) AS BIGINT) AS rejected,
-    sum(rejected) / nullif(sum("lines"), 0) AS share_rejected,
-    CAST(coalesce(sum(station_rows), 0) AS BIGINT) AS station_rows,
-    CAST(coalesce(sum(bike_rows), 0) AS BIGINT) AS bike_rows,
-    CAST(coalesce(sum(outside_service_area), 0) AS BIGINT) AS outside_service_area,
-    CAST(coalesce(sum(over_capacity), 0) AS BIGINT) AS over_capacity,
-    CAST(coalesce(sum(future_timestamp), 0) AS BIGINT) AS future_timestamp,
-    CAST(coalesce(sum(stale_timestamp), 0) AS BIGINT) AS stale_timestamp,
-    CAST(coalesce(sum(snapshots), 0) AS BIGINT) AS snapshots,
-    min(oldest_snapshot) AS first_snapshot,
-    max(newest_snapshot) AS last_snapshot,
-    greatest(max(longest_gap_seconds), max(border_us) / 1e6) AS longest_gap_seconds
-FROM segments
-GROUP BY date
+    coalesce(files, 0) AS files,
+    coalesce("lines", 0) AS "lines",
+    coalesce("rows", 0) AS "rows",
+    coalesce(rejected, 0) AS rejected,
+    share_rejected,
+    coalesce(station_rows, 0) AS station_rows,
+    coalesce(bike_rows, 0) AS bike_rows,
+    coalesce(outside_service_area, 0) AS outside_service_area,
+    coalesce(over_capacity, 0) AS over_capacity,
+    coalesce(future_timestamp, 0) AS future_timestamp,
+    coalesce(stale_timestamp, 0) AS stale_timestamp,
+    coalesce(snapshots, 0) AS snapshots,
+    coalesce(future_snapshots, 0) AS future_snapshots,
+    first_snapshot,
+    last_snapshot,
+    longest_gap_seconds
+FROM counts
+FULL JOIN gaps USING (date)
 ORDER BY date;

@@ -1,7 +1,9 @@
 -- Each raw file of the segment: what the footer tells of it ($records), how many rows of each kind it has, and its number
--- in the order of time (of two at the same second, by their keys). One without rows has no time, and comes last.
+-- in the order of time (of two at the same second, by their keys). One without rows has no time, and comes last. One whose
+-- time is later than `latest_time` is dated in the future.
 SELECT
     CAST(row_number() OVER (ORDER BY file_timestamp, s3_source_key) AS INTEGER) AS number,
+    coalesce(file_timestamp > CAST(getvariable('latest_time') AS TIMESTAMP), false) AS is_future,
     *
 FROM (
     SELECT record."key" AS s3_source_key, record.* EXCLUDE ("key")

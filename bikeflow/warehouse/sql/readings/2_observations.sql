@@ -2,11 +2,12 @@
 SELECT
     station_id,
     number,
-    observed."timestamp",
+    is_future,
     observed.file_timestamp,
     observed."date",
     bikes,
     spaces,
+    total_docks,
     file_row_number
 FROM temp.segment_rows AS observed
 JOIN temp.sources ON observed.s3_source_key = sources.s3_source_key

@@ -1,0 +1,15 @@
+-- The station hours of snapshots that lie in the folder of another day than their own: too few for files of their own.
+SELECT
+    station_id,
+    CAST(file_timestamp AS DATE) AS date,
+    CAST(hour(file_timestamp) AS INTEGER) AS hour,
+    count(*) AS observations,
+    sum(CAST(bikes AS DOUBLE)) AS bikes_sum,
+    min(bikes) AS bikes_min,
+    max(bikes) AS bikes_max,
+    sum(CAST(spaces AS DOUBLE)) AS spaces_sum,
+    min(spaces) AS spaces_min,
+    max(spaces) AS spaces_max
+FROM temp.observations
+WHERE CAST(file_timestamp AS DATE) <> "date"
+GROUP BY ALL

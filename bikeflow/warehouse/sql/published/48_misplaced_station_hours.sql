@@ -1,0 +1,5 @@
+-- Hours of station_hourly whose snapshots lie in the folder of another day, such as one taken just after midnight. Part of
+-- station_hourly.
+CREATE OR REPLACE TABLE wrm_analytics.misplaced_station_hours AS
+SELECT * EXCLUDE (segment)
+FROM working.partials.misplaced_stations;

@@ -1,0 +1,4 @@
+-- Whether a station is empty: no bike can be taken, though there is room for some. One with neither bikes nor spaces (it
+-- may be closed) is neither empty nor full.
+CREATE OR REPLACE MACRO {schema}.is_empty(bikes, spaces) AS
+    bikes <= 0 AND spaces > 0;
