@@ -83,9 +83,10 @@ def _print(connection: DuckDBPyConnection) -> None:
         ("free bikes", f"{overall['bikes']:,} in the newest snapshot{_outside(overall['bikes_outside'])}"),
         ("published", f"{overall['published_at']} UTC"),
     ]
-    if overall["future_snapshots"]:
-        later = f"{overall['future_snapshots']:,} snapshots are dated in the future, and count once their time has come"
-        lines.append(("future", later))
+    if later := overall["future_snapshots"]:
+        told = "1 snapshot is" if later == 1 else f"{later:,} snapshots are"
+        counts = "counts once its" if later == 1 else "count once their"
+        lines.append(("future", f"{told} dated in the future, and {counts} time has come"))
     typer.echo("\n".join(f"{name:<12} {value}" for name, value in lines))
     if overall["snapshots"]:
         typer.echo(f"\nCoverage, the newest {DAYS_SHOWN} days")

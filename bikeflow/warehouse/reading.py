@@ -71,7 +71,7 @@ def _tables(connection: duckdb.DuckDBPyConnection, records: Records) -> Iterator
 def _files_sql(files: Sequence[Path]) -> str:
     """The rows of several files, with numbers that no two rows share."""
     numbered = (
-        f"SELECT * REPLACE (file_row_number + {place} * 1_000_000_000 AS file_row_number) FROM {_file_sql(file)}"  # noqa: S608
+        f"SELECT * REPLACE (file_row_number + {place * 1_000_000_000} AS file_row_number) FROM {_file_sql(file)}"  # noqa: S608
         for place, file in enumerate(files)
     )
     return "\nUNION ALL\n".join(numbered) if len(files) > 1 else f"FROM {_file_sql(files[0])}"

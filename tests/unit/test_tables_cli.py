@@ -18,8 +18,10 @@ from typer.testing import CliRunner
 
 from bikeflow.cli.app import app
 from bikeflow.errors import BikeflowError
+from tests.support.lines import raw_file, station
 from tests.support.parquet import DAY, at, row, snapshot
 from tests.warehouse.conftest import open_analytics
+from tests.warehouse.test_tables import publish, travelled
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def test_the_summary_counts_all_and_tells_of_each_station(data_dir: Path) -> Non
     assert [(day["date"], day["longest_gap_seconds"]) for day in told["coverage"]] == [("2025-06-01", 1800.0)]
     stations = {item["station_id"]: item for item in told["station_summary"]}
     assert stations.keys() == {"1", "2", "3"}
-    assert (stations["1"]["mean_bikes"], stations["1"]["share_empty"]) == (3.5, 0.0)
+    assert (stations["1"]["mean_bikes"], stations["1"]["share_empty"]) == (7.0, 0.0)
     assert told["gaps"] == []
     text = answer(data_dir, "summary")
     assert "7, and 0 rejected lines" in text and "Stacja „1”" in text and "2025-06-01" in text
@@ -72,8 +74,21 @@ def test_the_summary_names_the_days_without_any_snapshot(tmp_path: Path) -> None
     asyncio.run(publish())
     told = document(tmp_path, "summary")
     assert (told["days"], told["days_missing"]) == (3, 3)
-    assert told["gaps"] == [{"first": "2025-06-03", "last": "2025-06-05", "days": 3}]
+    assert told["gaps"] == [{"first": "2025-06-03", "last": "2025-06-05", "days": 3, "files": 0}]
+    assert [day["longest_gap_seconds"] for day in told["coverage"]] == [*4 * [4 * 86_400.0], 4 * 86_400.0, 86_400.0]
     assert "2025-06-03 │ 2025-06-05 │    3" in answer(tmp_path, "summary")
+
+
+async def test_a_day_of_files_that_cant_be_read_is_a_day_without_snapshots(tmp_path: Path) -> None:
+    days = [DAY + dt.timedelta(number) for number in range(3)]
+    async with travelled(tmp_path) as (road, analytics):
+        for day, text in zip(days, (raw_file(station(1)), "<html>", raw_file(station(1))), strict=True):
+            await road.put_raw(f"dt={day}/wrm_stations_{day}_08-00-00.txt", text)
+        await publish(road, analytics)
+    told = document(tmp_path, "summary")
+    assert (told["days"], told["days_missing"]) == (2, 1)
+    assert told["gaps"] == [{"first": "2025-06-02", "last": "2025-06-02", "days": 1, "files": 1}]
+    assert "2 with snapshots, and 1 without any" in answer(tmp_path, "summary")
 
 
 def test_the_fullest_cells_come_first(data_dir: Path) -> None:

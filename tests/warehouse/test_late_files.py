@@ -63,6 +63,10 @@ async def test_a_late_file_of_a_sealed_day_counts_as_if_it_had_come_in_time(
         (DAY, 11 + 35 / 60),
         (NEXT_DAY, 3),
     ]
+    for hour in (2, 9, 10):
+        await analytics.layer.put_hour(hour, row("1", at(hour, 5), bikes=0))
+    await analytics.refresh()
+    assert_published(analytics)
     await assert_as_rebuilt(analytics, tmp_path / "again")
     before = analytics.query("FROM station_summary")
     await analytics.layer.seal()
@@ -118,7 +122,7 @@ class Restarted:
     """The process ends, and another begins."""
 
 
-HOURS, MINUTES, DAY_NUMBERS = st.sampled_from([0, 8, 22]), st.sampled_from([0, 10, 25, 59]), st.integers(0, 3)
+HOURS, MINUTES, DAY_NUMBERS = st.sampled_from([0, 8, 9, 10, 22]), st.sampled_from([0, 10, 25, 59]), st.integers(0, 3)
 BIKES = st.tuples(st.integers(-1, 3), st.integers(-1, 3))
 STEPS = st.lists(
     st.one_of(
