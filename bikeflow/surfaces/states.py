@@ -91,15 +91,11 @@ def _database(published: DatabasePublished, now: dt.datetime) -> Iterator[GaugeM
     yield GaugeMetricFamily("bikeflow_database_rows", "Rows of history in the published database.", published.rows)
     for name, text, value in (
         ("stations", "Stations of the newest snapshot inside the service area.", published.stations),
-        ("stations_outside", "Stations of the newest snapshot outside the service area.", published.stations_outside),
-        (
-            "stations_empty",
-            "Stations inside the service area without bikes, but with spaces.",
-            published.stations_empty,
-        ),
-        ("stations_full", "Stations inside the service area with bikes, and no room.", published.stations_full),
+        ("outside_stations", "Stations of the newest snapshot outside the service area.", published.stations_outside),
+        ("empty_stations", "Stations inside the service area without bikes, with spaces.", published.stations_empty),
+        ("full_stations", "Stations inside the service area with bikes, and no room.", published.stations_full),
         ("free_bikes", "Free bikes of the newest snapshot inside the service area.", published.bikes),
-        ("free_bikes_outside", "Free bikes of the newest snapshot outside the service area.", published.bikes_outside),
+        ("outside_free_bikes", "Free bikes of the newest snapshot outside the service area.", published.bikes_outside),
         ("future_snapshots", "Snapshots dated in the future, which do not count yet.", published.future_snapshots),
     ):
         yield GaugeMetricFamily(f"bikeflow_{name}", text, value)

@@ -131,9 +131,7 @@ async def test_each_odd_document_costs_its_own_bad_lines_and_nothing_else(road: 
     assert {(keys[name], odd.flag) for name, odd in ODD.items() if odd.flag} <= flagged
     names = {name for (name,) in road.ask("SELECT DISTINCT name FROM wrm_analytics.wrm_history")}
     assert {"Dworzec Główny, południe", "Plac Jana Pawła II", 'Plac "A"\nB, C'} <= names
-    assert road.ask("SELECT count(*) FROM wrm_analytics.wrm_stations_latest") == [(3,)], (
-        "those that are gone stay known"
-    )
+    assert road.ask("SELECT count(*) FROM wrm_analytics.station_summary") == [(3,)], "those that are gone stay known"
 
 
 async def test_a_frozen_feed_is_stored_once_and_is_no_fault(road: Road) -> None:

@@ -51,7 +51,7 @@ class Scene:
         return self.refresher.last_error
 
     def stations(self) -> list[str]:
-        return [station for (station,) in self.analytics.query("SELECT station_id FROM wrm_stations_latest")]
+        return [station for (station,) in self.analytics.query("SELECT station_id FROM station_summary")]
 
 
 def scene_of(

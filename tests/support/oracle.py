@@ -228,6 +228,6 @@ def _check_database(database: Path, expected: Counter[Row], numbers: Mapping[str
     sql = "SELECT station_id, s3_source_key FROM wrm_analytics.wrm_stations_latest ORDER BY station_id"
     with duckdb.connect(database, read_only=True) as connection:
         latest = connection.execute(sql).fetchall()
-    newest = max(numbers, key=numbers.__getitem__, default=None)  # a line's own time grows with its number
+    newest = max(numbers, default=None)  # keys sort by time
     if latest != [(f"{i + 1}", newest) for i in range(STATIONS) if newest is not None]:
         verdict.blame(f"wrm_stations_latest is {latest}, not the rows of {newest}")

@@ -15,6 +15,7 @@ from bikeflow.model import Segment
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse import Mirror, Warehouse
 from tests.support.parquet import DAY, EnhancedLayer, Row, at, row
+from tests.support.rounds import rounds
 from tests.warehouse.conftest import Analytics, open_analytics
 from tests.warehouse.test_warehouse import assert_published
 
@@ -183,7 +184,7 @@ class Archive:
             await self._layer.remove(segment)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=rounds(3, 12))
 @given(STEPS)
 async def test_whatever_order_files_come_in_the_tables_are_those_of_a_rebuilt_warehouse(
     steps: list[Written | Vanished | Sealed | Restarted],
