@@ -32,7 +32,7 @@ run: $(RUN) ## Run the service, with config.toml or none; ARGS="..." is passed o
 demo: $(RUN) ## Show it all on a simulated city, with no network
 	@$(BIN)/python -m bikeflow demo $(ARGS)
 
-test: $(DEV) ## Run all tests but the long ones, WORKERS at once; ARGS="..." goes to pytest
+test: $(DEV) ## Run the tests, WORKERS at once; ARGS="..." goes to pytest: "-k watcher -x", "--long" for more rounds
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: $(DEV) ## Check format, style, types and import layers
