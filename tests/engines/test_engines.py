@@ -169,8 +169,10 @@ async def test_every_engine_gives_the_same_bytes_and_the_same_record(
 
 @pytest.mark.slow
 async def test_a_dask_worker_that_is_killed_in_mid_partition_leaves_exactly_one_output(
-    tmp_path: Path, dask: Cluster
+    tmp_path: Path, dask: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A new worker may take long to come on a busy machine.
+    monkeypatch.setattr("bikeflow.engines.dask.LOOK_SECONDS", PATIENCE_SECONDS)
     async with open_road(StorageSettings(), tmp_path / "dask", processing=using("dask", dask)) as road:
         await road.put_all(long_day())
         work = asyncio.create_task(process(road, sealed=True))
