@@ -47,7 +47,7 @@ def list_(
     data_dir: options.DataDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Count the dead letters by day, check and column, and the files that can't be read at all.
+    """Count dead letters by day, check and column, and unreadable files.
 
     --check dropped counts those that were dropped.
     """

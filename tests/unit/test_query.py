@@ -198,7 +198,7 @@ def test_without_sql_a_terminal_shows_what_there_is(data_dir: Path) -> None:
     text = "\n".join(on_terminal(data_dir, 100))
     for name in ("wrm_stations_latest", "wrm_bikes_latest", "wrm_stations_enhanced_data", "publication"):
         assert name in text
-    assert "newest row of each station" in text
+    assert "stations of the newest snapshot" in text
 
 
 def test_sql_comes_from_standard_input_too(data_dir: Path) -> None:
