@@ -125,7 +125,7 @@ PUBLISHED: dict[str, Work] = {
     "mirror: a bit": damage.flipped(damage.mirrored),
     "mirror: cut": damage.cut(damage.mirrored),
     "mirror: gone": damage.deleted(damage.mirrored),
-    "table: current rows": damage.sql("UPDATE wrm_current_rows SET bikes = bikes + 1 WHERE is_latest"),
+    "table: current rows": damage.sql("UPDATE wrm_current_rows SET bikes = bikes + 1 WHERE record_type = 'station'"),
     "table: a current row gone": damage.sql("DELETE FROM wrm_current_rows WHERE station_id LIKE 'fb%'"),
     "table: station summary": damage.sql("UPDATE station_summary SET mean_bikes = mean_bikes + 0.5"),
     "table: segments": damage.sql('UPDATE pipeline_segments SET "lines" = "lines" + 1'),

@@ -19,7 +19,16 @@ from tests.support.rounds import rounds
 from tests.warehouse.conftest import Analytics, open_analytics
 from tests.warehouse.test_warehouse import assert_published
 
-RESULTS = ("station_summary", "data_quality", "snapshot_days", "wrm_current_rows", "station_hourly", "publication")
+RESULTS = (
+    "station_summary",
+    "misplaced_station_hours",
+    "misplaced_cell_hours",
+    "data_quality",
+    "snapshot_days",
+    "wrm_current_rows",
+    "station_hourly",
+    "publication",
+)
 NEXT_DAY = DAY + dt.timedelta(days=1)
 DAYS = [DAY - dt.timedelta(days=1), DAY, NEXT_DAY, DAY + dt.timedelta(days=3)]
 
