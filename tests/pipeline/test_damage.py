@@ -21,7 +21,7 @@ from bikeflow.pipeline import open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, RulesSettings
 from bikeflow.store import open_store
-from bikeflow.verifier import Report, Verifier, lake
+from bikeflow.verifier import Report, Verifier, lake, remade
 from tests.pipeline import damage
 from tests.pipeline.damage import DAY, Work
 from tests.support.real import REAL, SNAPSHOTS
@@ -131,7 +131,7 @@ PUBLISHED: dict[str, Work] = {
     "table: segments": damage.sql('UPDATE pipeline_segments SET "lines" = "lines" + 1'),
     "table: runs": damage.sql('UPDATE pipeline_runs SET "rows" = 0'),
     "table: an invented run": damage.sql(
-        "INSERT INTO pipeline_runs SELECT * REPLACE ('x' AS run_id) FROM pipeline_runs LIMIT 1"
+        "INSERT INTO pipeline_runs SELECT * REPLACE ('x' AS run_id) FROM pipeline_runs ORDER BY started_at DESC LIMIT 1"
     ),
     "table: runs gone": damage.sql("DELETE FROM pipeline_runs"),
     "table: files without rows": damage.sql(
@@ -185,6 +185,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else is at work: nothing needs time to settle."""
     monkeypatch.setattr(lake, "SETTLE_SECONDS", 0)
+    monkeypatch.setattr(remade, "_SETTLED", dt.timedelta())
 
 
 @pytest.fixture
