@@ -7,6 +7,7 @@ looked for with no database beside it, so that nothing but the lake can tell.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
