@@ -114,7 +114,7 @@ def doubled_file(data_dir: Path) -> None:
 
 def flipped_bit_in_the_mirror(data_dir: Path) -> None:
     """The copy has rotten; where it is a hard link, the lake's own file is not to go with it."""
-    path = first(data_dir, "mirror/enhanced/dt=2*/*.parquet")
+    path = first(data_dir, "mirror/enhanced/*/dt=2*/*.parquet")
     data = bytearray(path.read_bytes())
     data[len(data) // 3] ^= 1
     rewrite(path, bytes(data))
