@@ -18,7 +18,7 @@ from bikeflow.ledger import FILE_NAME, Ledger
 from bikeflow.runtime.lock import holder
 from bikeflow.settings import Settings
 from bikeflow.verifier.fingerprints import NOTHING, Fingerprints, of_relation
-from bikeflow.verifier.remade import compare_objects, compare_runs, named_files, remade_database
+from bikeflow.verifier.remade import compare_objects, compare_runs, remade_database
 from bikeflow.verifier.report import Days, Report, day_of
 from bikeflow.verifier.system import Audited
 from bikeflow.warehouse.mirror import mirrored_file
@@ -87,9 +87,7 @@ class PublishedDatabase:
             reports = None if ledger is None else ledger.reports
             try:
                 with duckdb.connect(self.path, read_only=True) as published:
-                    remade = remade_database(
-                        self._settings, Path(folder), named_files(published), None if busy else reports
-                    )
+                    remade = remade_database(self._settings, Path(folder), published, None if busy else reports)
                     with duckdb.connect(remade.path, read_only=True) as fresh:
                         faults = dict(compare_objects(published, fresh, remade))
                     faults.update(compare_runs(published, reports) if reports is not None else ())

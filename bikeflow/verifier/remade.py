@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,13 +76,19 @@ class _NoRuns:
         return self._reports.files_without_rows(count) if self._reports is not None else []
 
 
-def remade_database(settings: Settings, folder: Path, files: Mapping[Segment, Path], reports: Reports | None) -> Remade:
-    """Make a database in `folder` from the mirror's files of all segments; raises Transient, Permanent."""
+def remade_database(
+    settings: Settings, folder: Path, found: duckdb.DuckDBPyConnection, reports: Reports | None
+) -> Remade:
+    """Make a database in `folder` from the files that the one found names, as of when that was published.
+
+    Raises Transient, Permanent.
+    """
+    files, at = named_files(found), _published_at(found) or dt.datetime.now(dt.UTC)
     own = settings.warehouse.model_copy(update={"path": None, "mode": "local"})
     root = mirror_root(folder)
     write_empty(empty_file(root))
     systems = [system.id for system in settings.all_systems]
-    warehouse = Warehouse(own, folder, _NoRuns(reports), systems)
+    warehouse = Warehouse(own, folder, _NoRuns(reports), systems, now=lambda: at)
     try:
         warehouse.refresh({segment: _linked(path, root) for segment, path in files.items()})
     finally:
@@ -152,8 +158,8 @@ def compare_runs(found: duckdb.DuckDBPyConnection, reports: Reports) -> Iterator
     rows = found.execute(_RUNS.format(schema=SCHEMA)).fetchall()
     told = {row[1]: row for row in rows}
     began = min((run.started_at for run in known.values()), default=None)
-    published_at = found.execute(f"SELECT max(published_at) FROM {SCHEMA}.publication").fetchone()  # noqa: S608
-    latest = published_at[0] - _SETTLED if published_at and published_at[0] else dt.datetime.min  # noqa: DTZ901
+    published_at = _published_at(found)
+    latest = _naive(published_at - _SETTLED) if published_at else dt.datetime.min  # noqa: DTZ901
     oldest = min((row[3] for row in rows), default=None) if len(rows) >= KEPT else None
     wrong = len(told) != len(rows)
     for run_id, row in told.items():
@@ -166,6 +172,11 @@ def compare_runs(found: duckdb.DuckDBPyConnection, reports: Reports) -> Iterator
             wrong |= oldest is None or _naive(run.started_at) > oldest
     if wrong:
         yield "pipeline_runs", "its runs are not those of the ledger"
+
+
+def _published_at(connection: duckdb.DuckDBPyConnection) -> dt.datetime | None:
+    row = connection.execute(f"SELECT max(published_at) FROM {SCHEMA}.publication").fetchone()  # noqa: S608
+    return row[0].replace(tzinfo=dt.UTC) if row and row[0] else None
 
 
 def _values(run: Run) -> tuple[object, ...]:
