@@ -187,9 +187,8 @@ class WorkingDatabase:
     def _note(self, partition: Partition, files: Contents) -> None:
         run, key = self.connection.execute, [partition.system_id, partition.day]
         run("DELETE FROM state.applied WHERE system_id = $1 AND dt = $2", key)
-        for segment, file in files.items():
-            span = f"{segment.start:%H%M%S}-{segment.end:%H%M%S}"
-            run("INSERT INTO state.applied VALUES ($1, $2, $3, $4)", [*key, span, file])
+        spans = [f"{segment.start:%H%M%S}-{segment.end:%H%M%S}" for segment in files]
+        run("INSERT INTO state.applied SELECT $1, $2, unnest($3), unnest($4)", [*key, spans, list(files.values())])
 
     def _forget(self, partition: Partition) -> None:
         self._reset_totals(partition)

@@ -12,7 +12,7 @@ from typing import cast
 
 from bikeflow.runtime import log
 from bikeflow.settings.sections import LogSettings
-from tests.benchmarks import arrival, day, idle, memory, parse, poll, start, systems, uptime, year
+from tests.benchmarks import arrival, day, idle, memory, parse, poll, segments, start, systems, uptime, year
 from tests.benchmarks.measuring import Row
 
 BENCHMARKS: dict[str, Callable[[Path, int], dict[str, object]]] = {
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], dict[str, object]]] = {
     "parse": parse.measure,
     "poll": poll.measure,
     "idle": idle.measure,
+    "segments": segments.measure,
     "start": start.measure,
     "memory": memory.measure,
     "systems": systems.measure,
