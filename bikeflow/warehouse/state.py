@@ -267,8 +267,8 @@ class WorkingDatabase:
             with self._view_of(files):
                 run(
                     "INSERT INTO state.interleaved_days SELECT $1, $2, max(gap) FROM ("
-                    " SELECT epoch_us(at) - lag(epoch_us(at)) OVER (ORDER BY at) AS gap FROM ("
-                    " SELECT DISTINCT s3_source_key, file_timestamp AS at FROM temp.read_rows"
+                    " SELECT epoch_us(taken) - lag(epoch_us(taken)) OVER (ORDER BY taken) AS gap FROM ("
+                    " SELECT DISTINCT s3_source_key, file_timestamp AS taken FROM temp.read_rows"
                     " WHERE CAST(file_timestamp AS DATE) = $2"
                     " AND file_timestamp <= CAST(getvariable('latest_time') AS TIMESTAMP)))",
                     [system_id, day],

@@ -76,7 +76,7 @@ async def test_a_day_that_is_over_when_it_is_found_is_written_as_one_segment_at_
         processed = [line for line in service.log().splitlines() if "event=processed" in line]
         assert sum(" files=0 " not in line for line in processed) == 1
         assert " files=24 " in processed[0]
-        assert service.query("SELECT count(*) FROM wrm_analytics.pipeline_segments") == 1
+        assert service.query("SELECT sum(segments) FROM wrm_analytics.publication") == 1
 
 
 @pytest.mark.parametrize("backend", ["local", "s3"])

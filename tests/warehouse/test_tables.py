@@ -101,6 +101,18 @@ async def test_a_raw_file_in_the_folder_of_another_day_counts_in_the_order_of_th
     assert_tables(analytics, analytics.layer.rows)
 
 
+async def test_gaps_of_a_day_whose_snapshots_lie_in_two_folders_are_those_between_all_of_them(
+    analytics: Analytics,
+) -> None:
+    await analytics.layer.put_hour(0, *snapshot(at(3, day=NEXT_DAY), "1", date=DAY))
+    await analytics.layer.put_hour(1, *snapshot(at(1, day=NEXT_DAY), "1"), day=NEXT_DAY)
+    await analytics.layer.put_hour(6, *snapshot(at(6, day=NEXT_DAY), "1"), day=NEXT_DAY)
+    await analytics.refresh()
+    assert_tables(analytics, analytics.layer.rows)
+    gaps = analytics.query("SELECT longest_gap_seconds / 3600 FROM data_quality WHERE date = $1", NEXT_DAY)
+    assert gaps == [(3.0,)]
+
+
 async def test_silly_numbers_cost_neither_the_segment_nor_the_tables(analytics: Analytics) -> None:
     huge = 2**63 - 1
     rows = [row(str(n), at(8, minute), bikes=huge, spaces=huge) for n in (1, 2) for minute in (0, 10)]
