@@ -13,9 +13,7 @@ from typer.testing import CliRunner
 
 from bikeflow.cli.app import app
 from bikeflow.core.errors import BikeflowError, ConfigError
-from bikeflow.settings.sections import StorageSettings
-from tests.support.real import REAL, SNAPSHOTS
-from tests.support.road import open_road
+from tests.support.real import REAL
 
 COMMANDS = [
     ["verify"],
@@ -103,11 +101,3 @@ def test_a_lake_is_left_as_it_is(lake: Path, command: list[str]) -> None:
 def test_a_range_of_days_without_raw_files_is_nothing_to_verify(lake: Path) -> None:
     code, output = run(lake, "verify", "--from", "2025-06-01")
     assert (code, output.splitlines()[-1]) == (1, "nothing to verify: there is no raw file")
-
-
-async def test_in_a_bucket_there_may_be_nothing_to_verify_either(storage: StorageSettings, tmp_path: Path) -> None:
-    async with open_road(storage, tmp_path) as road:
-        assert not (await road.verify()).proved
-        await road.store.put(f"{road.layout.raw}dt=2025-05-31/{SNAPSHOTS[-1].name}", SNAPSHOTS[-1].read_bytes())
-        await road.process()
-        assert (await road.verify()).proved

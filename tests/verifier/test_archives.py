@@ -12,7 +12,7 @@ import pytest
 from bikeflow.feeds.recipe import recipe_of, rules_of
 from bikeflow.settings.sections import RulesSettings, StorageSettings
 from bikeflow.verifier import lake
-from tests.support.real import REAL
+from tests.support.real import REAL, SNAPSHOTS
 from tests.support.road import open_road
 from tests.verifier import damage
 from tests.verifier.test_damage import looked_at, process, repaired, settings_for, told
@@ -120,3 +120,11 @@ async def test_dropped_dead_letters_are_counted_and_no_damage(real: Path) -> Non
     assert told(await looked_at(real)) == []
     path.write_text("".join(json.dumps(item) + "\n" for item in (letters[1], {**summary, "dropped": 2})))
     assert told(await looked_at(real)) != []
+
+
+async def test_in_a_bucket_there_may_be_nothing_to_verify_either(storage: StorageSettings, tmp_path: Path) -> None:
+    async with open_road(storage, tmp_path) as road:
+        assert not (await road.verify()).proved
+        await road.store.put(f"{road.layout.raw}dt=2025-05-31/{SNAPSHOTS[-1].name}", SNAPSHOTS[-1].read_bytes())
+        await road.process()
+        assert (await road.verify()).proved
