@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 def environ(**changes: str) -> dict[str, str]:
     """Ours, but without what CI and the box set."""
-    return {name: value for name, value in os.environ.items() if name not in ("CI", "BIKEFLOW_TEST_BOX")} | changes
+    return {name: value for name, value in os.environ.items() if name not in ("CI", "TEST_BOX")} | changes
 
 
 @pytest.mark.parametrize(("ci", "code", "told"), [({}, 0, " skipped in "), ({"CI": "true"}, 1, " errors in ")])

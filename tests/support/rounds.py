@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-VARIABLE = "BIKEFLOW_TEST_LONG"
+VARIABLE = "TEST_LONG"
 """Set by `--long`; the workers that run tests in parallel inherit it."""
 
 

@@ -90,12 +90,12 @@ class S3Server:
 
 
 def from_environment() -> S3Server | None:
-    """The server that BIKEFLOW_TEST_S3_ENDPOINT and its companions name, if they do."""
+    """The server that TEST_S3_ENDPOINT and its companions name, if they do."""
     names = {
         "endpoint_url": "ENDPOINT", "access_key_id": "ACCESS_KEY", "secret_access_key": "SECRET_KEY",
         "region": "REGION", "ca_bundle": "VERIFY_CA", "bucket": "BUCKET",
     }  # fmt: skip
-    values = {key: os.environ.get(f"BIKEFLOW_TEST_S3_{name}", "") for key, name in names.items()}
+    values = {key: os.environ.get(f"TEST_S3_{name}", "") for key, name in names.items()}
     if not values["endpoint_url"]:
         return None
     given: dict[str, Any] = {key: value for key, value in values.items() if value}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-TOOL = os.environ.get("BIKEFLOW_TEST_BOX", "")
+TOOL = os.environ.get("TEST_BOX", "")
 """The script that runs commands in the box; empty where there is none."""
 
 PATIENCE_SECONDS = 120.0
