@@ -109,7 +109,7 @@ async def _tell_how_it_is(data_dir: Path) -> None:
         url = (data_dir / ADDRESS_FILE).read_text(encoding="utf-8").strip()
         try:
             typer.echo(f"In your browser: {url}  {status['sentence']}")
-        except OSError:  # nobody reads it any more
+        except OSError:  # the terminal has been closed
             return
         await asyncio.sleep(TOLD_EVERY_SECONDS)
 

@@ -1,6 +1,6 @@
 """Under which rules the rows of a raw file were flagged, as a footer tells it.
 
-The text holds the rules themselves: whoever reads it can apply them again after the configuration has changed. Files
+The text holds the rules themselves: they can be applied again after the configuration has changed. Files
 that were written before have a digest instead (12 hexadecimal digits), or nothing.
 """
 

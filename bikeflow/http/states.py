@@ -16,7 +16,7 @@ from bikeflow.settings import Settings
 
 
 class States(Collector):
-    """A collector for prometheus-client; what nobody knows yet is left out."""
+    """A collector for prometheus-client. A gauge without a value yet is left out."""
 
     def __init__(self, health: Health) -> None:
         self._health = health

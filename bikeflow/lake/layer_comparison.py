@@ -38,7 +38,7 @@ class LayerComparison:
         self._rebuilding = False
 
     async def run(self) -> tuple[int, int, int]:
-        """Returns the numbers of segments found anew, segments lost, and Parquet files that are not ours."""
+        """Returns how many segments were adopted, how many were lost, and how many Parquet files are not ours."""
         self._rebuilding = await asyncio.to_thread(self._index.files.reconciled_at) is None
         foreign_before = await asyncio.to_thread(self._index.objects.foreign)
         for layer in LAYERS:
@@ -144,7 +144,7 @@ class LayerComparison:
     ) -> FileResult:
         """The footer's word on a raw file, with the ETag that it has now where it is still the one that was processed.
 
-        In a local lake only the content tells: whoever copies a file can give it any time.
+        In a local lake only the content is trusted, as `cp -p` gives a copied file an old modification time.
         """
         if raw is None or raw.size != record.size or not _is_conserved(record):
             return _result(record)

@@ -43,7 +43,7 @@ class Transaction:
 
 
 class Database:
-    """One connection, used by one thread at a time; a damaged or outdated file is set aside and begun anew.
+    """One connection, used by one thread at a time; a damaged or outdated file is set aside for a new one.
 
     With `read_only` nothing is written; `at_rest` promises that no other process writes either: then nothing is
     created beside the file.

@@ -60,7 +60,7 @@ def held_by(process_id: int) -> Path | None:
 
 
 def holder(data_dir: Path) -> int | None:
-    """The id of the process that holds `data_dir`, or None where nobody does; creates nothing."""
+    """The id of the process that holds `data_dir`, or None if it is free. Creates nothing."""
     try:
         descriptor = os.open(data_dir / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

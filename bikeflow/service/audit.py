@@ -27,7 +27,7 @@ async def audit(settings: Settings, store: Store, scope: Scope, *, sample: int |
 async def audit_and_repair(
     settings: Settings, store: Store, scope: Scope, *, sample: int | None, tell: Progress
 ) -> tuple[Report, list[Finding]]:
-    """Verify and put right, as nobody else may work there meanwhile; returns what is left, and what was wrong."""
+    """Verify and repair under the lock of `data_dir`; returns what is still wrong, and what was repaired."""
     with exclusive(settings.data_dir):
         verifier = _verifier(settings, store, sample)
         report = await verifier.verify(scope, tell)

@@ -1,4 +1,4 @@
-"""What is amiss now, alert by alert: from what the parts tell, and from what was seen of their events."""
+"""Which alert conditions hold now, judged by the state of each part and by recent events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PERCENT = 100
 
 
 class Conditions:
-    """Listens to the roles; `faults` says what is amiss."""
+    """Remembers the events that alerts depend on; `faults` gives the conditions that hold."""
 
     def __init__(self) -> None:
         self._began_at = dt.datetime.now(UTC)
