@@ -5,8 +5,8 @@ The working database (schema `state`) holds what has been derived from the enhan
 - `sql/readings/<order>_<table>.sql` is a query over the rows that are being read (`read_rows`) and the records of their
   raw files (`$records`): a temporary table, for as long as what follows is made of it.
 - `sql/derived/<table>.sql` is a query over these. Its rows are stored in `state.<table>`, with `system_id` and the
-  partition's day `dt`. Those of `KEPT` are too many to be copied at each publication: once a day is sealed they lie in
-  a Parquet file beside the mirror's.
+  partition's day `dt` first. Those of `KEPT` are too many to be copied at each publication: once a day is sealed they
+  lie in a Parquet file beside the mirror's.
 - `sql/merges/<table>.sql` adds what later raw files gave (`{added}`) to what is stored.
 - `sql/macros/` has what these share, `sql/shared/` what they share with the published database.
 
@@ -40,6 +40,9 @@ COMPATIBLE = "wrm_analytics"
 """The schema of the views of one system."""
 PARTS = "parts"
 """The schema of the views that name the files; users need not know it."""
+
+HIVE_TYPES = "hive_types = {'system_id': VARCHAR, 'dt': DATE}"
+"""The types of what the paths of the mirror's and the kept files tell: an option of `read_parquet`."""
 
 MIRRORED = "files"
 KEPT = ("raw_files", "station_hours", "cell_hours")
