@@ -85,6 +85,7 @@ class WorkingDatabase:
         self._empty = empty
         self._kept = kept
         self._unsaved_changes = self._unsaved_bytes = 0
+        self._threads = settings.threads
         self.connection = self._connect()
         try:
             if self._stamp() != stamp():
@@ -106,7 +107,9 @@ class WorkingDatabase:
 
     def set_threads(self, threads: int) -> None:
         """How many threads work from now on."""
-        self.connection.execute(f"SET threads = {threads}")
+        if threads != self._threads:
+            self.connection.execute(f"SET threads = {threads}")
+            self._threads = threads
 
     def set_latest_time(self, at: dt.datetime) -> set[Partition]:
         """Let snapshots later than this (naive UTC) be dated in the future; gives the partitions to be read again.
