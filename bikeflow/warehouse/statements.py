@@ -12,8 +12,8 @@ The working database (schema `state`) holds what has been derived from the enhan
 
 `sql/published/<order>_<object>.sql` creates an object of the published database; in it,
 `{files}` stands for the rows of all segments' files, `{<name>}` for those of the kept ones, both with `system_id` and
-the partition as `dt`. `sql/compatible/` has the same for `wrm_analytics`, the views of one `{system}`. A view or table
-is added by adding its file.
+the partition as `dt`. A view or table is added by adding its file. `wrm_analytics` has views of one `{system}`: those
+of `sql/compatible/`, and one for each object in `OF_ONE_SYSTEM`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import takewhile
@@ -38,6 +38,21 @@ file. This way `analytics.history` works there, and `history` everywhere.
 """
 COMPATIBLE = "wrm_analytics"
 """The schema of the views of one system."""
+OF_ONE_SYSTEM = {
+    "wrm_stations_latest": "stations_latest",
+    "wrm_bikes_latest": "bikes_latest",
+    "station_summary": "station_summary",
+    "station_hourly": "station_hourly",
+    "bike_density": "bike_density",
+    "station_density_hourly": "station_density_hourly",
+    "snapshot_days": "snapshot_days",
+    "data_quality": "data_quality",
+    "pipeline_partitions": "pipeline_partitions",
+    "pipeline_runs": "pipeline_runs",
+    "pipeline_files": "pipeline_files",
+    "publication": "publication",
+}
+"""What the views of one system are called, and which object they show the system's rows of, without `system_id`."""
 PARTS = "parts"
 """The schema of the views that name the files; users need not know it."""
 
@@ -123,13 +138,15 @@ def published() -> tuple[PublishedObject, ...]:
 
 
 def compatible(system_id: str) -> tuple[PublishedObject, ...]:
-    """The views of one system in `wrm_analytics`, in the order in which they can be created.
-
-    One that has the name of what it shows a part of means what that means.
-    """
+    """The views of one system in `wrm_analytics`, in the order in which they can be created."""
     comments = {item.name: item.comment for item in published()}
-    views = [_object(text.replace("{system}", quoted(system_id))) for text in _files("compatible").values()]
-    return tuple(replace(view, comment=comments.get(view.name, view.comment)) for view in views)
+    views = [
+        f"-- {comments[source]}\nCREATE OR REPLACE VIEW {COMPATIBLE}.{name} AS\n"
+        f"SELECT * EXCLUDE (system_id) FROM {SCHEMA}.{source} WHERE system_id = {{system}}"
+        for name, source in OF_ONE_SYSTEM.items()
+    ]
+    texts = [*_files("compatible").values(), *views]
+    return tuple(_object(text.replace("{system}", quoted(system_id))) for text in texts)
 
 
 @cache

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import duckdb
 
 from bikeflow.core.errors import BikeflowError, ConfigError, Permanent, Transient
-from bikeflow.core.model import UTC, FileRecord, Partition, Segment, SegmentWritten
+from bikeflow.core.model import UTC, FileRecord, Partition, Publication, Segment, SegmentWritten
 from bikeflow.runtime.files import disk_errors
 from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import WarehouseSettings
@@ -22,7 +22,7 @@ from bikeflow.warehouse.facts import NoFacts, PipelineFacts, take_over
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root, version_of
 from bikeflow.warehouse.parts import FileList
-from bikeflow.warehouse.publishing import Publication, Publisher
+from bikeflow.warehouse.publishing import Publisher
 from bikeflow.warehouse.state import (
     Addition,
     Contents,
