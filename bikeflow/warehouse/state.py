@@ -230,8 +230,8 @@ class WorkingDatabase:
     def _reset_totals(self, partition: Partition) -> None:
         """What was joined no longer holds if it includes this partition."""
         run, system = self.connection.execute, [partition.system_id]
-        joined = run("SELECT dt FROM state.joined_until WHERE system_id = $1", system).fetchone()
-        if joined is not None and partition.day < joined[0]:
+        joined = run("SELECT dt FROM state.joined_until WHERE system_id = $1", system).fetchall()
+        if joined and partition.day < joined[0][0]:
             run("DELETE FROM state.joined_until WHERE system_id = $1", system)
             run("DELETE FROM state.totals WHERE system_id = $1", system)
 
