@@ -5,7 +5,11 @@ Column names, types and order are the contract's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pyarrow as pa
+
+from bikeflow.core.layout import Layer
 
 FLAGS = ("outside_service_area", "over_capacity", "future_timestamp", "stale_timestamp")
 RECORD_TYPES = ("station", "bike", "unknown")
@@ -41,6 +45,8 @@ ENHANCED = pa.schema(
         pa.field("quality_flags", pa.list_(pa.field("element", pa.string()))),
     ]
 )
+
+SCHEMAS: Mapping[Layer, pa.Schema] = {"processed": PROCESSED, "enhanced": ENHANCED}
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 ENCODED = pa.schema([field.with_type(_TEXT) if field.type == pa.string() else field for field in ENHANCED])

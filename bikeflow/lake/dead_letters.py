@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from bikeflow.core.errors import BikeflowError, NotFound
+from bikeflow.core.layout import day_of
 from bikeflow.core.model import Partition
 from bikeflow.core.scope import Scope
 from bikeflow.feeds import format_of, layout_of
@@ -64,7 +65,7 @@ async def find(
             continue
         infos = [info async for page in store.pages(layout.dead_letters) for info in page]
         for info in sorted(infos, key=lambda item: item.key, reverse=newest_first):
-            raw_key, partition = layout.raw_key_of(info.key), Partition(system.id, _day(info.key))
+            raw_key, partition = layout.raw_key_of(info.key), Partition(system.id, day_of(info.key))
             if partition not in selection.scope or selection.source not in raw_key:
                 continue
             try:
@@ -130,11 +131,3 @@ async def _records(store: Store, file: LetterFile) -> int:
     except NotFound:  # the next reconciliation removes its dead letters as well
         return 0
     return format_of(file.system).count_records(stored.data).records
-
-
-def _day(key: str) -> dt.date:
-    """The day of a dead-letter file; a folder that is no day belongs to none that can be asked for."""
-    try:
-        return dt.date.fromisoformat(key.rsplit("/", 2)[-2].removeprefix("dt="))
-    except ValueError:
-        return dt.date.min

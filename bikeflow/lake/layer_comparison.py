@@ -14,8 +14,7 @@ from bikeflow.feeds.base import Format
 from bikeflow.ledger import SystemIndex
 from bikeflow.ledger.files import FileResult
 from bikeflow.runtime.concurrency import bounded_map
-from bikeflow.segments.footer import Footer
-from bikeflow.segments.provenance import NotOurs, read_provenance
+from bikeflow.segments.footer import Footer, NotOurs, read_provenance
 from bikeflow.store.base import Store
 
 CONCURRENT_REQUESTS = 8

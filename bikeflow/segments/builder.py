@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -28,8 +29,8 @@ from bikeflow.runtime.log import get_logger
 from bikeflow.runtime.memory import give_back
 from bikeflow.runtime.retry import retrying
 from bikeflow.segments.dead_letters import dead_letter_lines
+from bikeflow.segments.footer import NotOurs, read_provenance
 from bikeflow.segments.memory import SegmentMemory
-from bikeflow.segments.provenance import NotOurs, read_provenance
 from bikeflow.segments.table import SegmentTable, collect, read, write
 from bikeflow.segments.tally import Tally, tally
 from bikeflow.settings.sections import RetrySettings, RulesSettings
@@ -153,7 +154,7 @@ class SegmentBuilder:
             return batch.without_rows()
 
         # Two at a time: Arrow and numpy let go of the interpreter.
-        return await bounded_map(parse, list(_batches(files)), 2)
+        return await bounded_map(parse, batches(files, PARSED_BYTES), 2)
 
     async def _contents(self, files: Sequence[RawFile]) -> list[tuple[RawFile, bytes]]:
         """What these raw files hold, but those that have vanished in the meantime."""
@@ -249,12 +250,12 @@ def _info(raw: RawFile) -> ObjectInfo:
     return ObjectInfo(raw.key, raw.size, raw.etag, raw.last_modified)
 
 
-def _batches(files: Sequence[RawFile]) -> Iterator[list[RawFile]]:
-    """The same files, parted so that each part but a single file has at most `PARSED_BYTES`."""
+def batches(files: Iterable[RawFile], max_bytes: int, max_files: int = sys.maxsize) -> Iterator[list[RawFile]]:
+    """The same files in parts: none has more files, and but for that of a single file none has more bytes."""
     batch: list[RawFile] = []
     size = 0
     for raw in files:
-        if batch and size + raw.size > PARSED_BYTES:
+        if batch and (len(batch) == max_files or size + raw.size > max_bytes):
             yield batch
             batch, size = [], 0
         batch.append(raw)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from bikeflow.core.layout import LAYERS, Layer
 from bikeflow.core.model import FileRecord, Segment
-from bikeflow.core.schema import ENCODED, ENHANCED, PROCESSED
+from bikeflow.core.schema import ENCODED, ENHANCED, SCHEMAS
 from bikeflow.feeds.base import ParsedFile
 from bikeflow.segments.footer import footer_metadata, read_footer
 
@@ -30,18 +30,17 @@ ROW_GROUP_ROWS = 128 * 1024
 _PAGE_BYTES = 16 * 1024 * 1024
 _NARROW = 1 << 15
 
-_SCHEMAS: dict[Layer, pa.Schema] = {"processed": PROCESSED, "enhanced": ENHANCED}
 # Times grow steadily within a station: as differences they take a fifth of what plain ones or dictionaries do.
 _TIMES = {
     layer: {field.name: "DELTA_BINARY_PACKED" for field in schema if pa.types.is_timestamp(field.type)}
-    for layer, schema in _SCHEMAS.items()
+    for layer, schema in SCHEMAS.items()
 }
 # These are the same in all rows of a station, or in all there are: plain, they shrink to nothing, and sooner.
 _PLAIN = {"gmt_local_diff_sec", "gmt_servertime_diff_sec", "lat", "lon", "date", "quality_flags"}
 # All others have few distinct values: as dictionaries they are smaller, and quicker to write and read.
 _DICTIONARY = {
     layer: [name for name in schema.names if name not in _PLAIN and name not in _TIMES[layer]]
-    for layer, schema in _SCHEMAS.items()
+    for layer, schema in SCHEMAS.items()
 }
 
 
@@ -117,7 +116,7 @@ class _LayerWriter:
     """One layer's file, row group by row group."""
 
     def __init__(self, layer: Layer) -> None:
-        self._schema = pa.schema([ENCODED.field(name) for name in _SCHEMAS[layer].names])
+        self._schema = pa.schema([ENCODED.field(name) for name in SCHEMAS[layer].names])
         self._sink = pa.BufferOutputStream()
         self._writer = pq.ParquetWriter(
             self._sink,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from bikeflow.core.errors import NotFound
 from bikeflow.core.scope import Scope
 from bikeflow.runtime.lock import exclusive
-from bikeflow.segments.provenance import NotOurs, read_provenance
+from bikeflow.segments.footer import NotOurs, read_provenance
 from bikeflow.service.lane import Lane
 from bikeflow.service.pipeline import open_pipeline
 from bikeflow.settings import Settings

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from bikeflow.core.errors import NotFound
 from bikeflow.core.model import ObjectInfo, StoredObject
 
 PAGE_SIZE = 1_000
+Answer = TypeVar("Answer")
 
 
 class Store(Protocol):
@@ -68,3 +70,11 @@ class Store(Protocol):
     def local_path(self, key: str) -> Path | None:
         """The file that holds the object, for hard links to it, or None in a store elsewhere."""
         ...
+
+
+async def if_found(request: Awaitable[Answer]) -> Answer | None:
+    """What a store answers, or None where it has no such object."""
+    try:
+        return await request
+    except NotFound:
+        return None

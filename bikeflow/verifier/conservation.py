@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from bikeflow.core.layout import LAYERS, Layer
 from bikeflow.core.model import FileRecord, RawFile
-from bikeflow.feeds.base import Format, ParsedFile, RawContent
+from bikeflow.feeds.base import DeadLetter, Format, RawContent, RecordCount
 from bikeflow.feeds.recipe import recipe_of, rules_of
 from bikeflow.segments.dead_letters import Letter, rejected_lines
 from bikeflow.segments.table import collect
@@ -22,115 +23,116 @@ from bikeflow.verifier.fingerprints import NOTHING, Fingerprint, of_table
 from bikeflow.verifier.letters import letters_fault
 
 
-@dataclass(slots=True)
-class Case:
-    """A raw file, and all that there is of it: `letters` is None where there are none, `records` are the footers'.
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a fresh parse of a raw file gives."""
 
-    `unnamed` tells that a footer lacks it. `lines` to `findings`, pairs of kind and message, are found by `examine`.
+    rows: Mapping[Layer, Fingerprint]
+    letters: Sequence[DeadLetter]
+
+
+@dataclass
+class Case:
+    """A raw file, and all that the lake holds of it: rows, `records` in footers, dead letters (None: no such file).
+
+    `unnamed` tells that a footer lacks it, `chosen` that it is to be parsed again.
     """
 
     raw: RawFile
     data: bytes
-    rows: dict[Layer, Fingerprint]
+    format: Format
+    rows: Mapping[Layer, Fingerprint]
     records: Sequence[FileRecord]
     unnamed: bool
     letters: Sequence[Letter] | None
-    parse: bool
-    md5: str = ""
-    lines: int = 0
-    readable: bool = True
-    rejected: int = 0
-    other_rules: bool = False
-    parsed: ParsedFile | None = None
-    fresh: dict[Layer, Fingerprint] = field(default_factory=dict)
-    findings: list[tuple[str, str]] = field(default_factory=list)
+    chosen: bool
+    parsed: Parsed | None = None
+
+    @cached_property
+    def md5(self) -> str:
+        """The digest of the raw file's content."""
+        return hashlib.md5(self.data, usedforsecurity=False).hexdigest()
+
+    @cached_property
+    def count(self) -> RecordCount:
+        """The raw file's data lines, and whether it can be read."""
+        return self.format.count_records(self.data)
+
+    @cached_property
+    def facts(self) -> tuple[int, str, int, int, int]:
+        """What the database should tell of it: size, MD5, lines, rows, rejected lines."""
+        lines, rows = self.count.records, self.rows["enhanced"].rows
+        return len(self.data), self.md5, lines, rows, rejected_lines(self.letters or (), lines)
 
     @property
     def recipe(self) -> str:
         """What the footer tells of the rules that its rows were flagged by."""
         return self.records[0].recipe if self.records else ""
 
-    @property
-    def facts(self) -> tuple[int, str, int, int, int]:
-        """What the database should tell of it: size, MD5, lines, rows, rejected lines."""
-        return len(self.data), self.md5, self.lines, self.rows["enhanced"].rows, self.rejected
+    def is_of_other_rules(self, rules: RulesSettings) -> bool:
+        """Whether its rows were flagged by other rules."""
+        return bool(self.rows["enhanced"].rows) and self.recipe != recipe_of(rules)
 
 
-def examine(cases: Sequence[Case], raw_format: Format, rules: RulesSettings) -> None:
-    """Count and compare, all that takes time."""
-    for case in cases:
-        _count(case, raw_format)
-        case.other_rules = bool(case.rows["enhanced"].rows) and case.recipe != recipe_of(rules)
-    _parse_again([case for case in cases if _is_to_be_parsed(case)], raw_format, rules)
-    for case in cases:
-        case.findings = list(_judge(case))
+def parse_again(cases: Sequence[Case], raw_format: Format, rules: RulesSettings) -> None:
+    """Those that are chosen, and those with dead letters, which only a parse can tell.
 
-
-def _count(case: Case, raw_format: Format) -> None:
-    case.md5 = hashlib.md5(case.data, usedforsecurity=False).hexdigest()
-    count = raw_format.count_records(case.data)
-    case.lines, case.readable = count.records, count.readable
-    case.rejected = rejected_lines(case.letters or (), case.lines)
-
-
-def _is_to_be_parsed(case: Case) -> bool:
-    """Dead letters can only be told by a parse; the others are those that were chosen."""
-    return case.parse or case.letters is not None or not case.readable
-
-
-def _parse_again(cases: Sequence[Case], raw_format: Format, rules: RulesSettings) -> None:
-    """All at once, and each under the rules that its rows were flagged by, as far as they are known."""
+    All at once, and each under the rules that its rows were flagged by, as far as they are known.
+    """
     groups: defaultdict[str, list[Case]] = defaultdict(list)
     for case in cases:
-        groups[case.recipe].append(case)
+        if case.chosen or case.letters is not None or not case.count.readable:
+            groups[case.recipe].append(case)
     for recipe, some in groups.items():
         files = [RawContent(case.raw, case.md5, case.data) for case in some]
         parsed = raw_format.parse(files, rules_of(recipe) or rules)
         table = collect(parsed).table
         found = {layer: of_table(table, layer) for layer in LAYERS}
         for case, result in zip(some, parsed, strict=True):
-            case.parsed = result
-            case.fresh = {layer: found[layer].get(case.raw.key, NOTHING) for layer in LAYERS}
+            rows = {layer: found[layer].get(case.raw.key, NOTHING) for layer in LAYERS}
+            case.parsed = Parsed(rows, result.dead_letters)
 
 
-def _judge(case: Case) -> Iterator[tuple[str, str]]:
-    processed, enhanced = (case.rows[layer].rows for layer in LAYERS)
-    if processed == enhanced == 0 and case.letters is None and (case.lines or not case.readable):
-        yield "not_processed", f"{case.lines} lines, but no row and no dead letter"
-    elif processed != enhanced:
-        yield "layers_differ", f"{processed} rows in processed, {enhanced} in enhanced"
-    elif case.rows["processed"].common != case.rows["enhanced"].common:
-        yield "layers_differ", f"its {enhanced} rows have other values in processed than in enhanced"
-    elif case.lines != enhanced + case.rejected:
-        yield "not_conserved", f"{case.lines} lines, but {enhanced} rows and {case.rejected} rejected"
+def faults(case: Case) -> Iterator[tuple[str, str]]:
+    """What does not add up, by kind and message."""
+    _, _, lines, rows, rejected = case.facts
+    processed, enhanced = (case.rows[layer] for layer in LAYERS)
+    if processed.rows == rows == 0 and case.letters is None and (lines or not case.count.readable):
+        yield "not_processed", f"{lines} lines, but no row and no dead letter"
+    elif processed.rows != rows:
+        yield "layers_differ", f"{processed.rows} rows in processed, {rows} in enhanced"
+    elif processed.common != enhanced.common:
+        yield "layers_differ", f"its {rows} rows have other values in processed than in enhanced"
+    elif lines != rows + rejected:
+        yield "not_conserved", f"{lines} lines, but {rows} rows and {rejected} rejected"
     elif any(record.md5 != case.md5 for record in case.records):
         yield "raw_differs", "its content is not the one that its rows were made of, by the MD5 in their footer"
     else:
-        yield from _compare_records(case)
-        yield from _compare_parsed(case)
+        yield from _footer_faults(case)
+        if case.parsed is not None:
+            yield from _differences(case, case.parsed)
 
 
-def _compare_records(case: Case) -> Iterator[tuple[str, str]]:
-    counted = (len(case.data), case.lines, case.rejected)
+def _footer_faults(case: Case) -> Iterator[tuple[str, str]]:
+    size, _, lines, _, rejected = case.facts
     told = [(record.size, record.lines, record.rejected) for record in case.records]
     if len(told) > 1:
         yield "wrong_footer", f"{len(told)} footers name it"
-    elif told and told[0] != counted:
-        told_text, counted_text = ("{} bytes, {} lines, {} rejected".format(*item) for item in (told[0], counted))
-        yield "wrong_footer", f"its footer tells of {told_text}, but there are {counted_text}"
+    elif told and told[0] != (size, lines, rejected):
+        texts = ["{} bytes, {} lines, {} rejected".format(*counts) for counts in (*told, (size, lines, rejected))]
+        yield "wrong_footer", "its footer tells of {}, but there are {}".format(*texts)
     elif case.unnamed:
         yield "wrong_footer", "the footer of its segment does not name it"
 
 
-def _compare_parsed(case: Case) -> Iterator[tuple[str, str]]:
-    if case.parsed is None:
-        return
+def _differences(case: Case, parsed: Parsed) -> Iterator[tuple[str, str]]:
+    """Where the lake differs from a fresh parse; flags and messages count only where the rules are known."""
     comparable = not case.records or rules_of(case.recipe) is not None
     for layer in LAYERS:
-        found, fresh = case.rows[layer], case.fresh[layer]
+        found, fresh = case.rows[layer], parsed.rows[layer]
         if found != fresh and (comparable or (found.rows, found.unflagged) != (fresh.rows, fresh.unflagged)):
             yield "rows_differ", f"its rows in {layer} are not those of a fresh parse"
     same_words = bool(case.records) and comparable
-    fault = letters_fault(case.letters or (), case.parsed.dead_letters, case.lines, same_words=same_words)
+    fault = letters_fault(case.letters or (), parsed.letters, case.count.records, same_words=same_words)
     if fault is not None:
         yield "letters_differ", fault

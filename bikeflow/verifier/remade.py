@@ -1,28 +1,35 @@
-"""A database that is made anew from the lake, and the published one against it, table by table."""
+"""The published database, table by table, against one that is rebuilt from the lake."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import duckdb
 
-from bikeflow.core.model import RawFileFact, Run, Segment
+from bikeflow.core.errors import BikeflowError
+from bikeflow.core.model import UTC, Segment
+from bikeflow.ledger import FILE_NAME
+from bikeflow.ledger.database import Database
 from bikeflow.ledger.reports import Reports
-from bikeflow.segments.footer import footer_of
+from bikeflow.runtime.lock import holder
+from bikeflow.segments.footer import read_footer
 from bikeflow.settings import Settings
+from bikeflow.verifier.report import Report
 from bikeflow.warehouse.facts import KEPT
 from bikeflow.warehouse.mirror import empty_file, mirror_root
 from bikeflow.warehouse.parquet import write_empty
 from bikeflow.warehouse.statements import COMPATIBLE, MIRRORED, PARTS, SCHEMA, published
 from bikeflow.warehouse.warehouse import Warehouse
 
-_HISTORY = {"history"}
-"""A view of all rows, which are compared row by row elsewhere: its definition is compared."""
-_OF_RUNS = {"pipeline_runs"}
+_RUNS = "pipeline_runs"
+_LEFT_OUT = {"history", _RUNS}
+"""The rows of these are compared one by one elsewhere."""
 _OF_THE_LEDGER = {"pipeline_files_without_rows", "pipeline_files", "data_quality"}
 _TIMES = {"publication": "published_at"}
 """What no lake tells: when it was published."""
@@ -42,62 +49,79 @@ UNION ALL
 SELECT 'view ' || view_name, sql FROM duckdb_views()
 WHERE schema_name = '{PARTS}' AND NOT regexp_matches(view_name, '_(open|sealed)$')
 """  # noqa: S608
-_RUNS = """
-SELECT
-    system_id, run_id, date, started_at, finished_at, outcome, segments, files, "lines", "rows", rejected, error, traces
-FROM {schema}.pipeline_runs
+_WRONG_RUNS = """
+SELECT count(*) > 0
+FROM told
+FULL JOIN known USING (run_id)
+WHERE CASE
+    WHEN known.started_at IS NULL THEN told.started_at > (SELECT min(started_at) FROM known)
+    WHEN told.started_at IS NULL THEN known.finished_at < $settled
+        AND ((SELECT count(*) FROM told) < $kept OR known.started_at > (SELECT min(started_at) FROM told))
+    ELSE told IS DISTINCT FROM known
+END
+UNION ALL
+SELECT count(*) > count(DISTINCT run_id) FROM told
 """
+"""What one of the two does not know counts only as far as its memory reaches, and publications had time to come."""
 _LIST = re.compile(r"string_split\('((?:[^']|'')*)'")
 _ESCAPED = re.compile(r"\[([*?[])\]")
 _SETTLED = dt.timedelta(minutes=1)
 """A run that ended so long before a publication is in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remade:
-    """A database made anew, and the objects whose content can be compared with its."""
+def compare_tables(settings: Settings, path: Path, report: Report) -> None:
+    """Compare all tables and views of a database with those that follow from the very files that it names.
 
-    path: Path
-    compared: tuple[str, ...]
+    A service may publish meanwhile: then what only the ledger tells may be newer than the database.
+    """
+    busy = holder(settings.data_dir) is not None
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bikeflow-verify-")))
+        reports = _reports(settings.data_dir / FILE_NAME, stack, at_rest=not busy)
+        left_out = _LEFT_OUT | (_OF_THE_LEDGER if busy or reports is None else set())
+        compared = [item.name for item in published() if item.name not in left_out]
+        try:
+            found = stack.enter_context(duckdb.connect(path, read_only=True))
+            fresh = stack.enter_context(duckdb.connect(_remade(settings, folder, found, reports), read_only=True))
+            faults = dict(_differences(found, fresh, compared))
+            if reports is not None and _runs_differ(found, fresh):
+                faults[_RUNS] = "its runs are not those of the ledger"
+            report.tables = len(compared)
+        except (BikeflowError, duckdb.Error) as error:
+            faults = {"": str(error).partition("\n")[0]}
+    for name, message in faults.items():
+        report.find("database_differs", f"{path}:{name}" if name else str(path), message)
 
 
-class _NoRuns:
-    """All facts but the runs, which are compared by themselves."""
-
-    def __init__(self, reports: Reports | None) -> None:
-        self._reports = reports
-
-    def runs_since(self, run_id: str | None, count: int) -> list[Run]:
-        """No runs."""
-        return []
-
-    def files_without_rows(self, count: int) -> list[RawFileFact]:
-        """What the ledger knows of them."""
-        return self._reports.files_without_rows(count) if self._reports is not None else []
+def _reports(ledger: Path, stack: contextlib.ExitStack, *, at_rest: bool) -> Reports | None:
+    """What the ledger knows of runs and raw files; None where there is none that can be read."""
+    try:
+        database = Database(ledger, read_only=True, at_rest=at_rest)
+    except (BikeflowError, sqlite3.Error):
+        return None
+    stack.callback(database.close)
+    return Reports(database)
 
 
-def remade_database(
-    settings: Settings, folder: Path, found: duckdb.DuckDBPyConnection, reports: Reports | None
-) -> Remade:
-    """Make a database in `folder` from the files that the one found names, as of when that was published.
+def _remade(settings: Settings, folder: Path, found: duckdb.DuckDBPyConnection, reports: Reports | None) -> Path:
+    """A database in `folder` of the files that the one found names, as of when that was published.
 
     Raises Transient, Permanent.
     """
-    files, at = named_files(found), _published_at(found) or dt.datetime.now(dt.UTC)
+    files, at = _named_files(found), _published_at(found) or dt.datetime.now(UTC)
     own = settings.warehouse.model_copy(update={"path": None, "mode": "local"})
     root = mirror_root(folder)
     write_empty(empty_file(root))
     systems = [system.id for system in settings.all_systems]
-    warehouse = Warehouse(own, folder, _NoRuns(reports), systems, now=lambda: at)
+    warehouse = Warehouse(own, folder, reports, systems, now=lambda: at)
     try:
         warehouse.refresh({segment: _linked(path, root) for segment, path in files.items()})
     finally:
         warehouse.close()
-    left_out = _HISTORY | _OF_RUNS | (_OF_THE_LEDGER if reports is None else set())
-    return Remade(warehouse.path, tuple(item.name for item in published() if item.name not in left_out))
+    return warehouse.path
 
 
-def named_files(published: duckdb.DuckDBPyConnection) -> dict[Segment, Path]:
+def _named_files(published: duckdb.DuckDBPyConnection) -> dict[Segment, Path]:
     """The mirror's files that a published database names, by segment."""
     rows = published.execute(
         "SELECT sql FROM duckdb_views() WHERE schema_name = $1 AND view_name IN ($2, $3)",
@@ -107,7 +131,7 @@ def named_files(published: duckdb.DuckDBPyConnection) -> dict[Segment, Path]:
     paths = [Path(_ESCAPED.sub(r"\1", pattern)) for pattern in patterns]
     found = {}
     for path in paths:
-        footer = footer_of(path, path.parent.parent.name.removeprefix("system_id="))
+        footer = read_footer(path, path.parent.parent.name.removeprefix("system_id="))
         if footer is not None:
             found[footer.segment] = path
     return found
@@ -121,17 +145,17 @@ def _linked(path: Path, root: Path) -> Path:
     return link
 
 
-def compare_objects(
-    found: duckdb.DuckDBPyConnection, fresh: duckdb.DuckDBPyConnection, remade: Remade
+def _differences(
+    found: duckdb.DuckDBPyConnection, fresh: duckdb.DuckDBPyConnection, compared: Iterable[str]
 ) -> Iterator[tuple[str, str]]:
     """Names of objects that differ, and in what."""
-    definitions = [dict(connection.execute(_DEFINITIONS).fetchall()) for connection in (found, fresh)]
-    changed = sorted(name for name, _ in definitions[0].items() ^ definitions[1].items())
+    told, wanted = (connection.execute(_DEFINITIONS).fetchall() for connection in (found, fresh))
+    changed = sorted({name for name, _ in {*told} ^ {*wanted}})
     if changed:  # another version may have published it, and its tables mean something else
-        count = len(set(changed))
+        count = len(changed)
         yield "", f"{count} definitions are not those of this bikeflow, such as {changed[0]}: run `bikeflow refresh`"
         return
-    for name in remade.compared:
+    for name in compared:
         if not _is_same(found, fresh, name):
             yield name, "its content is not what follows from the lake"
 
@@ -152,47 +176,16 @@ def _digest(connection: duckdb.DuckDBPyConnection, name: str, *, rounded: bool) 
     return connection.execute(sql).fetchone()
 
 
-def compare_runs(found: duckdb.DuckDBPyConnection, reports: Reports) -> Iterator[tuple[str, str]]:
-    """The runs in the database are those that the ledger knows, as far as its memory reaches."""
-    known = {run.run_id: run for run in reports.runs_since(None, KEPT)}
-    rows = found.execute(_RUNS.format(schema=SCHEMA)).fetchall()
-    told = {row[1]: row for row in rows}
-    began = min((run.started_at for run in known.values()), default=None)
+def _runs_differ(found: duckdb.DuckDBPyConnection, fresh: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the runs in the database are not those that the ledger knows, as far as its memory reaches."""
     published_at = _published_at(found)
-    latest = _naive(published_at - _SETTLED) if published_at else dt.datetime.min  # noqa: DTZ901
-    oldest = min((row[3] for row in rows), default=None) if len(rows) >= KEPT else None
-    wrong = len(told) != len(rows)
-    for run_id, row in told.items():
-        if run_id in known:
-            wrong |= row != _values(known[run_id])
-        else:
-            wrong |= began is not None and row[3] > _naive(began)
-    for run_id, run in known.items():
-        if run_id not in told and _naive(run.finished_at) < latest:
-            wrong |= oldest is None or _naive(run.started_at) > oldest
-    if wrong:
-        yield "pipeline_runs", "its runs are not those of the ledger"
+    settled = published_at and (published_at - _SETTLED).replace(tzinfo=None)
+    with duckdb.connect(":memory:") as connection:
+        for name, one in (("told", found), ("known", fresh)):
+            connection.register(name, one.table(_RUNS).to_arrow_table())
+        return (True,) in connection.execute(_WRONG_RUNS, {"settled": settled, "kept": KEPT}).fetchall()
 
 
 def _published_at(connection: duckdb.DuckDBPyConnection) -> dt.datetime | None:
     row = connection.execute(f"SELECT max(published_at) FROM {SCHEMA}.publication").fetchone()  # noqa: S608
-    return row[0].replace(tzinfo=dt.UTC) if row and row[0] else None
-
-
-def _values(run: Run) -> tuple[object, ...]:
-    times = (_naive(run.started_at), _naive(run.finished_at))
-    counts = (run.segments, run.files, run.lines, run.rows, run.rejected)
-    return (
-        run.partition.system_id,
-        run.run_id,
-        run.partition.day,
-        *times,
-        run.outcome,
-        *counts,
-        run.error,
-        list(run.traces),
-    )
-
-
-def _naive(at: dt.datetime) -> dt.datetime:
-    return at.astimezone(dt.UTC).replace(tzinfo=None)
+    return row[0].replace(tzinfo=UTC) if row and row[0] else None
