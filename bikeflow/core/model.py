@@ -178,20 +178,6 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class RawFileFact:
-    """What is known of a raw file: the counts and the MD5 are None until it is processed."""
-
-    key: str
-    partition: Partition
-    time: dt.datetime
-    size: int
-    md5: str | None
-    lines: int | None
-    rows: int | None
-    rejected: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Fault:
     """Something does not work: since when, and why, in words for people."""
 
@@ -302,11 +288,20 @@ class FetchState:
 
 @dataclass(frozen=True, slots=True)
 class LakeReconciled:
-    """The ledger agrees with a system's whole lake again: it learned of segments, or found that they are gone."""
+    """The ledger agrees with a system's whole lake again.
+
+    It tells of raw files in all, those new or changed, and gone; of objects that are not ours; of segments that the
+    ledger has learned of, and of those that are gone.
+    """
 
     system_id: str
+    raw_files: int
+    changed: int
+    vanished: int
+    foreign: int
     adopted: int
     lost: int
+    duration_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,14 @@ import datetime as dt
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
-from bikeflow.core.errors import NotFound
 from bikeflow.core.layout import LAYERS, Layer, Layout
 from bikeflow.core.model import FileRecord, ObjectInfo, RawFile, Segment, StoredObject
 from bikeflow.feeds.base import Format
 from bikeflow.ledger import SystemIndex
 from bikeflow.ledger.files import FileResult
 from bikeflow.runtime.concurrency import bounded_map
-from bikeflow.segments.footer import Footer, NotOurs, read_provenance
-from bikeflow.store.base import Store
+from bikeflow.segments.footer import Footer, read_provenance
+from bikeflow.store.base import Store, if_found
 
 CONCURRENT_REQUESTS = 8
 FILES_AT_ONCE = 32
@@ -65,7 +64,7 @@ class LayerComparison:
                     self._foreign[info.key] = info.etag
                 elif info.key not in known or known[info.key][1] != info.etag:
                     await self._identify(layer, info)
-        missing = [key for key in known.keys() - listed if await self._is_gone(key)]
+        missing = [key for key in known.keys() - listed if await if_found(self._store.head(key)) is None]
         self._lost |= {(known[key][0], layer) for key in [*missing, *(known.keys() & self._foreign.keys())]}
 
     async def _identify(self, layer: Layer, info: ObjectInfo) -> None:
@@ -75,29 +74,19 @@ class LayerComparison:
         else:
             self._found.setdefault(footer.segment, {})[layer] = (info, footer)
 
-    async def _is_gone(self, key: str) -> bool:
-        try:
-            await self._store.head(key)
-        except NotFound:
-            return True
-        return False
-
     async def _footer(self, layer: Layer, info: ObjectInfo) -> Footer | None:
         """Whose file it is; None for one that is not ours, or that is no whole Parquet file."""
         if not self._layout.is_segment_key(layer, info.key):
             return None
-        try:
-            footer = await read_provenance(self._store, info.key, self._layout.system_id)
-        except NotFound:
-            return None
-        if isinstance(footer, NotOurs) or self._layout.segment_key(layer, footer.segment) != info.key:
-            return None
-        return footer
+        footer = await if_found(read_provenance(self._store, info.key, self._layout.system_id))
+        if isinstance(footer, Footer) and self._layout.segment_key(layer, footer.segment) == info.key:
+            return footer
+        return None
 
     async def _adopt(self, segment: Segment, layers: Mapping[Layer, tuple[ObjectInfo, Footer]]) -> None:
         objects = {layer: info for layer, (info, _) in layers.items()}
         footers = [footer for _, footer in layers.values()]
-        results = [_result(record) for record in footers[0].files]
+        results = [FileResult(record, "", letters=record.rejected > 0) for record in footers[0].files]
         # Else there was a crash between the two layers, or a write that landed late: both are written again.
         if set(layers) == set(LAYERS) and len({footer.files for footer in footers}) == 1:
             written = min(info.last_modified for info in objects.values())
@@ -115,7 +104,7 @@ class LayerComparison:
         absent = [record for record in asked if record.key not in contents]
         trusted = {record.key for record in absent if record.lines and self._is_trusted(files[record.key], written)}
         unsure = [record.key for record in absent if record.key not in trusted]
-        read = await bounded_map(self._read, unsure, CONCURRENT_REQUESTS)
+        read = await bounded_map(lambda key: if_found(self._store.get(key)), unsure, CONCURRENT_REQUESTS)
         contents.update((key, stored) for key, stored in zip(unsure, read, strict=True) if stored is not None)
         return await asyncio.to_thread(
             lambda: [
@@ -132,12 +121,6 @@ class LayerComparison:
         """
         return self._rebuilding and raw.last_modified < written
 
-    async def _read(self, key: str) -> StoredObject | None:
-        try:
-            return await self._store.get(key)
-        except NotFound:
-            return None
-
     def _judged(
         self, record: FileRecord, raw: RawFile | None, stored: StoredObject | None, trusted: Collection[str]
     ) -> FileResult:
@@ -145,14 +128,15 @@ class LayerComparison:
 
         In a local lake only the content is trusted, as `cp -p` gives a copied file an old modification time.
         """
-        if raw is None or raw.size != record.size or not _is_conserved(record):
-            return _result(record)
-        if stored is not None:
-            digest = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()
-            same = stored.info.etag == raw.etag and digest == record.md5
-            letters = record.rejected > 0 or not self._format.count_records(stored.data).readable
-            return _result(record, raw.etag if same else "", letters=letters)
-        return _result(record, raw.etag if _told_by_etag(record, raw) or record.key in trusted else "")
+        same, letters = False, record.rejected > 0
+        if raw is not None and raw.size == record.size and _is_conserved(record):
+            if stored is None:
+                same = _told_by_etag(record, raw) or record.key in trusted
+            else:
+                digest = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()
+                same = stored.info.etag == raw.etag and digest == record.md5
+                letters = letters or not self._format.count_records(stored.data).readable
+        return FileResult(record, raw.etag if raw is not None and same else "", letters)
 
 
 def _is_conserved(record: FileRecord) -> bool:
@@ -163,8 +147,3 @@ def _is_conserved(record: FileRecord) -> bool:
 def _told_by_etag(record: FileRecord, raw: RawFile) -> bool:
     """Whether the raw file is surely the one that was processed; one without lines is looked at for its letters."""
     return raw.etag == record.md5 and record.lines > 0
-
-
-def _result(record: FileRecord, etag: str = "", *, letters: bool | None = None) -> FileResult:
-    has_letters = record.rejected > 0 if letters is None else letters
-    return FileResult(record.key, etag, record.md5, record.lines, record.rows, record.rejected, has_letters)

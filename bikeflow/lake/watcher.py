@@ -177,7 +177,7 @@ class Watcher:
         if self._forgiving:
             await asyncio.to_thread(self._runs.retry_now, self._layout.system_id)
             self._forgiving = False
-        await self._enqueue(await asyncio.to_thread(self._index.files.due_partitions, dt.datetime.now(UTC)))
+        await self._enqueue(await asyncio.to_thread(self._index.files.dirty_partitions, dt.datetime.now(UTC)))
 
     async def _enqueue(self, partitions: Iterable[Partition]) -> None:
         for partition in sorted(set(partitions)):

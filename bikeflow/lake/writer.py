@@ -12,7 +12,7 @@ from dataclasses import replace
 from bikeflow.core.model import RawFile, SchemaDrifted, SegmentObject
 from bikeflow.ledger import Ledger
 from bikeflow.ledger.files import SegmentWork
-from bikeflow.runtime.log import get_logger
+from bikeflow.runtime.log import get_logger, new_trace_id
 from bikeflow.segments.builder import Built, RawFileChanged
 from bikeflow.segments.engines import Engine
 
@@ -69,7 +69,7 @@ class SegmentWriter:
 
     def _observe(self, current: RawFile) -> None:
         files = self._ledger.systems[current.partition.system_id].files
-        files.observe([(current, files.trace_id(current.key))])
+        files.observe([(current, new_trace_id())])
 
     def _report_drift(self, system_id: str, drifted: Iterable[tuple[str, tuple[str, ...]]]) -> None:
         """Unknown columns are logged once, not with every snapshot."""

@@ -18,7 +18,6 @@ from bikeflow.ledger.database import Database
 from bikeflow.ledger.feed import FeedMemory
 from bikeflow.ledger.files import FileIndex
 from bikeflow.ledger.objects import ObjectIndex
-from bikeflow.ledger.reports import Reports
 from bikeflow.ledger.runs import RunLog
 
 FILE_NAME = "ledger.sqlite"
@@ -34,7 +33,7 @@ class SystemIndex:
 
 
 class Ledger:
-    """One file with an index of each system, by its id, and what all systems share: runs and reports.
+    """One file with an index of each system, by its id, and what all systems share: runs.
 
     `read_only` and `at_rest` as for `Database`.
     """
@@ -58,7 +57,6 @@ class Ledger:
             for layout in layouts
         }
         self.runs = RunLog(database)
-        self.reports = Reports(database)
 
     def published_segments(self) -> list[SegmentObject] | None:
         """The enhanced files of all systems whose lake is known; None while none is."""

@@ -89,22 +89,12 @@ class Database:
         """Its first row, or None where it has none."""
         return next(iter(self.rows(name, **parameters)), None)
 
-    def values(self, name: str, **parameters: object) -> set[Any]:
-        """The values of its one column. Raises `Transient` where the disk fails."""
-        # Row by row: a hundred thousand rows at once are as many objects for the garbage collector to go through.
-        with self._plain(name, parameters) as rows:
-            return {value for (value,) in rows}
-
     def pairs(self, name: str, **parameters: object) -> dict[Any, Any]:
         """Its second column by its first. Raises `Transient` where the disk fails."""
-        with self._plain(name, parameters) as rows:
-            return dict(rows)
-
-    @contextlib.contextmanager
-    def _plain(self, name: str, parameters: Mapping[str, object]) -> Iterator[Iterator[Any]]:
+        # Row by row: a hundred thousand rows at once are as many objects for the garbage collector to go through.
         with self._lock, self._translated(), contextlib.closing(self._connection.cursor()) as cursor:
             cursor.row_factory = None
-            yield cursor.execute(query(name), parameters)
+            return dict(cursor.execute(query(name), parameters))
 
     def close(self) -> None:
         """Close the file; the write-ahead log is merged into it."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import json
-from dataclasses import asdict
+from pydantic import TypeAdapter, ValidationError
 
 from bikeflow.core.model import FetchState
 from bikeflow.ledger.database import Database
 from bikeflow.runtime.log import get_logger
 
+_STATE = TypeAdapter(FetchState)
 log = get_logger()
 
 
@@ -26,17 +25,14 @@ class FeedMemory:
         if row is None:
             return None
         try:
-            values = json.loads(row["state"])
-            validators = {url: tuple(pair) for url, pair in values["validators"].items()}
-            fetched_at = dt.datetime.fromisoformat(values["fetched_at"])
-            return FetchState(values["sha256"], values["key"], fetched_at, validators)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return _STATE.validate_json(row["state"])
+        except ValidationError as error:
             # damaged; the archive knows the last snapshot as well
             log.warning("fetch_state_damaged", error=str(error))
             return None
 
     def save_fetch_state(self, state: FetchState) -> None:
         """Replace what is remembered."""
-        text = json.dumps({**asdict(state), "fetched_at": state.fetched_at.isoformat()})
         with self._database.transaction() as transaction:
+            text = _STATE.dump_json(state).decode()
             transaction.run("save_fetch_state", system_id=self._system_id, state=text)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from bikeflow.core.layout import LAYERS, Layer, Layout
 from bikeflow.core.model import ObjectInfo, Segment
 from bikeflow.ledger.database import Database
-from bikeflow.ledger.files import FileResult, identity, result_values, segment_from
+from bikeflow.ledger.files import FileResult, identity, result_values, segment_from, set_object
 
 
 class ObjectIndex:
@@ -19,10 +19,9 @@ class ObjectIndex:
 
     def known(self, layer: Layer) -> dict[str, tuple[Segment, str]]:
         """Segment and ETag of every file of a layer that we wrote or adopted, by key."""
-        system_id = self._layout.system_id
-        rows = self._database.rows("known_objects", system_id=system_id, layer=layer)
-        segments = [(segment_from(row, system_id), row["etag"]) for row in rows]
-        return {self._layout.segment_key(layer, segment): (segment, etag) for segment, etag in segments}
+        rows = self._database.rows("segments_of_system", system_id=self._layout.system_id)
+        found = [(segment_from(row), row[f"{layer}_etag"]) for row in rows]
+        return {self._layout.segment_key(layer, item[0]): item for item in found if item[1] is not None}
 
     def foreign(self) -> dict[str, str]:
         """ETags of the files that are not ours, by key."""
@@ -40,7 +39,7 @@ class ObjectIndex:
         """The segment's file in a layer is gone or was replaced by something else: it is to be written again."""
         with self._database.transaction() as transaction:
             transaction.run("want_known_segment", **identity(segment))
-            transaction.run("set_segment_object", **identity(segment), layer=layer, etag=None, size=None)
+            set_object(transaction, identity(segment), layer, None)
 
     def adopt(self, segment: Segment, objects: Mapping[Layer, ObjectInfo], results: Sequence[FileResult]) -> bool:
         """Take over a segment as its footers describe it: `results`, whose `etag` is that of the file as processed.
@@ -60,6 +59,9 @@ class ObjectIndex:
                 and set(objects) == set(LAYERS)
             )
             for layer, info in objects.items():
-                transaction.run("set_segment_object", **place, layer=layer, etag=info.etag, size=info.size)
-            transaction.run("all_wanted_is_done" if complete else "want_known_segment", **place)
+                set_object(transaction, place, layer, info)
+            if complete:
+                transaction.run("segment_done", **place, wanted=row["wanted"])
+            else:
+                transaction.run("want_known_segment", **place)
         return complete

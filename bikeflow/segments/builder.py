@@ -119,10 +119,7 @@ class SegmentBuilder:
             self._memory.put(objects["enhanced"].key, objects["enhanced"].etag, written.content)
         etags = {raw.key: raw.etag for raw in work.files}
         lettered = (work.lettered - {raw.key for raw in wanted}).union(*(batch.lettered for batch in batches))
-        results = [
-            FileResult(f.key, etags[f.key], f.md5, f.lines, f.rows, f.rejected, f.key in lettered)
-            for f in written.files
-        ]
+        results = [FileResult(record, etags[record.key], record.key in lettered) for record in written.files]
         unchanged = not work.changed & known and covered <= listed and len(old) == len(work.bases)
         segment = _written(work, objects, batches if unchanged and len(wanted) <= FEW_FILES else None)
         return _summed(segment, written.data.get("enhanced"), batches, objects, results, {raw.key for raw in wanted})

@@ -61,7 +61,7 @@ async def _write_again(settings: Settings, findings: Sequence[Finding]) -> None:
             if finding.kind == "misplaced_parquet":
                 await _remove_copy(store, lanes[finding.system_id], finding.key)
         for partition in sorted(concerned):
-            await asyncio.to_thread(lanes[partition.system_id].index.files.write_again, partition.day)
+            await asyncio.to_thread(lanes[partition.system_id].index.files.write_again, partition.day, partition.day)
         await pipeline.process(concerned.__contains__)
         for finding in findings:
             if finding.kind == "unreadable_parquet":

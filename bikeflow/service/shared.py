@@ -65,7 +65,7 @@ async def open_shared(
         stack.callback(ledger.close)
         await asyncio.to_thread(ledger.runs.retry_now)
         cache = ObjectCache(store, data_dir / "cache", settings.storage.cache_max_bytes)
-        warehouse = Warehouse(settings.warehouse, data_dir, ledger.reports, list(ledger.systems))
+        warehouse = Warehouse(settings.warehouse, data_dir, ledger.runs, list(ledger.systems))
         # All is saved, for a tenth of a second; after a reload the loop goes on meanwhile.
         stack.push_async_callback(asyncio.to_thread, warehouse.close)
         mirror = Mirror(store, data_dir, settings.all_systems[0].id)

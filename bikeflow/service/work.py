@@ -35,7 +35,7 @@ async def backfill(
             indices = [index.files for name, index in pipeline.shared.ledger.systems.items() if scope.has(name)]
             if force:
                 for files in indices:
-                    files.process_again(files.keys(scope.first, scope.last))
+                    files.write_again(scope.first, scope.last)
             total = sum(files.dirty_files(scope.first, scope.last) for files in indices)
             if total:
                 await pipeline.shared.engine.ready()

@@ -16,7 +16,7 @@ from bikeflow.core.errors import BikeflowError
 from bikeflow.core.model import UTC, Segment
 from bikeflow.ledger import FILE_NAME
 from bikeflow.ledger.database import Database
-from bikeflow.ledger.reports import Reports
+from bikeflow.ledger.runs import RunLog
 from bikeflow.runtime.lock import holder
 from bikeflow.segments.footer import read_footer
 from bikeflow.settings import Settings
@@ -93,17 +93,17 @@ def compare_tables(settings: Settings, path: Path, report: Report) -> None:
         report.find("database_differs", f"{path}:{name}" if name else str(path), message)
 
 
-def _reports(ledger: Path, stack: contextlib.ExitStack, *, at_rest: bool) -> Reports | None:
+def _reports(ledger: Path, stack: contextlib.ExitStack, *, at_rest: bool) -> RunLog | None:
     """What the ledger knows of runs and raw files; None where there is none that can be read."""
     try:
         database = Database(ledger, read_only=True, at_rest=at_rest)
     except (BikeflowError, sqlite3.Error):
         return None
     stack.callback(database.close)
-    return Reports(database)
+    return RunLog(database)
 
 
-def _remade(settings: Settings, folder: Path, found: duckdb.DuckDBPyConnection, reports: Reports | None) -> Path:
+def _remade(settings: Settings, folder: Path, found: duckdb.DuckDBPyConnection, reports: RunLog | None) -> Path:
     """A database in `folder` of the files that the one found names, as of when that was published.
 
     Raises Transient, Permanent.

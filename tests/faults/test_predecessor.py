@@ -90,10 +90,10 @@ async def test_a_run_that_failed_is_tried_again_by_itself_until_it_works(road: R
     assert failed.outcome == "failed"
     await road.store.delete(blocker)
     later = dt.datetime.now(UTC) + dt.timedelta(hours=1)
-    (due,) = road.index.files.due_partitions(later)
+    (due,) = road.index.files.dirty_partitions(later)
     again = await road.processor.process(PartitionJob(due))
     assert again is not None and (again.outcome, again.rows) == ("done", 2)
-    assert road.index.files.due_partitions(later) == []
+    assert road.index.files.dirty_partitions(later) == []
 
 
 async def test_of_two_files_with_the_same_whole_second_of_last_modified_both_are_seen(road: Road) -> None:
@@ -288,7 +288,7 @@ async def test_running_again_multiplies_rows_neither_in_the_views_nor_in_a_plain
             text = raw_file(station(1), station(2), bike(3))
             await pipeline.shared.store.put(lane.layout.raw_key(at), text.encode())
         for _ in range(3):
-            lane.index.files.process_again(lane.index.files.keys(dt.date.min, dt.date.max))
+            lane.index.files.write_again(dt.date.min, dt.date.max)
             await whole_road(pipeline)
             assert query(pipeline, "SELECT count(*) FROM wrm_analytics.wrm_stations_enhanced_data") == [(9,)]
             assert query(pipeline, "SELECT count(*) FROM wrm_analytics.wrm_stations_only") == [(6,)]

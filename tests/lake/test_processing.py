@@ -88,12 +88,12 @@ async def test_the_four_real_snapshots_come_out_whole_and_doing_it_again_changes
     assert (report.findings, report.lines, report.rows, report.rejected) == ([], 1798, 1798, 0)
     before = await road.keys()
     assert await road.process() == []
-    road.index.files.process_again(road.index.files.keys(dt.date.min, dt.date.max))
+    road.index.files.write_again(dt.date.min, dt.date.max)
     assert len(await road.process()) == 2
     after = await road.keys()
     assert before.keys() == after.keys()
     contents = await road.objects("enhanced/all/")
-    road.index.files.process_again(road.index.files.keys(dt.date.min, dt.date.max))
+    road.index.files.write_again(dt.date.min, dt.date.max)
     await road.process()
     assert await road.objects("enhanced/all/") == contents
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bikeflow.core.layout import LAYERS, Layout
-from bikeflow.core.model import UTC, FetchState, ObjectInfo, Partition, RawFile, Run
+from bikeflow.core.model import UTC, FetchState, FileRecord, ObjectInfo, Partition, RawFile, Run
 from bikeflow.ledger import Ledger
 from bikeflow.ledger.files import FileResult, SegmentWork
 
@@ -35,7 +35,9 @@ def observe(ledger: Ledger, *files: RawFile) -> None:
 
 
 def write(ledger: Ledger, layout: Layout, work: SegmentWork) -> None:
-    results = [FileResult(file.key, file.etag, "md5", 5, 4, 1, letters=True) for file in work.files]
+    results = [
+        FileResult(FileRecord(file.key, file.size, "md5", 5, 4, 1), file.etag, letters=True) for file in work.files
+    ]
     info = {layer: ObjectInfo(layout.segment_key(layer, work.segment), 100, "e", NOON) for layer in LAYERS}
     ledger.systems[layout.system_id].files.segment_written(work, info, results)
 
@@ -52,10 +54,10 @@ def shown(ledger: Ledger, layout: Layout) -> list[object]:
     index = ledger.systems[layout.system_id]
     files, objects = index.files, index.objects
     return [
-        files.known_keys(), files.key_before_newest(0), files.lettered_keys(), files.processed_keys(),
-        files.keys(DAY, DAY), files.due_partitions(NOON), files.dirty_partitions(), files.dirty_files(DAY, DAY),
+        files.known_keys(), files.key_before_newest(0), files.processed(),
+        files.dirty_partitions(NOON), files.dirty_partitions(), files.dirty_files(DAY, DAY),
         files.dirty_segments(DAY),
-        files.unsealed(dt.date(2025, 6, 9), NOON), files.segment_objects(), files.published_segments(),
+        files.days_to_seal(dt.date(2025, 6, 9), NOON), files.segment_objects(), files.published_segments(),
         files.reconciled_at(), files.totals(), files.totals(DAY), files.raw_files([raw(ONE).key, raw(OTHER).key]),
         [objects.known(layer) for layer in LAYERS], objects.foreign(), index.feed.fetch_state(),
     ]  # fmt: skip
@@ -77,7 +79,7 @@ def test_whatever_happens_to_one_system_shows_nothing_in_the_other(ledger: Ledge
     one.files.seal(Partition("one", dt.date(2025, 6, 2)))
     one.files.process_again([raw(ONE).key, raw(OTHER).key])
     one.objects.lost(first.segment, "enhanced")
-    one.files.write_again(DAY)
+    one.files.write_again(DAY, DAY)
     one.objects.adopt(second.segment, {}, [])
     one.files.forget([raw(ONE).key, raw(OTHER).key])
     assert shown(ledger, OTHER) == before
@@ -94,13 +96,13 @@ def test_a_partition_that_failed_waits_and_the_same_day_of_the_other_system_does
     observe(ledger, raw(ONE), raw(OTHER))
     fail(ledger, Partition("one", DAY))
     one, other = (ledger.systems[name].files for name in ("one", "other"))
-    assert (one.due_partitions(NOON), other.due_partitions(NOON)) == ([], [Partition("other", DAY)])
+    assert (one.dirty_partitions(NOON), other.dirty_partitions(NOON)) == ([], [Partition("other", DAY)])
     assert [(row["system_id"], row["day"]) for row in ledger.runs.failing()] == [("one", "2025-06-01")]
     fail(ledger, Partition("other", DAY))
     ledger.runs.retry_now("one")
-    assert (one.due_partitions(NOON), other.due_partitions(NOON)) == ([Partition("one", DAY)], [])
+    assert (one.dirty_partitions(NOON), other.dirty_partitions(NOON)) == ([Partition("one", DAY)], [])
     ledger.runs.retry_now()
-    assert other.due_partitions(NOON) == [Partition("other", DAY)]
+    assert other.dirty_partitions(NOON) == [Partition("other", DAY)]
 
 
 def test_the_database_is_made_of_the_systems_whose_lake_is_known(ledger: Ledger) -> None:
