@@ -71,14 +71,14 @@ class Pipeline:
         work = asyncio.create_task(self._process(wanted))
         while not work.done():
             await asyncio.wait([work], timeout=PROGRESS_SECONDS)
-            tell(min(self.shared.writer.files_parsed, total), total)
+            tell(min(self.shared.processor.files_parsed, total), total)
         await work
 
     async def _process(self, wanted: Callable[[Partition], bool]) -> None:
         queue = self.shared.queue
         async with asyncio.TaskGroup() as group:
-            for processor in self.shared.processors:
-                group.create_task(processor.run())
+            for _ in range(self.shared.settings.processing.workers):
+                group.create_task(self.shared.processor.run())
             for _ in ("as they are cut", "sealed"):
                 for lane in self.lanes.values():
                     await lane.reconciler.seal_finished_days(quiet=dt.timedelta(0), idle=True)
@@ -117,7 +117,7 @@ class Pipeline:
         return {
             **found,
             "processors": Pulse(
-                queue.finished + shared.writer.files_parsed + answered["get"],
+                queue.finished + shared.processor.files_parsed + answered["get"],
                 idle=not queue.waiting and not queue.in_flight,
             ),
             "refresher": Pulse(refresher.steps + answered["get"], idle=refresher.idle),

@@ -78,7 +78,7 @@ class Roles:
         self._stop_watching.set()
         await shared.queue.drop_waiting()
         await shared.queue.close()
-        shared.writer.fail_fast()
+        shared.engine.fail_fast()
         await self._end([*self._named("watcher "), *self._named("processor ")])
         self._last_refresh.set()
         await self._end([self._tasks["refresher"]])
@@ -105,11 +105,11 @@ class Roles:
         return [task for name, task in self._tasks.items() if name.startswith(prefix)]
 
     async def _run(self) -> None:
-        shared, lanes = self.pipeline.shared, self.pipeline.lanes
+        shared, lanes, workers = self.pipeline.shared, self.pipeline.lanes, self.settings.processing.workers
         work = {
             **{role_name("fetcher", name): lane.fetcher.run(self._stop_fetching) for name, lane in lanes.items()},
             **{role_name("watcher", name): lane.watcher.run(self._stop_watching) for name, lane in lanes.items()},
-            **{f"processor {number}": one.run() for number, one in enumerate(shared.processors, start=1)},
+            **{f"processor {number}": shared.processor.run() for number in range(1, workers + 1)},
             "refresher": shared.refresher.run(self._last_refresh),
             **{f"exporter {number}": one.run(self._last_export) for number, one in enumerate(shared.exporters, 1)},
         }

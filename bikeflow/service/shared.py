@@ -12,7 +12,6 @@ from bikeflow.core.events import Events
 from bikeflow.feeds import layout_of
 from bikeflow.lake.processor import Processor
 from bikeflow.lake.queue import PartitionQueue
-from bikeflow.lake.writer import SegmentWriter
 from bikeflow.ledger import Ledger
 from bikeflow.runtime.log import get_logger
 from bikeflow.segments.engines import Engine, WorkerConfig, open_engine
@@ -40,8 +39,7 @@ class Shared:
     ledger: Ledger
     queue: PartitionQueue
     engine: Engine
-    writer: SegmentWriter
-    processors: tuple[Processor, ...]
+    processor: Processor
     refresher: Refresher
     exporters: tuple[Exporter, ...]
     warehouse: Warehouse
@@ -72,7 +70,6 @@ async def open_shared(
         await predecessor_left()
         engine = await stack.enter_async_context(open_engine(WorkerConfig.of(settings), store, cache))
         queue = PartitionQueue(settings.processing.queue_size)
-        writer = SegmentWriter(engine, ledger, events.emit, mirror.place)
         refresher = Refresher(
             settings.warehouse,
             settings.retry,
@@ -89,8 +86,7 @@ async def open_shared(
             ledger=ledger,
             queue=queue,
             engine=engine,
-            writer=writer,
-            processors=tuple(Processor(queue, ledger, writer, events.emit) for _ in range(settings.processing.workers)),
+            processor=Processor(queue, ledger, engine, events.emit, mirror.place),
             refresher=refresher,
             exporters=tuple(_exporters(settings, store, warehouse, events)),
             warehouse=warehouse,

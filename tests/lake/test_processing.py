@@ -298,7 +298,7 @@ async def test_a_day_that_is_sealed_while_an_hour_of_it_is_being_written_holds_e
     await road.reconciler.reconcile()
     (hour,) = road.index.files.dirty_segments(day)
     assert await road.reconciler.seal_finished_days() == [wrm_day(day)]
-    await road.writer.write(hour)
+    await road.processor.write(hour)
     await road.processor.process(PartitionJob(wrm_day(day)))
     assert await road.row_counts() == await road.row_counts("processed") == {short("04-01-00"): 1}
     assert [key[-14:-8] for key in await road.keys("enhanced/")] == ["235959"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Self
 
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.segments.builder import Built
@@ -38,21 +39,28 @@ class WorkerConfig:
         )
 
 
-class Engine(Protocol):
-    """Builds segments somewhere; the bytes are the same wherever that is."""
+class Engine(ABC):
+    """Builds segments somewhere; the bytes are the same wherever that is. A context, which closes it when left."""
 
-    async def ready(self) -> None:
-        """Find out now, not with the first segment, whether work can be done; raises Transient, Permanent."""
-        ...
-
+    @abstractmethod
     async def build(self, work: SegmentWork, parsed: Callable[[int], None]) -> Built:
         """Bring a segment's files and dead letters in the store up to date; `parsed` is told of raw files done.
 
         Can be called any number of times at once; the engine has its own bounds. Raises Transient, Permanent and
         RawFileChanged.
         """
-        ...
 
-    def fail_fast(self) -> None:
+    async def ready(self) -> None:  # noqa: B027 - most have nothing to find out
+        """Find out now, not with the first segment, whether work can be done; raises Transient, Permanent."""
+
+    def fail_fast(self) -> None:  # noqa: B027 - workers elsewhere are not told: the deadline is for them too
         """From now on try nothing again: what fails is left to the next run."""
-        ...
+
+    async def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Let go of workers and connections; work that nobody waits for any more is dropped."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

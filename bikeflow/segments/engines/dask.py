@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import CancelledError
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +21,6 @@ from bikeflow.runtime.log import get_logger
 from bikeflow.segments.builder import Built
 from bikeflow.segments.engines.base import Engine, WorkerConfig
 from bikeflow.segments.engines.worker import VERSIONS, build_elsewhere
-from bikeflow.store import ObjectCache, Store
 
 _CLOSE_SECONDS = 5.0
 LOOK_SECONDS = 30.0
@@ -31,11 +29,20 @@ LOOK_SECONDS = 30.0
 log = get_logger()
 
 
-class DaskEngine:
-    """Submits segments to a scheduler; connects when there is work, and again when the connection is lost."""
+class DaskEngine(Engine):
+    """Submits segments to a scheduler; connects when there is work, and again when the connection is lost.
 
-    def __init__(self, distributed: Any, config: WorkerConfig) -> None:
-        self._distributed = distributed
+    Raises ConfigError where Dask is not installed.
+    """
+
+    def __init__(self, config: WorkerConfig) -> None:
+        try:
+            import distributed  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise ConfigError(
+                'processing.engine = "dask" needs an extra that is not installed: pip install "bikeflow[dask]"'
+            ) from error
+        self._distributed: Any = distributed
         self._address = config.processing.scheduler
         # The secrets of the store travel on no wire: workers have their own.
         storage = config.storage.model_copy(update={"access_key_id": SecretStr(""), "secret_access_key": SecretStr("")})
@@ -69,11 +76,8 @@ class DaskEngine:
             raise Permanent(f"scheduler and workers of the Dask cluster need {VERSIONS} installed") from error
         finally:
             future.release()
-        parsed(built.files)
+        parsed(len(built.parsed))
         return built
-
-    def fail_fast(self) -> None:
-        """See `Engine.fail_fast`: workers are not told, the deadline is for them too."""
 
     async def close(self) -> None:
         """Leave the cluster; tasks that nobody waits for any more are dropped by it."""
@@ -111,19 +115,3 @@ class DaskEngine:
         if self._client is client:
             self._client = None
             await client.close(timeout=_CLOSE_SECONDS)
-
-
-@asynccontextmanager
-async def open_dask(config: WorkerConfig, _store: Store, _cache: ObjectCache) -> AsyncIterator[Engine]:
-    """An engine whose workers read and write the store themselves. Raises ConfigError where Dask is not installed."""
-    try:
-        import distributed  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise ConfigError(
-            'processing.engine = "dask" needs an extra that is not installed: pip install "bikeflow[dask]"'
-        ) from error
-    engine = DaskEngine(distributed, config)
-    try:
-        yield engine
-    finally:
-        await engine.close()

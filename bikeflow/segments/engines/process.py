@@ -7,10 +7,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import asynccontextmanager
 from multiprocessing.connection import wait
 
 from bikeflow.core.errors import Transient
@@ -21,7 +20,6 @@ from bikeflow.segments.builder import Built
 from bikeflow.segments.engines.base import Engine, WorkerConfig
 from bikeflow.segments.engines.budget import MemoryBudget, build_bytes
 from bikeflow.segments.engines.worker import build_segment
-from bikeflow.store import ObjectCache, Store
 
 _TRIES = 4
 """How often a segment is begun whose worker dies: one that needs too much memory would take down every one."""
@@ -29,17 +27,17 @@ _TRIES = 4
 logger = log.get_logger()
 
 
-class ProcessEngine:
-    """Hands segments to a pool of processes, which is replaced when one of them dies."""
+class ProcessEngine(Engine):
+    """Hands segments to a pool of processes, which is replaced when one of them dies.
+
+    They read and write the store themselves, and start with the first work.
+    """
 
     def __init__(self, config: WorkerConfig) -> None:
         self._worker_config = config
         self._budget = MemoryBudget(memory_bytes(config.processing.memory_limit))
         self._pool = self._new_pool()
         self._building = 0
-
-    async def ready(self) -> None:
-        """See `Engine.ready`: always."""
 
     async def build(self, work: SegmentWork, parsed: Callable[[int], None]) -> Built:
         """See `Engine.build`; `parsed` is told when the whole segment is done."""
@@ -54,12 +52,9 @@ class ProcessEngine:
                     continue
                 finally:
                     self._building -= 1
-                parsed(built.files)
+                parsed(len(built.parsed))
                 return built
         raise Transient(f"{_TRIES} worker processes died over it, perhaps of too little memory")
-
-    def fail_fast(self) -> None:
-        """See `Engine.fail_fast`: workers are not told, the deadline is for them too."""
 
     async def close(self) -> None:
         """End the workers: at once where they still work, as nobody wants to know any more."""
@@ -78,16 +73,6 @@ class ProcessEngine:
         context = multiprocessing.get_context("spawn")
         workers = self._worker_config.processing.workers
         return ProcessPoolExecutor(workers, context, initializer=_start, initargs=(self._worker_config,))
-
-
-@asynccontextmanager
-async def open_process(config: WorkerConfig, _store: Store, _cache: ObjectCache) -> AsyncIterator[Engine]:
-    """An engine whose workers read and write the store themselves; they start with the first work."""
-    engine = ProcessEngine(config)
-    try:
-        yield engine
-    finally:
-        await engine.close()
 
 
 _worker_config: WorkerConfig
