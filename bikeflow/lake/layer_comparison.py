@@ -12,11 +12,9 @@ from bikeflow.core.model import FileRecord, ObjectInfo, RawFile, Segment, Stored
 from bikeflow.feeds.base import Format
 from bikeflow.ledger import SystemIndex
 from bikeflow.ledger.files import FileResult
-from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.segments.footer import Footer, read_provenance
-from bikeflow.store.base import Store, if_found
+from bikeflow.store.base import Store, if_found, read_all
 
-CONCURRENT_REQUESTS = 8
 FILES_AT_ONCE = 32
 """So many raw files are read at once, where their content is needed."""
 
@@ -104,8 +102,7 @@ class LayerComparison:
         absent = [record for record in asked if record.key not in contents]
         trusted = {record.key for record in absent if record.lines and self._is_trusted(files[record.key], written)}
         unsure = [record.key for record in absent if record.key not in trusted]
-        read = await bounded_map(lambda key: if_found(self._store.get(key)), unsure, CONCURRENT_REQUESTS)
-        contents.update((key, stored) for key, stored in zip(unsure, read, strict=True) if stored is not None)
+        contents |= await read_all(self._store, unsure)
         return await asyncio.to_thread(
             lambda: [
                 self._judged(record, files.get(record.key), contents.get(record.key), trusted) for record in records

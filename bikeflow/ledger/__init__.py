@@ -65,10 +65,10 @@ class Ledger:
         return [segment for segments in known for segment in segments] if known else None
 
     def totals(self, day: dt.date | None = None) -> dict[str, int]:
-        """Counts for `status` over all systems; see `FileIndex.totals`."""
+        """Counts for `status` over all systems, of one day or of all; see `FileIndex.totals`."""
         counts: Counter[str] = Counter()
         for index in self.systems.values():
-            counts.update(index.files.totals(day))
+            counts.update(index.files.totals(day or dt.date.min, day or dt.date.max))
         return dict(counts)
 
     def close(self) -> None:

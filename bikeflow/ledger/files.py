@@ -164,8 +164,8 @@ class FileIndex:
 
     def dirty_files(self, first: dt.date, last: dt.date) -> int:
         """Number of raw files in a range of days that are still to be processed."""
-        (row,) = self._rows("count_unprocessed", first=first.isoformat(), last=last.isoformat())
-        return int(row[0])
+        counts = self.totals(first, last)
+        return counts["raw_files"] - counts["processed_files"]
 
     def dirty_segments(self, day: dt.date) -> list[SegmentWork]:
         """The work of a run: segments to be written in the order of time, then those that nothing belongs to."""
@@ -211,9 +211,9 @@ class FileIndex:
         row = self._database.row("reconciled_at", system_id=self._system)
         return None if row is None else dt.datetime.fromisoformat(row["reconciled_at"])
 
-    def totals(self, day: dt.date | None = None) -> dict[str, int]:
-        """Counts for `status`, of all or of one day: raw files, done, lines, rows, rejected; dirty segments of all."""
-        (row,) = self._rows("totals", day=day and day.isoformat())
+    def totals(self, first: dt.date = dt.date.min, last: dt.date = dt.date.max) -> dict[str, int]:
+        """Counts of a range of days: raw files, those processed, lines, rows, rejected; dirty segments of all days."""
+        (row,) = self._rows("totals", first=first.isoformat(), last=last.isoformat())
         return dict(row)
 
     @property

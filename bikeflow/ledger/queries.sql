@@ -33,14 +33,6 @@ FROM raw_files INDEXED BY raw_files_by_segment
 WHERE (system_id, day, segment_end) = (:system_id, :day, :end)
 ORDER BY key;
 
--- count_unprocessed --
--- Number of raw files of a range of days that are still to be processed.
-SELECT count(*)
-FROM raw_files
-WHERE system_id = :system_id
-    AND day BETWEEN :first AND :last
-    AND done_etag IS NOT etag;
-
 -- known_etags --
 -- The ETag of every known raw file, by key.
 SELECT key, etag
@@ -307,8 +299,8 @@ INSERT INTO foreign_objects
 VALUES (:system_id, :key, :etag);
 
 -- totals --
--- Counts of a system, of one day or (:day is null) of all: raw files, those processed, lines, rows, rejected lines; and
--- its dirty segments.
+-- Counts of a system in a range of days: raw files, those processed, lines, rows, rejected lines; and all of its dirty
+-- segments.
 SELECT
     count(*) AS raw_files,
     count(*) FILTER (WHERE done_etag = etag) AS processed_files,
@@ -318,7 +310,7 @@ SELECT
     (SELECT count(*) FROM segments INDEXED BY segments_dirty WHERE system_id = :system_id AND wanted > done) AS dirty_segments
 FROM raw_files
 WHERE system_id = :system_id
-    AND (:day IS NULL OR day = :day);
+    AND day BETWEEN :first AND :last;
 
 -- set_reconciled --
 -- The ledger now agrees with the system's whole lake.

@@ -35,10 +35,9 @@ from bikeflow.segments.table import SegmentTable, collect, read, write
 from bikeflow.segments.tally import Tally, tally
 from bikeflow.settings.sections import RetrySettings
 from bikeflow.settings.systems import System
-from bikeflow.store.base import Store, if_found
+from bikeflow.store.base import CONCURRENT_REQUESTS, Store, if_found
 from bikeflow.store.cache import ObjectCache
 
-CONCURRENT_REQUESTS = 8
 FEW_FILES = 16
 """Rows of so many raw files are handed on to the warehouse; those of more are read from the file."""
 PARSED_BYTES = 16 * 1024 * 1024

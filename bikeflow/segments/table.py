@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from bikeflow.core.layout import LAYERS, Layer
 from bikeflow.core.model import FileRecord, Segment
-from bikeflow.core.schema import ENCODED, ENHANCED, SCHEMAS
+from bikeflow.core.schema import ENCODED, SCHEMAS
 from bikeflow.feeds.base import ParsedFile
 from bikeflow.segments.footer import footer_metadata, read_footer
 
@@ -53,10 +53,6 @@ class SegmentTable:
 
     table: pa.Table
     files: tuple[FileRecord, ...]
-
-    def rows_of(self, keys: Collection[str]) -> pa.Table:
-        """The rows of these raw files, in the columns of `ENHANCED`."""
-        return _only(self.table, keys).cast(ENHANCED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,16 +219,8 @@ def _narrowed(table: pa.Table) -> pa.Table:
 
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """The rows of all tables, a chunk for each, nothing copied; texts are in common dictionaries."""
-    if not tables:
-        return ENCODED.empty_table()
-    schema = pa.schema([_common_field([table.schema.field(name) for table in tables]) for name in ENCODED.names])
-    return pa.concat_tables([table.cast(schema) for table in tables]).unify_dictionaries()
-
-
-def _common_field(fields: Sequence[pa.Field]) -> pa.Field:
-    """The first where all are alike, else the one with the full width."""
-    return fields[0] if all(field.equals(fields[0]) for field in fields) else ENCODED.field(fields[0].name)
+    """The rows of all tables, a chunk for each; only columns of other widths are copied. Texts share dictionaries."""
+    return pa.concat_tables(tables or [ENCODED.empty_table()], promote_options="permissive").unify_dictionaries()
 
 
 def _in_order(table: pa.Table) -> pa.Table:

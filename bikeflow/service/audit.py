@@ -6,14 +6,13 @@ import asyncio
 import shutil
 from collections.abc import Sequence
 
-from bikeflow.core.errors import NotFound
 from bikeflow.core.scope import Scope
 from bikeflow.runtime.lock import exclusive
-from bikeflow.segments.footer import NotOurs, read_provenance
+from bikeflow.segments.footer import Footer, NotOurs, read_provenance
 from bikeflow.service.lane import Lane
-from bikeflow.service.pipeline import open_pipeline
+from bikeflow.service.work import reconciled
 from bikeflow.settings import Settings
-from bikeflow.store.base import Store
+from bikeflow.store.base import Store, if_found
 from bikeflow.verifier import Finding, Progress, PublishedDatabase, Report, Verifier
 
 _OF_THE_DATABASE = ("copy_", "database_")
@@ -54,9 +53,8 @@ async def _write_again(settings: Settings, findings: Sequence[Finding]) -> None:
         for name in ("mirror", "warehouse"):
             await asyncio.to_thread(shutil.rmtree, settings.data_dir / name, ignore_errors=True)
     concerned = {item.partition for item in findings if not item.kind.startswith((*_OF_THE_DATABASE, "misplaced_"))}
-    async with open_pipeline(settings) as pipeline:
+    async with reconciled(settings, holds_lock=True) as pipeline:
         store, lanes = pipeline.shared.store, pipeline.lanes
-        await pipeline.reconcile()
         for finding in findings:
             if finding.kind == "misplaced_parquet":
                 await _remove_copy(store, lanes[finding.system_id], finding.key)
@@ -71,11 +69,8 @@ async def _write_again(settings: Settings, findings: Sequence[Finding]) -> None:
 
 async def _remove_copy(store: Store, lane: Lane, key: str) -> None:
     """Delete a Parquet file that lies in the wrong place, if its rows can be made again from raw files."""
-    try:
-        footer = await read_provenance(store, key, lane.layout.system_id)
-    except NotFound:
-        return
-    if isinstance(footer, NotOurs):
+    footer = await if_found(read_provenance(store, key, lane.layout.system_id))
+    if not isinstance(footer, Footer):
         return
     known = await asyncio.to_thread(lane.index.files.raw_files, [record.key for record in footer.files])
     if all(record.key in known for record in footer.files if record.rows):
@@ -86,9 +81,8 @@ async def _set_aside(store: Store, lane: Lane, key: str) -> None:
     """Rename a file that can't be read and has the name of one of ours: nothing in it is lost."""
     if not lane.layout.is_named_like_segment(key):
         return
-    try:
-        if await read_provenance(store, key, lane.layout.system_id) is NotOurs.DAMAGED:
-            await store.put(f"{key}.damaged", (await store.get(key)).data)
-            await store.delete(key)
-    except NotFound:
-        return
+    found = await if_found(read_provenance(store, key, lane.layout.system_id))
+    stored = await if_found(store.get(key)) if found is NotOurs.DAMAGED else None
+    if stored is not None:
+        await store.put(f"{key}.damaged", stored.data)
+        await store.delete(key)

@@ -16,6 +16,7 @@ from bikeflow.core.events import Events, Listener
 from bikeflow.core.model import (
     DatabasePublished,
     Event,
+    Fault,
     LakeReconciled,
     Partition,
     PartitionJob,
@@ -25,7 +26,7 @@ from bikeflow.core.model import (
     StoreAnswered,
     Vitals,
 )
-from bikeflow.service.lane import Lane, fault, open_lane
+from bikeflow.service.lane import Lane, open_lane
 from bikeflow.service.shared import Shared, open_shared
 from bikeflow.settings import Settings
 
@@ -99,7 +100,7 @@ class Pipeline:
         queue, refresher = self.shared.queue, self.shared.refresher
         return Vitals(
             lanes={name: lane.vitals(queue_full=queue.full(name)) for name, lane in self.lanes.items()},
-            refresher=fault(refresher.failing_since, refresher.last_error),
+            refresher=Fault(refresher.failing_since, refresher.last_error or "") if refresher.failing_since else None,
             queue_waiting=queue.waiting,
             queue_in_flight=queue.in_flight,
             queue_stalled_seconds=queue.stalled_seconds,

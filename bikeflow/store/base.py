@@ -8,8 +8,10 @@ from typing import Protocol, TypeVar
 
 from bikeflow.core.errors import NotFound
 from bikeflow.core.model import ObjectInfo, StoredObject
+from bikeflow.runtime.concurrency import bounded_map
 
 PAGE_SIZE = 1_000
+CONCURRENT_REQUESTS = 8
 Answer = TypeVar("Answer")
 
 
@@ -78,3 +80,12 @@ async def if_found(request: Awaitable[Answer]) -> Answer | None:
         return await request
     except NotFound:
         return None
+
+
+async def read_all(store: Store, keys: Sequence[str]) -> dict[str, StoredObject]:
+    """Those of the objects that exist; what lies on this machine is read in one go."""
+    found = await store.at_hand(keys)
+    missing = [key for key in keys if key not in found]
+    answers = await bounded_map(lambda key: if_found(store.get(key)), missing, CONCURRENT_REQUESTS)
+    found.update((key, stored) for key, stored in zip(missing, answers, strict=True) if stored is not None)
+    return found

@@ -6,21 +6,26 @@ one; of any other the content is, by its MD5, with the one that its rows were ma
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
+import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 
 from bikeflow.core.layout import LAYERS, Layer
 from bikeflow.core.model import FileRecord, RawFile
 from bikeflow.feeds.base import DeadLetter, Format, RawContent, RecordCount
 from bikeflow.feeds.recipe import recipe_of, rules_of
-from bikeflow.segments.dead_letters import Letter, rejected_lines
+from bikeflow.segments.dead_letters import DROPPED, Letter, is_of_whole_file, rejected_lines
 from bikeflow.segments.table import collect
 from bikeflow.settings.sections import RulesSettings
 from bikeflow.verifier.fingerprints import NOTHING, Fingerprint, of_table
-from bikeflow.verifier.letters import letters_fault
+
+_FIELDS = tuple(field.name for field in fields(DeadLetter))
+_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +64,11 @@ class Case:
         return self.format.count_records(self.data)
 
     @cached_property
-    def facts(self) -> tuple[int, str, int, int, int]:
-        """What the database should tell of it: size, MD5, lines, rows, rejected lines."""
+    def fact(self) -> FileRecord:
+        """What footers and the database should tell of it, but for the recipe."""
         lines, rows = self.count.records, self.rows["enhanced"].rows
-        return len(self.data), self.md5, lines, rows, rejected_lines(self.letters or (), lines)
+        rejected = rejected_lines(self.letters or (), lines)
+        return FileRecord(self.raw.key, len(self.data), self.md5, lines, rows, rejected)
 
     @property
     def recipe(self) -> str:
@@ -95,7 +101,7 @@ def parse_again(cases: Sequence[Case], raw_format: Format, rules: RulesSettings)
 
 def faults(case: Case) -> Iterator[tuple[str, str]]:
     """What does not add up, by kind and message."""
-    _, _, lines, rows, rejected = case.facts
+    lines, rows, rejected = case.fact.lines, case.fact.rows, case.fact.rejected
     processed, enhanced = (case.rows[layer] for layer in LAYERS)
     if processed.rows == rows == 0 and case.letters is None and (lines or not case.count.readable):
         yield "not_processed", f"{lines} lines, but no row and no dead letter"
@@ -114,13 +120,11 @@ def faults(case: Case) -> Iterator[tuple[str, str]]:
 
 
 def _footer_faults(case: Case) -> Iterator[tuple[str, str]]:
-    size, _, lines, _, rejected = case.facts
-    told = [(record.size, record.lines, record.rejected) for record in case.records]
+    told = [replace(record, recipe="") for record in case.records]
     if len(told) > 1:
         yield "wrong_footer", f"{len(told)} footers name it"
-    elif told and told[0] != (size, lines, rejected):
-        texts = ["{} bytes, {} lines, {} rejected".format(*counts) for counts in (*told, (size, lines, rejected))]
-        yield "wrong_footer", "its footer tells of {}, but there are {}".format(*texts)
+    elif told and told[0] != case.fact:
+        yield "wrong_footer", f"its footer tells of {told[0]}, but it is {case.fact}"
     elif case.unnamed:
         yield "wrong_footer", "the footer of its segment does not name it"
 
@@ -136,3 +140,53 @@ def _differences(case: Case, parsed: Parsed) -> Iterator[tuple[str, str]]:
     fault = letters_fault(case.letters or (), parsed.letters, case.count.records, same_words=same_words)
     if fault is not None:
         yield "letters_differ", fault
+
+
+def read_strictly(data: bytes) -> list[Letter]:
+    """The letters of a file; raises ValueError where they are not what we write."""
+    letters = [json.loads(line) for line in data.decode().split("\n")[:-1]]
+    if not letters or not data.endswith(b"\n"):
+        raise ValueError("it is empty, or its last line has no end")
+    for number, letter in enumerate(letters, start=1):
+        if not isinstance(letter, dict):
+            raise ValueError(f"line {number} is no object")
+        wanted = {*_FIELDS, "rejected_at"} | ({DROPPED} if letter.get("check") == DROPPED else set())
+        if letter.keys() != wanted:
+            raise ValueError(f"line {number} does not have the fields of a dead letter")
+        if not _is_time(letter["rejected_at"]):
+            raise ValueError(f"line {number}: rejected_at is no time")
+    return letters
+
+
+def letters_fault(
+    letters: Sequence[Letter], fresh: Sequence[DeadLetter], lines: int, *, same_words: bool
+) -> str | None:
+    """What is wrong with a raw file's letters; None where each is as it should be, or was dropped and counted.
+
+    `fresh` are those of a fresh parse, `lines` the file's data lines. `same_words` is false where another version may
+    have written them, with other words in their messages.
+    """
+    ignored = set() if same_words else {"message"}
+    expected = [{name: value for name, value in asdict(letter).items() if name not in ignored} for letter in fresh]
+    found = [
+        {name: letter[name] for name in _FIELDS if name not in ignored}
+        for letter in letters
+        if letter["check"] != DROPPED
+    ]
+    remaining = iter(expected)
+    for letter in found:
+        if letter not in remaining:  # an iterator: letters keep their order, and each is used once
+            return f"the letter of line {letter['line_number'] or 'none'} is not that of a fresh parse"
+    summaries = [letter for letter in letters if letter["check"] == DROPPED]
+    missing = [letter for letter in expected if letter not in found]
+    dropped = sum(lines if is_of_whole_file(letter) else 1 for letter in missing)
+    if dropped != sum(letter[DROPPED] for letter in summaries) or bool(missing) != bool(summaries):
+        return f"{len(missing)} dead letters are missing, and not dropped"
+    return None
+
+
+def _is_time(text: object) -> bool:
+    try:
+        return isinstance(text, str) and bool(_STAMP.fullmatch(text)) and bool(dt.datetime.fromisoformat(text))
+    except ValueError:
+        return False

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import duckdb
 
 from bikeflow.core.layout import day_of
-from bikeflow.core.model import SegmentObject
+from bikeflow.core.model import FileRecord, SegmentObject
 from bikeflow.ledger import FILE_NAME
 from bikeflow.settings import Settings
 from bikeflow.verifier.fingerprints import NOTHING, of_relation
@@ -92,20 +91,20 @@ def _differences(
             yield key, f"{expected.rows} rows in the lake, {found.rows} in the database"
         elif found != expected:
             yield key, f"its {found.rows} rows in the database are not those of the lake"
-    told = [row for row in connection.execute(FILES, [system_id]).fetchall() if wanted(day_of(row[0]))]
-    yield from _file_differences(told, audit)
+    told = [FileRecord(*row) for row in connection.execute(FILES, [system_id]).fetchall()]
+    yield from _file_differences([record for record in told if wanted(day_of(record.key))], audit)
 
 
-def _file_differences(told: Sequence[tuple[Any, ...]], audit: SystemAudit) -> Iterator[tuple[str, str]]:
+def _file_differences(told: Sequence[FileRecord], audit: SystemAudit) -> Iterator[tuple[str, str]]:
     """What the database tells of each raw file is so; each that has rows is in it, once."""
-    times = Counter(key for key, *_ in told)
-    for key, *counts in told:
-        fact = audit.facts.get(key)
-        if times[key] > 1:
-            yield key, "pipeline_files has it twice"
+    times = Counter(record.key for record in told)
+    for record in told:
+        fact = audit.facts.get(record.key)
+        if times[record.key] > 1:
+            yield record.key, "pipeline_files has it twice"
         if fact is None:
-            yield key, "pipeline_files has it, but there is no such raw file"
-        elif tuple(counts) != fact:
-            yield key, f"pipeline_files tells {tuple(counts)}, but it is {fact}"
+            yield record.key, "pipeline_files has it, but there is no such raw file"
+        elif record != fact:
+            yield record.key, f"pipeline_files tells {record}, but it is {fact}"
     for key in sorted((audit.enhanced.rows.keys() & audit.facts.keys()) - times.keys()):
         yield key, "pipeline_files lacks it"

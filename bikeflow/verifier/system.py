@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from bikeflow.core.model import ObjectInfo, RawFile
+from bikeflow.core.model import FileRecord, ObjectInfo, RawFile
 from bikeflow.feeds import format_of, layout_of
 from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.segments.builder import batches
 from bikeflow.segments.dead_letters import Letter
 from bikeflow.settings.systems import System
-from bikeflow.store.base import Store, if_found
-from bikeflow.verifier.conservation import Case, faults, parse_again
+from bikeflow.store.base import CONCURRENT_REQUESTS, Store, if_found, read_all
+from bikeflow.verifier.conservation import Case, faults, parse_again, read_strictly
 from bikeflow.verifier.fingerprints import NOTHING
 from bikeflow.verifier.layers import Copies, LayerAudit
-from bikeflow.verifier.letters import read_strictly
 from bikeflow.verifier.raw_files import list_raw_files
 from bikeflow.verifier.report import Days, Progress, Report, concerns
 
-CONCURRENT_REQUESTS = 8
 BATCH_FILES, BATCH_BYTES = 64, 8 * 1024 * 1024
 """So much is read and parsed at once."""
 
@@ -32,7 +30,7 @@ class SystemAudit:
     `sample` raw files of each day are parsed again, others each time; None: all. So are those with dead letters, and
     the `suspects`. `copies` compares the files of the enhanced layer with their copies on this machine.
 
-    Afterwards `facts` has size, MD5 and counts of the raw files, by key, for the comparison with the database.
+    Afterwards `facts` has what was counted of the raw files, by key, for the comparison with the database.
     """
 
     def __init__(
@@ -49,7 +47,7 @@ class SystemAudit:
         self.report = Report()
         self.processed = LayerAudit(store, self._layout, "processed", self.report)
         self.enhanced = LayerAudit(store, self._layout, "enhanced", self.report, copies)
-        self.facts: dict[str, tuple[object, ...]] = {}
+        self.facts: dict[str, FileRecord] = {}
 
     async def run(self, wanted: Days, tell: Progress, before: int) -> None:
         """Audit all days that are `wanted`; `before`: so many raw files of other systems are done."""
@@ -79,12 +77,12 @@ class SystemAudit:
 
     async def _check(self, files: Sequence[RawFile], chosen: Collection[str]) -> None:
         """Look at a batch of raw files; those that have vanished are left out."""
-        contents = await self._contents([file.key for file in files])
+        contents = await read_all(self._store, [file.key for file in files])
         files = [file for file in files if file.key in contents]
         letters = dict(await bounded_map(self._read_letters, [file.key for file in files], CONCURRENT_REQUESTS))
 
         def examined() -> list[tuple[Case, list[tuple[str, str]]]]:
-            cases = [self._case(file, contents[file.key], letters[file.key], file.key in chosen) for file in files]
+            cases = [self._case(file, contents[file.key].data, letters[file.key], file.key in chosen) for file in files]
             parse_again(cases, self._format, self._rules)
             return [(case, list(faults(case))) for case in cases]
 
@@ -99,16 +97,6 @@ class SystemAudit:
         unnamed = not records and self.enhanced.should_name(raw)
         return Case(raw, data, self._format, rows, records, unnamed, letters, chosen)
 
-    async def _contents(self, keys: Sequence[str]) -> Mapping[str, bytes]:
-        found = {key: stored.data for key, stored in (await self._store.at_hand(keys)).items()}
-
-        async def read(key: str) -> None:
-            if (stored := await if_found(self._store.get(key))) is not None:
-                found[key] = stored.data
-
-        await bounded_map(read, [key for key in keys if key not in found], CONCURRENT_REQUESTS)
-        return found
-
     async def _read_letters(self, raw_key: str) -> tuple[str, list[Letter] | None]:
         """A raw file's dead letters; None where it has none that can be read."""
         info = self._letters.get(raw_key)
@@ -121,18 +109,18 @@ class SystemAudit:
 
     def _count(self, case: Case) -> None:
         key, report = case.raw.key, self.report
-        _, md5, lines, rows, rejected = self.facts[key] = case.facts
+        fact = self.facts[key] = case.fact
         report.raw_files += 1
-        report.lines += lines
-        report.rows += rows
-        report.rejected += rejected
+        report.lines += fact.lines
+        report.rows += fact.rows
+        report.rejected += fact.rejected
         report.unreadable_files += not case.count.readable
         report.other_rules += case.is_of_other_rules(self._rules)
         report.parsed_again += case.parsed is not None
         # A feed may serve the same twice; but a file of the same content that has no time in its name is a copy.
-        other = self._digests.setdefault(md5, key)
+        other = self._digests.setdefault(fact.md5, key)
         named = [name for name in (key, other) if self._layout.snapshot_time(name) is not None]
-        if other != key and len(named) < 2 and lines:
+        if other != key and len(named) < 2 and fact.lines:
             copy, original = (key, other) if key not in named else (other, key)
             report.find("doubled_raw", copy, f"a copy of {original} under another name: its rows are there twice")
 

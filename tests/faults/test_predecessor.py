@@ -176,10 +176,10 @@ async def test_a_failed_listing_is_an_error_and_not_nothing_new(road: Road, tmp_
     stop = asyncio.Event()
     running = asyncio.create_task(watcher.run(stop))
     for _ in range(1_000):
-        if watcher.last_error is not None:
+        if watcher.fault is not None:
             break
         await asyncio.sleep(0.01)
-    assert watcher.last_error is not None
+    assert watcher.fault is not None
     assert watcher.last_poll_at is None
     stop.set()
     await running

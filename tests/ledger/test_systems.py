@@ -58,7 +58,7 @@ def shown(ledger: Ledger, layout: Layout) -> list[object]:
         files.dirty_partitions(NOON), files.dirty_partitions(), files.dirty_files(DAY, DAY),
         files.dirty_segments(DAY),
         files.days_to_seal(dt.date(2025, 6, 9), NOON), files.segment_objects(), files.published_segments(),
-        files.reconciled_at(), files.totals(), files.totals(DAY), files.raw_files([raw(ONE).key, raw(OTHER).key]),
+        files.reconciled_at(), files.totals(), files.totals(DAY, DAY), files.raw_files([raw(ONE).key, raw(OTHER).key]),
         [objects.known(layer) for layer in LAYERS], objects.foreign(), index.feed.fetch_state(),
     ]  # fmt: skip
 

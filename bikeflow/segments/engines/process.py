@@ -20,6 +20,7 @@ from bikeflow.segments.builder import Built
 from bikeflow.segments.engines.base import Engine, WorkerConfig
 from bikeflow.segments.engines.budget import MemoryBudget, build_bytes
 from bikeflow.segments.engines.worker import build_segment
+from bikeflow.settings.sections import LogSettings
 
 _TRIES = 4
 """How often a segment is begun whose worker dies: one that needs too much memory would take down every one."""
@@ -46,7 +47,7 @@ class ProcessEngine(Engine):
                 pool = self._pool
                 self._building += 1
                 try:
-                    built = await asyncio.get_running_loop().run_in_executor(pool, _build, work)
+                    built = await asyncio.get_running_loop().run_in_executor(pool, _build, self._worker_config, work)
                 except BrokenProcessPool:
                     self._replace(pool)
                     continue
@@ -72,19 +73,13 @@ class ProcessEngine(Engine):
         # Forking a process that has threads, as this one has, can leave a lock locked forever in the child.
         context = multiprocessing.get_context("spawn")
         workers = self._worker_config.processing.workers
-        return ProcessPoolExecutor(workers, context, initializer=_start, initargs=(self._worker_config,))
+        return ProcessPoolExecutor(workers, context, initializer=_start, initargs=(self._worker_config.log,))
 
 
-_worker_config: WorkerConfig
-"""In a worker: where it works."""
-
-
-def _start(config: WorkerConfig) -> None:
+def _start(settings: LogSettings) -> None:
     """Prepare a worker process; it never outlives the process that it works for."""
-    global _worker_config  # noqa: PLW0603 - a pool's workers have no other place for what they are given at the start
-    _worker_config = config
     economise()
-    log.configure(config.log)
+    log.configure(settings)
     # Ctrl-C in a terminal goes to all processes, but what becomes of the work is for the first one to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -97,7 +92,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _build(work: SegmentWork) -> Built:
-    built = asyncio.run(build_segment(_worker_config, work))
+def _build(config: WorkerConfig, work: SegmentWork) -> Built:
+    built = asyncio.run(build_segment(config, work))
     give_back()
     return built
