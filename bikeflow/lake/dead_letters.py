@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
-from bikeflow.core.errors import BikeflowError, NotFound
+from bikeflow.core.errors import BikeflowError
 from bikeflow.core.layout import day_of
 from bikeflow.core.model import Partition
 from bikeflow.core.scope import Scope
@@ -15,7 +15,7 @@ from bikeflow.feeds import format_of, layout_of
 from bikeflow.segments import dead_letters
 from bikeflow.segments.dead_letters import DROPPED, Letter, is_of_whole_file, read_letters
 from bikeflow.settings.systems import System
-from bikeflow.store.base import Store
+from bikeflow.store.base import Store, if_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,11 @@ async def find(
             raw_key, partition = layout.raw_key_of(info.key), Partition(system.id, day_of(info.key))
             if partition not in selection.scope or selection.source not in raw_key:
                 continue
-            try:
-                letters = read_letters((await store.get(info.key)).data)
-            except NotFound:  # its raw file was mended meanwhile
+            stored = await if_found(store.get(info.key))
+            if stored is None:  # its raw file was mended meanwhile
                 continue
+            try:
+                letters = read_letters(stored.data)
             except ValueError as error:
                 raise BikeflowError(
                     f"{info.key} holds no dead letters; `bikeflow verify --repair` writes it again"
@@ -126,8 +127,5 @@ async def _records(store: Store, file: LetterFile) -> int:
     """The records of a raw file that can't be read at all; 0 where that need not be known."""
     if not any(map(is_of_whole_file, file.selected)):
         return 0
-    try:
-        stored = await store.get(file.raw_key)
-    except NotFound:  # the next reconciliation removes its dead letters as well
-        return 0
-    return format_of(file.system).count_records(stored.data).records
+    stored = await if_found(store.get(file.raw_key))  # if it is gone, the next reconciliation removes its dead letters
+    return 0 if stored is None else format_of(file.system).count_records(stored.data).records

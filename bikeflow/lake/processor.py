@@ -34,8 +34,6 @@ from bikeflow.segments.builder import Built, RawFileChanged
 from bikeflow.segments.engines import Engine
 from bikeflow.segments.tally import Tally
 
-RETRY_INITIAL_SECONDS = 5.0
-RETRY_MAX_SECONDS = 900.0
 log = get_logger()
 
 
@@ -108,12 +106,7 @@ class Processor:
 
     async def _record(self, run: Run) -> None:
         try:
-            await asyncio.to_thread(
-                self._ledger.runs.record,
-                run,
-                retry_initial_seconds=RETRY_INITIAL_SECONDS,
-                retry_max_seconds=RETRY_MAX_SECONDS,
-            )
+            await asyncio.to_thread(self._ledger.runs.record, run)
         except BikeflowError as error:  # its segments are as they are: nothing else depends on it
             log.error("run_not_recorded", error=str(error))
 
@@ -196,12 +189,7 @@ def _report(run: Run, seconds: float) -> None:
     tell = log.error if run.outcome == "failed" else log.info
     tell(
         "processed",
-        outcome=run.outcome,
-        segments=run.segments,
-        files=run.files,
-        lines=run.lines,
-        rows=run.rows,
-        rejected=run.rejected,
+        **{name: getattr(run, name) for name in ("outcome", "segments", "files", "lines", "rows", "rejected")},
         duration_seconds=round(seconds, 3),
         **traced(run.traces),
         **({"error": run.error} if run.error else {}),

@@ -20,7 +20,7 @@ class RunLog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record(self, run: Run, *, retry_initial_seconds: float, retry_max_seconds: float) -> None:
+    def record(self, run: Run, *, retry_initial_seconds: float = 5.0, retry_max_seconds: float = 900.0) -> None:
         """Keep a run; a failed one makes its partition wait, twice as long each time."""
         values = asdict(run)
         del values["partition"]

@@ -85,7 +85,7 @@ async def open_lane(system: System, shared: Shared) -> AsyncIterator[Lane]:
     watcher = Watcher(settings.watcher, store, layout, index, shared.ledger.runs, shared.queue, reconciler)
     systems = settings.all_systems
     turn = system.feed.interval_seconds * systems.index(system) / len(systems)
-    opened = open_fetcher(system, settings.retry, delivery, index.feed, on_fetched=emit, offset_seconds=turn)
+    opened = open_fetcher(system, settings.retry, delivery, index, on_fetched=emit, offset_seconds=turn)
     async with opened as fetcher:
         yield Lane(system, layout, index, fetcher, delivery, watcher, reconciler)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
-from bikeflow.core.model import FileRecord, ObjectInfo, RawFile
+from bikeflow.core.model import UTC, FileRecord, ObjectInfo, RawFile
 from bikeflow.feeds import format_of, layout_of
 from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.segments.builder import batches
@@ -17,11 +18,14 @@ from bikeflow.store.base import CONCURRENT_REQUESTS, Store, if_found, read_all
 from bikeflow.verifier.conservation import Case, faults, parse_again, read_strictly
 from bikeflow.verifier.fingerprints import NOTHING
 from bikeflow.verifier.layers import Copies, LayerAudit
-from bikeflow.verifier.raw_files import list_raw_files
 from bikeflow.verifier.report import Days, Progress, Report, concerns
 
 BATCH_FILES, BATCH_BYTES = 64, 8 * 1024 * 1024
 """So much is read and parsed at once."""
+TOLERANCE = dt.timedelta(hours=3)
+"""So far beyond its folder's day a snapshot's name may lie: it was fetched about midnight, or named by local time."""
+LARGEST_BYTES = 16 * 1024 * 1024
+"""What is larger is no snapshot."""
 
 
 class SystemAudit:
@@ -51,7 +55,7 @@ class SystemAudit:
 
     async def run(self, wanted: Days, tell: Progress, before: int) -> None:
         """Audit all days that are `wanted`; `before`: so many raw files of other systems are done."""
-        raw = await list_raw_files(self._store, self._layout, self._format, wanted, self.report)
+        raw = await self._raw_files(wanted)
         infos = [info async for page in self._store.pages(self._layout.dead_letters) for info in page]
         self._letters = {self._layout.raw_key_of(info.key): info for info in infos if concerns(wanted, info.key)}
         await asyncio.gather(self.processed.read(wanted), self.enhanced.read(wanted))
@@ -64,6 +68,44 @@ class SystemAudit:
 
         await bounded_map(check, batches(raw, BATCH_BYTES, BATCH_FILES), 2)
         self._find_orphans({file.key for file in raw})
+
+    async def _raw_files(self, wanted: Days) -> list[RawFile]:
+        """The raw files that are wanted. What else looks like a snapshot is found, all other objects are named."""
+        files: list[RawFile] = []
+        async for page in self._store.pages(self._layout.raw):
+            for info in page:
+                if not concerns(wanted, info.key):
+                    continue
+                if (file := self._layout.raw_file(info)) is not None:
+                    files.append(file)
+                elif await self._is_snapshot(info):
+                    place = f"raw/dt=YYYY-MM-DD/*{self._layout.raw_suffix}"
+                    message = f"a snapshot that is not processed: it belongs in {place}"
+                    self.report.find("misplaced_raw", info.key, message)
+                else:
+                    self.report.other_objects.append(info.key)
+        self._find_misplaced(files)
+        return files
+
+    async def _is_snapshot(self, info: ObjectInfo) -> bool:
+        """Whether an object that is not processed has a snapshot's name or content."""
+        stem = self._layout.raw_stem
+        if _name(info.key).lower().startswith((f"{stem}_", f"{stem}-")):
+            return True
+        stored = await if_found(self._store.get(info.key)) if 0 < info.size <= LARGEST_BYTES else None
+        return stored is not None and (await asyncio.to_thread(self._format.count_records, stored.data)).readable
+
+    def _find_misplaced(self, files: Sequence[RawFile]) -> None:
+        """Snapshots in another day's folder, and those of one name in several."""
+        names = Counter(_name(file.key) for file in files)
+        for file in files:
+            if (time := self._layout.snapshot_time(file.key)) is None:
+                continue
+            since_midnight = time - dt.datetime.combine(file.partition.day, dt.time(), UTC)
+            if not -TOLERANCE <= since_midnight < dt.timedelta(days=1) + TOLERANCE:
+                self.report.find("misplaced_raw", file.key, f"a snapshot of {time.date()} in the folder of another day")
+            if names[_name(file.key)] > 1 and time.date() != file.partition.day:
+                self.report.find("doubled_raw", file.key, "the snapshot of this name lies in another folder too")
 
     def _sampled(self, raw: Iterable[RawFile]) -> set[str]:
         """So many raw files of each day as were asked for, chosen by lot."""
@@ -134,3 +176,7 @@ class SystemAudit:
             find("wrong_footer", key, "a footer names it, but there is no such raw file")
         for key in sorted(self._letters.keys() - raw):
             find("orphan_dead_letters", self._letters[key].key, f"there is no raw file {key}")
+
+
+def _name(key: str) -> str:
+    return key.rpartition("/")[2]

@@ -158,7 +158,7 @@ async def test_beyond_a_thousand_keys_the_duplicate_check_compares_with_the_newe
         spool = await Spool.open(tmp_path / "spool", 1_000_000)
         delivery = Delivery(store, layout, spool, ONCE)
         with Ledger(tmp_path, [layout], 60) as ledger:
-            system, memory = wrm(FeedSettings(url=server.url)), ledger.systems[layout.system_id].feed
+            system, memory = wrm(FeedSettings(url=server.url)), ledger.systems[layout.system_id]
             opened = open_fetcher(system, ONCE, delivery, memory, clock=lambda: FIRST + dt.timedelta(hours=2))
             async with opened as fetcher:
                 assert (await fetcher.fetch_once()).outcome == outcome

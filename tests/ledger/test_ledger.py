@@ -144,10 +144,10 @@ def test_the_key_from_which_a_poll_lists(ledger: Ledger) -> None:
 def test_what_the_fetcher_remembers_survives_a_restart(tmp_path: Path) -> None:
     state = FetchState("ab", "k", NOON, {"u": ('"x"', ""), "v": ("", "yesterday")})
     with Ledger(tmp_path, [LAYOUT], 60) as ledger:
-        assert index(ledger).feed.fetch_state() is None
-        index(ledger).feed.save_fetch_state(state)
+        assert index(ledger).fetch_state() is None
+        index(ledger).save_fetch_state(state)
     with Ledger(tmp_path, [LAYOUT], 60) as ledger:
-        assert index(ledger).feed.fetch_state() == state
+        assert index(ledger).fetch_state() == state
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a database", b"SQLite format 3\x00" + bytes(2000)])

@@ -59,7 +59,7 @@ def shown(ledger: Ledger, layout: Layout) -> list[object]:
         files.dirty_segments(DAY),
         files.days_to_seal(dt.date(2025, 6, 9), NOON), files.segment_objects(), files.published_segments(),
         files.reconciled_at(), files.totals(), files.totals(DAY, DAY), files.raw_files([raw(ONE).key, raw(OTHER).key]),
-        [objects.known(layer) for layer in LAYERS], objects.foreign(), index.feed.fetch_state(),
+        [objects.known(layer) for layer in LAYERS], objects.foreign(), index.fetch_state(),
     ]  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def test_whatever_happens_to_one_system_shows_nothing_in_the_other(ledger: Ledge
     (first, second) = one.files.dirty_segments(DAY)
     write(ledger, ONE, first)
     one.objects.set_foreign({"one/enhanced/all/theirs.parquet": "x"})
-    one.feed.save_fetch_state(memory)
+    one.save_fetch_state(memory)
     one.files.set_reconciled(NOON)
     fail(ledger, Partition("one", DAY))
     one.files.seal(Partition("one", dt.date(2025, 6, 2)))
@@ -83,7 +83,7 @@ def test_whatever_happens_to_one_system_shows_nothing_in_the_other(ledger: Ledge
     one.objects.adopt(second.segment, {}, [])
     one.files.forget([raw(ONE).key, raw(OTHER).key])
     assert shown(ledger, OTHER) == before
-    assert ledger.systems["other"].feed.fetch_state() is None and one.feed.fetch_state() == memory
+    assert ledger.systems["other"].fetch_state() is None and one.fetch_state() == memory
     assert all(key.startswith("one/") for key in one.files.known_keys())
 
 

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime.memory import give_back, memory_bytes
 from bikeflow.segments.builder import Built, SegmentBuilder
-from bikeflow.segments.engines.base import Engine, WorkerConfig
-from bikeflow.segments.engines.budget import MemoryBudget, build_bytes
+from bikeflow.segments.engines.base import Engine, MemoryBudget, WorkerConfig, build_bytes
 from bikeflow.store import ObjectCache, Store
 
 FEW_FILES, SMALL_BYTES = 16, 24 * 1024 * 1024
