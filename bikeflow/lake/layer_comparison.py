@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from bikeflow.core.layout import LAYERS, Layer, Layout
-from bikeflow.core.model import FileRecord, ObjectInfo, RawFile, Segment, StoredObject
+from bikeflow.core.model import FileRecord, ObjectInfo, RawFile, Segment
 from bikeflow.feeds.base import Format
 from bikeflow.ledger import SystemIndex
 from bikeflow.ledger.files import FileResult
+from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.segments.footer import Footer, read_provenance
-from bikeflow.store.base import Store, if_found, read_all
+from bikeflow.store.base import CONCURRENT_REQUESTS, Store, if_found
 
 FILES_AT_ONCE = 32
 """So many raw files are read at once, where their content is needed."""
@@ -36,24 +37,24 @@ class LayerComparison:
     async def run(self) -> tuple[int, int, int]:
         """Returns how many segments were adopted, how many were lost, and how many Parquet files are not ours."""
         self._rebuilding = await asyncio.to_thread(self._index.files.reconciled_at) is None
-        foreign_before = await asyncio.to_thread(self._index.objects.foreign)
+        foreign_before = await asyncio.to_thread(self._index.foreign_objects)
         for layer in LAYERS:
             await self._scan(layer, foreign_before)
         for segment, layer in self._lost:
-            await asyncio.to_thread(self._index.objects.lost, segment, layer)
+            await asyncio.to_thread(self._index.lost, segment, layer)
         for segment in self._found:
             if segment.sealed:
                 await asyncio.to_thread(self._index.files.seal, segment.partition, idle=self._rebuilding)
-        recorded = {layer: await asyncio.to_thread(self._index.objects.known, layer) for layer in LAYERS}
+        recorded = {layer: await asyncio.to_thread(self._index.known_objects, layer) for layer in LAYERS}
         for segment, layers in self._found.items():
             # What a processor has written and recorded while this pass was listing is newer than the listing.
             if all(recorded[layer].get(i.key) == self._known[layer].get(i.key) for layer, (i, _) in layers.items()):
                 await self._adopt(segment, layers)
-        await asyncio.to_thread(self._index.objects.set_foreign, self._foreign)
+        await asyncio.to_thread(self._index.set_foreign_objects, self._foreign)
         return len(self._found), len({segment for segment, _ in self._lost}), len(self._foreign)
 
     async def _scan(self, layer: Layer, foreign_before: Mapping[str, str]) -> None:
-        known = self._known[layer] = await asyncio.to_thread(self._index.objects.known, layer)
+        known = self._known[layer] = await asyncio.to_thread(self._index.known_objects, layer)
         listed: set[str] = set()
         async for page in self._store.pages(self._layout.layer(layer)):
             for info in page:
@@ -91,23 +92,34 @@ class LayerComparison:
             results = []
             for start in range(0, len(footers[0].files), FILES_AT_ONCE):
                 results += await self._results(footers[0].files[start : start + FILES_AT_ONCE], written)
-        await asyncio.to_thread(self._index.objects.adopt, segment, objects, results)
+        await asyncio.to_thread(self._index.adopt, segment, objects, results)
 
     async def _results(self, records: Sequence[FileRecord], written: dt.datetime) -> list[FileResult]:
-        """The footer's word on raw files; an ETag is left empty where the raw file is another one by now."""
+        """The footer's word on raw files, with their ETags where they are still those that were processed, else empty.
+
+        In a local lake only the content is trusted, as `cp -p` gives a copied file an old modification time.
+        """
         files = await asyncio.to_thread(self._index.files.raw_files, [record.key for record in records])
-        known = [(record, files[record.key]) for record in records if record.key in files]
-        asked = [record for record, raw in known if raw.size == record.size and not _told_by_etag(record, raw)]
-        contents = await self._store.at_hand([record.key for record in asked])
-        absent = [record for record in asked if record.key not in contents]
-        trusted = {record.key for record in absent if record.lines and self._is_trusted(files[record.key], written)}
-        unsure = [record.key for record in absent if record.key not in trusted]
-        contents |= await read_all(self._store, unsure)
-        return await asyncio.to_thread(
-            lambda: [
-                self._judged(record, files.get(record.key), contents.get(record.key), trusted) for record in records
-            ]
-        )
+        listed = {record.key: record for record in records if _may_be(record, files.get(record.key))}
+        asked = [key for key, record in listed.items() if not _told_by_etag(record, files[key])]
+        contents = await self._store.at_hand(asked)
+
+        async def judge(record: FileRecord) -> FileResult:
+            key, letters = record.key, record.rejected > 0
+            if key not in listed:
+                return FileResult(record, "", letters)
+            raw, stored = files[key], contents.get(key)
+            trusted = record.lines and stored is None and self._is_trusted(raw, written)
+            if _told_by_etag(record, raw) or trusted:
+                return FileResult(record, raw.etag, letters)
+            stored = stored or await if_found(self._store.get(key))
+            if stored is None:
+                return FileResult(record, "", letters)
+            digest = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()
+            same = stored.info.etag == raw.etag and digest == record.md5
+            return FileResult(record, raw.etag if same else "", letters or not self._is_readable(stored.data))
+
+        return await bounded_map(judge, records, CONCURRENT_REQUESTS)
 
     def _is_trusted(self, raw: RawFile, written: dt.datetime) -> bool:
         """Whether an object elsewhere, whose ETag is no MD5, is believed without being read.
@@ -118,27 +130,14 @@ class LayerComparison:
         """
         return self._rebuilding and raw.last_modified < written
 
-    def _judged(
-        self, record: FileRecord, raw: RawFile | None, stored: StoredObject | None, trusted: Collection[str]
-    ) -> FileResult:
-        """The footer's word on a raw file, with the ETag that it has now where it is still the one that was processed.
-
-        In a local lake only the content is trusted, as `cp -p` gives a copied file an old modification time.
-        """
-        same, letters = False, record.rejected > 0
-        if raw is not None and raw.size == record.size and _is_conserved(record):
-            if stored is None:
-                same = _told_by_etag(record, raw) or record.key in trusted
-            else:
-                digest = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()
-                same = stored.info.etag == raw.etag and digest == record.md5
-                letters = letters or not self._format.count_records(stored.data).readable
-        return FileResult(record, raw.etag if raw is not None and same else "", letters)
+    def _is_readable(self, data: bytes) -> bool:
+        return self._format.count_records(data).readable
 
 
-def _is_conserved(record: FileRecord) -> bool:
-    """False for a record that was tampered with: what it tells is no use."""
-    return record.lines == record.rows + record.rejected and min(record.size, record.rows, record.rejected) >= 0
+def _may_be(record: FileRecord, raw: RawFile | None) -> bool:
+    """Whether a record may tell of the raw file as it is now; one that was tampered with tells nothing."""
+    conserved = record.lines == record.rows + record.rejected and min(record.size, record.rows, record.rejected) >= 0
+    return raw is not None and raw.size == record.size and conserved
 
 
 def _told_by_etag(record: FileRecord, raw: RawFile) -> bool:

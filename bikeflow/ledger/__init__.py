@@ -11,47 +11,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
-from pydantic import TypeAdapter, ValidationError
-
 from bikeflow.core.layout import Layout
-from bikeflow.core.model import FetchState, SegmentObject
+from bikeflow.core.model import SegmentObject
 from bikeflow.ledger.database import Database
-from bikeflow.ledger.files import FileIndex
-from bikeflow.ledger.objects import ObjectIndex
 from bikeflow.ledger.runs import RunLog
-from bikeflow.runtime.log import get_logger
+from bikeflow.ledger.system import SystemIndex
+
+__all__ = ["FILE_NAME", "Ledger", "SystemIndex"]
 
 FILE_NAME = "ledger.sqlite"
-_STATE = TypeAdapter(FetchState)
-log = get_logger()
-
-
-class SystemIndex:
-    """What the ledger knows of one system: its raw files, segments and Parquet files, and its feed."""
-
-    def __init__(self, database: Database, layout: Layout, segment_minutes: int) -> None:
-        self._database = database
-        self._system_id = layout.system_id
-        self.files = FileIndex(database, layout, segment_minutes)
-        self.objects = ObjectIndex(database, layout)
-
-    def fetch_state(self) -> FetchState | None:
-        """The last snapshot, or None where nothing was fetched yet."""
-        row = self._database.row("fetch_state", system_id=self._system_id)
-        if row is None:
-            return None
-        try:
-            return _STATE.validate_json(row["state"])
-        except ValidationError as error:
-            # damaged; the archive knows the last snapshot as well
-            log.warning("fetch_state_damaged", error=str(error))
-            return None
-
-    def save_fetch_state(self, state: FetchState) -> None:
-        """Replace what is remembered."""
-        with self._database.transaction() as transaction:
-            text = _STATE.dump_json(state).decode()
-            transaction.run("save_fetch_state", system_id=self._system_id, state=text)
 
 
 class Ledger:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import Sequence
 
@@ -18,29 +19,23 @@ from bikeflow.verifier import Finding, Progress, PublishedDatabase, Report, Veri
 _OF_THE_DATABASE = ("copy_", "database_")
 
 
-async def audit(settings: Settings, store: Store, scope: Scope, *, sample: int | None, tell: Progress) -> Report:
-    """Verify, and change nothing: `sample` raw files of each day are parsed again, or all (None)."""
-    return await _verifier(settings, store, sample).verify(scope, tell)
-
-
-async def audit_and_repair(
-    settings: Settings, store: Store, scope: Scope, *, sample: int | None, tell: Progress
+async def audit(
+    settings: Settings, store: Store, scope: Scope, *, sample: int | None, tell: Progress, repair: bool = False
 ) -> tuple[Report, list[Finding]]:
-    """Verify and repair under the lock of `data_dir`; returns what is still wrong, and what was repaired."""
-    with exclusive(settings.data_dir):
-        verifier = _verifier(settings, store, sample)
+    """Verify: `sample` raw files of each day are parsed again, or all (None).
+
+    With `repair`, under the lock of `data_dir`, what is found is put right. Returns what is (still) wrong, and what was
+    repaired.
+    """
+    with exclusive(settings.data_dir) if repair else contextlib.nullcontext():
+        database = PublishedDatabase(settings)
+        verifier = Verifier(store, settings.all_systems, sample=sample, database=database if database.is_owed else None)
         report = await verifier.verify(scope, tell)
-        if not report.findings:
-            return report, []
         found = report.findings
-        await _write_again(settings, found)
-        report.findings = await verifier.again(found)
+        if repair and found:
+            await _write_again(settings, found)
+            report.findings = await verifier.again(found)
     return report, [item for item in found if item not in report.findings]
-
-
-def _verifier(settings: Settings, store: Store, sample: int | None) -> Verifier:
-    database = PublishedDatabase(settings)
-    return Verifier(store, settings.all_systems, sample=sample, database=database if database.is_owed else None)
 
 
 async def _write_again(settings: Settings, findings: Sequence[Finding]) -> None:

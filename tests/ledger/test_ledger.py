@@ -165,12 +165,12 @@ def test_a_lost_ledger_adopts_what_the_footers_tell(ledger: Ledger) -> None:
     (work,) = work_of(ledger)
     objects = {layer: info(LAYOUT.segment_key(layer, work.segment)) for layer in LAYERS}
     results = [FileResult(FileRecord(file.key, file.size, "md5", 5, 4, 1), file.etag, True) for file in work.files]
-    assert not index(ledger).objects.adopt(work.segment, objects, results[:1])
+    assert not index(ledger).adopt(work.segment, objects, results[:1])
     assert work_of(ledger)[0].changed == {raw(1).key}
-    assert index(ledger).objects.adopt(work.segment, objects, results)
+    assert index(ledger).adopt(work.segment, objects, results)
     assert work_of(ledger) == []
     assert index(ledger).files.processed() == {raw(0).key: True, raw(1).key: True}
-    index(ledger).objects.lost(work.segment, "processed")
+    index(ledger).lost(work.segment, "processed")
     (again,) = work_of(ledger)
     assert (set(again.changed), list(again.etags)) == (set(), ["enhanced"])
 

@@ -52,14 +52,14 @@ def write_all(ledger: Ledger, layout: Layout) -> None:
 def shown(ledger: Ledger, layout: Layout) -> list[object]:
     """All that can be asked of one system."""
     index = ledger.systems[layout.system_id]
-    files, objects = index.files, index.objects
+    files = index.files
     return [
         files.known_keys(), files.key_before_newest(0), files.processed(),
         files.dirty_partitions(NOON), files.dirty_partitions(), files.dirty_files(DAY, DAY),
         files.dirty_segments(DAY),
         files.days_to_seal(dt.date(2025, 6, 9), NOON), files.segment_objects(), files.published_segments(),
         files.reconciled_at(), files.totals(), files.totals(DAY, DAY), files.raw_files([raw(ONE).key, raw(OTHER).key]),
-        [objects.known(layer) for layer in LAYERS], objects.foreign(), index.fetch_state(),
+        [index.known_objects(layer) for layer in LAYERS], index.foreign_objects(), index.fetch_state(),
     ]  # fmt: skip
 
 
@@ -72,15 +72,15 @@ def test_whatever_happens_to_one_system_shows_nothing_in_the_other(ledger: Ledge
     observe(ledger, raw(ONE), raw(ONE, 90), raw(ONE, day=2))
     (first, second) = one.files.dirty_segments(DAY)
     write(ledger, ONE, first)
-    one.objects.set_foreign({"one/enhanced/all/theirs.parquet": "x"})
+    one.set_foreign_objects({"one/enhanced/all/theirs.parquet": "x"})
     one.save_fetch_state(memory)
     one.files.set_reconciled(NOON)
     fail(ledger, Partition("one", DAY))
     one.files.seal(Partition("one", dt.date(2025, 6, 2)))
     one.files.process_again([raw(ONE).key, raw(OTHER).key])
-    one.objects.lost(first.segment, "enhanced")
+    one.lost(first.segment, "enhanced")
     one.files.write_again(DAY, DAY)
-    one.objects.adopt(second.segment, {}, [])
+    one.adopt(second.segment, {}, [])
     one.files.forget([raw(ONE).key, raw(OTHER).key])
     assert shown(ledger, OTHER) == before
     assert ledger.systems["other"].fetch_state() is None and one.fetch_state() == memory

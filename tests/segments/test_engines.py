@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from bikeflow.core.errors import Permanent
 from bikeflow.segments.engines import WorkerConfig
-from bikeflow.segments.engines.worker import VERSIONS, build_elsewhere
+from bikeflow.segments.engines.dask import VERSIONS, build_elsewhere
 from bikeflow.settings.sections import LogSettings, ProcessingSettings, StorageSettings
 from tests.support.cluster import Cluster, cluster
 from tests.support.lines import raw_file, station

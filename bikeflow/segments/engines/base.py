@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Self
 
 from bikeflow.ledger.files import SegmentWork
-from bikeflow.segments.builder import Built
+from bikeflow.segments.builder import Built, SegmentBuilder
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import LogSettings, ProcessingSettings, RetrySettings, StorageSettings
 from bikeflow.settings.systems import System
+from bikeflow.store import ObjectCache, open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,18 @@ class Engine(ABC):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+async def build_segment(config: WorkerConfig, work: SegmentWork) -> Built:
+    """What a worker does, in a process here or elsewhere: it builds one segment, with a store of its own.
+
+    Raises what `SegmentBuilder.build` raises.
+    """
+    async with open_store(config.storage, config.data_dir) as store:
+        # Each raw file is read once, and the machine's own cache has one user: the service.
+        cache = ObjectCache(store, config.data_dir / "cache", max_bytes=0)
+        built = await SegmentBuilder(store, cache, config.systems, config.retry).build(work)
+        return built.without_rows()
 
 
 def build_bytes(work: SegmentWork) -> int:

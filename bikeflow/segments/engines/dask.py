@@ -13,18 +13,23 @@ from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 from pydantic import SecretStr
 
+from bikeflow import __version__
 from bikeflow.core.errors import ConfigError, Permanent, Transient
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime.log import get_logger
 from bikeflow.segments.builder import Built
-from bikeflow.segments.engines.base import Engine, WorkerConfig
-from bikeflow.segments.engines.worker import VERSIONS, build_elsewhere
+from bikeflow.segments.engines.base import Engine, WorkerConfig, build_segment
+from bikeflow.settings import store_secrets
 
 _CLOSE_SECONDS = 5.0
 LOOK_SECONDS = 30.0
 """How often it is looked at whether the cluster still has workers; those that restart are back by then."""
+
+VERSIONS = f"bikeflow {__version__}, pyarrow {pa.__version__}"
+"""What the bytes of a Parquet file depend on besides its raw files."""
 
 log = get_logger()
 
@@ -115,3 +120,29 @@ class DaskEngine(Engine):
         if self._client is client:
             self._client = None
             await client.close(timeout=_CLOSE_SECONDS)
+
+
+async def build_elsewhere(config: WorkerConfig, work: SegmentWork, versions: str) -> Built:
+    """Build a segment on another machine, which has its own secrets; `versions` are those of who asks.
+
+    Raises Permanent where this worker would write other bytes, has no secrets or sees no such local lake.
+    """
+    if versions != VERSIONS:
+        raise Permanent(f"a Dask worker has {VERSIONS}, but the service has {versions}: install the same versions")
+    storage = config.storage
+    if storage.backend == "local":
+        if not (config.data_dir / "lake").is_dir():
+            raise Permanent(
+                f"a Dask worker sees no {config.data_dir / 'lake'}: workers on other machines need"
+                ' storage.backend = "s3", or that directory in a shared file system'
+            )
+    else:
+        secrets = store_secrets()
+        if secrets is None:
+            raise Permanent(
+                "a Dask worker has no secrets of the store: set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY for it,"
+                " or give it systemd credentials"
+            )
+        own = dict(zip(("access_key_id", "secret_access_key"), secrets, strict=True))
+        config = replace(config, storage=storage.model_copy(update=own))
+    return await build_segment(config, work)

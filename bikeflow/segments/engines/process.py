@@ -17,8 +17,7 @@ from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime import log
 from bikeflow.runtime.memory import economise, give_back, memory_bytes
 from bikeflow.segments.builder import Built
-from bikeflow.segments.engines.base import Engine, MemoryBudget, WorkerConfig, build_bytes
-from bikeflow.segments.engines.worker import build_segment
+from bikeflow.segments.engines.base import Engine, MemoryBudget, WorkerConfig, build_bytes, build_segment
 from bikeflow.settings.sections import LogSettings
 
 _TRIES = 4

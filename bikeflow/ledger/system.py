@@ -1,38 +1,48 @@
-"""Which Parquet files of a system lie in the store, and whose they are: how a lost ledger learns what is done."""
+"""What the ledger knows of one system."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pydantic import TypeAdapter, ValidationError
+
 from bikeflow.core.layout import LAYERS, Layer, Layout
-from bikeflow.core.model import ObjectInfo, Segment
+from bikeflow.core.model import FetchState, ObjectInfo, Segment
 from bikeflow.ledger.database import Database
-from bikeflow.ledger.files import FileResult, identity, result_values, segment_from, set_object
+from bikeflow.ledger.files import FileIndex, FileResult, identity, result_values, segment_from, set_object
+from bikeflow.runtime.log import get_logger
+
+_STATE = TypeAdapter(FetchState)
+log = get_logger()
 
 
-class ObjectIndex:
-    """The Parquet files of one system."""
+class SystemIndex:
+    """One system's raw files and segments (`files`), its Parquet files, and the last snapshot of its feed.
 
-    def __init__(self, database: Database, layout: Layout) -> None:
+    By the Parquet files in the store, and whose they are, a lost ledger learns what is done.
+    """
+
+    def __init__(self, database: Database, layout: Layout, segment_minutes: int) -> None:
         self._database = database
         self._layout = layout
+        self._system_id = layout.system_id
+        self.files = FileIndex(database, layout, segment_minutes)
 
-    def known(self, layer: Layer) -> dict[str, tuple[Segment, str]]:
+    def known_objects(self, layer: Layer) -> dict[str, tuple[Segment, str]]:
         """Segment and ETag of every file of a layer that we wrote or adopted, by key."""
-        rows = self._database.rows("segments_of_system", system_id=self._layout.system_id)
+        rows = self._database.rows("segments_of_system", system_id=self._system_id)
         found = [(segment_from(row), row[f"{layer}_etag"]) for row in rows]
         return {self._layout.segment_key(layer, item[0]): item for item in found if item[1] is not None}
 
-    def foreign(self) -> dict[str, str]:
+    def foreign_objects(self) -> dict[str, str]:
         """ETags of the files that are not ours, by key."""
-        return self._database.pairs("foreign_objects", system_id=self._layout.system_id)
+        return self._database.pairs("foreign_objects", system_id=self._system_id)
 
-    def set_foreign(self, etags: Mapping[str, str]) -> None:
+    def set_foreign_objects(self, etags: Mapping[str, str]) -> None:
         """Remember exactly these files as not ours."""
-        system_id = self._layout.system_id
-        rows = [{"system_id": system_id, "key": key, "etag": etag} for key, etag in etags.items()]
+        rows = [{"system_id": self._system_id, "key": key, "etag": etag} for key, etag in etags.items()]
         with self._database.transaction() as transaction:
-            transaction.run("forget_foreign_objects", system_id=system_id)
+            transaction.run("forget_foreign_objects", system_id=self._system_id)
             transaction.run_many("add_foreign_object", rows)
 
     def lost(self, segment: Segment, layer: Layer) -> None:
@@ -65,3 +75,21 @@ class ObjectIndex:
             else:
                 transaction.run("want_known_segment", **place)
         return complete
+
+    def fetch_state(self) -> FetchState | None:
+        """The last snapshot, or None where nothing was fetched yet."""
+        row = self._database.row("fetch_state", system_id=self._system_id)
+        if row is None:
+            return None
+        try:
+            return _STATE.validate_json(row["state"])
+        except ValidationError as error:
+            # damaged; the archive knows the last snapshot as well
+            log.warning("fetch_state_damaged", error=str(error))
+            return None
+
+    def save_fetch_state(self, state: FetchState) -> None:
+        """Replace what is remembered."""
+        with self._database.transaction() as transaction:
+            text = _STATE.dump_json(state).decode()
+            transaction.run("save_fetch_state", system_id=self._system_id, state=text)
