@@ -82,7 +82,7 @@ class Processor:
         """Write all dirty segments of a partition; None where there was none."""
         started_at, started = dt.datetime.now(UTC), time.monotonic()
         progress = _Progress(run_id=uuid.uuid4().hex[:16])
-        with bound_contextvars(run_id=progress.run_id, **named(job.partition)):
+        with bound_contextvars(run_id=progress.run_id, **_named(job.partition)):
             try:
                 await self._write_segments(job, progress)
             except BikeflowError as error:
@@ -118,7 +118,7 @@ class Processor:
                 progress.traces.update(work.traces)
             except BikeflowError as error:
                 # One bad segment costs neither its neighbours nor other partitions.
-                progress.errors.append(_reason(work, error))
+                progress.errors.append(f"segment {work.segment.start:%H:%M}-{work.segment.end:%H:%M}: {error}")
 
     async def write(self, work: SegmentWork) -> Built:
         """Bring a segment's files in the store up to date; raises what the engine raises.
@@ -158,13 +158,9 @@ class Processor:
                 log.warning("schema_drifted", key=key, unknown_columns=", ".join(new))
 
 
-def named(partition: Partition) -> dict[str, str]:
+def _named(partition: Partition) -> dict[str, str]:
     """The fields that name a partition in a log line."""
     return {"system": partition.system_id, "partition": partition.day.isoformat()}
-
-
-def _reason(work: SegmentWork, error: BikeflowError) -> str:
-    return f"segment {work.segment.start:%H:%M}-{work.segment.end:%H:%M}: {error}"
 
 
 def _finished(job: PartitionJob, progress: _Progress, started_at: dt.datetime) -> Run:

@@ -71,7 +71,11 @@ def collect(parsed: Sequence[ParsedFile]) -> SegmentTable:
     """The rows of freshly parsed files."""
     tables = [ENCODED.empty_table(), *(item.table for item in parsed)]
     table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
-    return SegmentTable(_narrowed(table), tuple(_record(item) for item in parsed))
+    records = (
+        FileRecord(item.raw.key, item.raw.size, item.md5, item.lines, item.rows, item.rejected, item.recipe)
+        for item in parsed
+    )
+    return SegmentTable(_narrowed(table), tuple(records))
 
 
 def write(segment: Segment, keys: Collection[str], bases: Iterable[SegmentTable]) -> SegmentFiles:
@@ -151,12 +155,6 @@ def _inputs(keys: Collection[str], bases: Iterable[SegmentTable]) -> tuple[list[
             tables.append((min(names), base.table if len(mine) == len(base.files) else _only(base.table, names)))
     in_order = [table for _, table in sorted(tables, key=lambda item: item[0])]
     return in_order, tuple(sorted(files, key=lambda record: record.key))
-
-
-def _record(parsed: ParsedFile) -> FileRecord:
-    return FileRecord(
-        parsed.raw.key, parsed.raw.size, parsed.md5, parsed.lines, parsed.rows, parsed.rejected, parsed.recipe
-    )
 
 
 def _only(table: pa.Table, keys: Collection[str]) -> pa.Table:

@@ -114,7 +114,7 @@ class Pipeline:
         for system_id, lane in self.lanes.items():
             # A full queue holds the watcher back: then it is the processors' turn.
             pulses = lane.pulses(answered["list"] + answered["get"], held_back=queue.full(system_id))
-            found |= {role_name(role, system_id): pulse for role, pulse in pulses.items()}
+            found |= {f"{role} {system_id}": pulse for role, pulse in pulses.items()}
         return {
             **found,
             "processors": Pulse(
@@ -125,20 +125,11 @@ class Pipeline:
         }
 
 
-def role_name(role: str, system_id: str) -> str:
-    """What a lane's role is called in logs."""
-    return f"{role} {system_id}"
-
-
-async def _no_predecessor() -> None:
-    """Nothing to wait for."""
-
-
 @asynccontextmanager
 async def open_pipeline(
     settings: Settings,
     events: Events | None = None,
-    predecessor_left: Callable[[], Awaitable[object]] = _no_predecessor,
+    predecessor_left: Callable[[], Awaitable[object]] | None = None,
 ) -> AsyncIterator[Pipeline]:
     """Open the clients and files, build the roles; closes them in reverse order. The caller holds `data_dir`'s lock.
 

@@ -47,7 +47,7 @@ class Shared:
 
 @asynccontextmanager
 async def open_shared(
-    settings: Settings, events: Events, predecessor_left: Callable[[], Awaitable[object]]
+    settings: Settings, events: Events, predecessor_left: Callable[[], Awaitable[object]] | None
 ) -> AsyncIterator[Shared]:
     """Open the shared parts; closes them in reverse order.
 
@@ -67,8 +67,12 @@ async def open_shared(
         # All is saved, for a tenth of a second; after a reload the loop goes on meanwhile.
         stack.push_async_callback(asyncio.to_thread, warehouse.close)
         mirror = Mirror(store, data_dir, settings.all_systems[0].id)
-        await predecessor_left()
-        engine = await stack.enter_async_context(open_engine(WorkerConfig.of(settings), store, cache))
+        if predecessor_left is not None:
+            await predecessor_left()
+        config = WorkerConfig(
+            data_dir, settings.all_systems, settings.storage, settings.processing, settings.retry, settings.log
+        )
+        engine = await stack.enter_async_context(open_engine(config, store, cache))
         queue = PartitionQueue(settings.processing.queue_size)
         refresher = Refresher(
             settings.warehouse,

@@ -7,19 +7,17 @@ one; of any other the content is, by its MD5, with the one that its rows were ma
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
 
 from bikeflow.core.layout import LAYERS, Layer
 from bikeflow.core.model import FileRecord, RawFile
-from bikeflow.feeds.base import DeadLetter, Format, RawContent, RecordCount
-from bikeflow.feeds.recipe import recipe_of, rules_of
-from bikeflow.segments.dead_letters import DROPPED, Letter, is_of_whole_file, rejected_lines
+from bikeflow.feeds.base import DeadLetter, Format, RawContent
+from bikeflow.feeds.recipe import rules_of
+from bikeflow.segments.dead_letters import DROPPED, Letter, is_of_whole_file
 from bikeflow.segments.table import collect
 from bikeflow.settings.sections import RulesSettings
 from bikeflow.verifier.fingerprints import NOTHING, Fingerprint, of_table
@@ -36,74 +34,57 @@ class Parsed:
     letters: Sequence[DeadLetter]
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Case:
     """A raw file, and all that the lake holds of it: rows, `records` in footers, dead letters (None: no such file).
 
-    `unnamed` tells that a footer lacks it, `chosen` that it is to be parsed again.
+    `fact` is what footers and the database should tell of it, but for the recipe. `unnamed` tells that a footer lacks
+    it, `chosen` that it is to be parsed again.
     """
 
     raw: RawFile
     data: bytes
-    format: Format
+    fact: FileRecord
+    readable: bool
     rows: Mapping[Layer, Fingerprint]
     records: Sequence[FileRecord]
     unnamed: bool
     letters: Sequence[Letter] | None
     chosen: bool
-    parsed: Parsed | None = None
-
-    @cached_property
-    def md5(self) -> str:
-        """The digest of the raw file's content."""
-        return hashlib.md5(self.data, usedforsecurity=False).hexdigest()
-
-    @cached_property
-    def count(self) -> RecordCount:
-        """The raw file's data lines, and whether it can be read."""
-        return self.format.count_records(self.data)
-
-    @cached_property
-    def fact(self) -> FileRecord:
-        """What footers and the database should tell of it, but for the recipe."""
-        lines, rows = self.count.records, self.rows["enhanced"].rows
-        rejected = rejected_lines(self.letters or (), lines)
-        return FileRecord(self.raw.key, len(self.data), self.md5, lines, rows, rejected)
 
     @property
     def recipe(self) -> str:
         """What the footer tells of the rules that its rows were flagged by."""
         return self.records[0].recipe if self.records else ""
 
-    def is_of_other_rules(self, rules: RulesSettings) -> bool:
-        """Whether its rows were flagged by other rules."""
-        return bool(self.rows["enhanced"].rows) and self.recipe != recipe_of(rules)
 
-
-def parse_again(cases: Sequence[Case], raw_format: Format, rules: RulesSettings) -> None:
-    """Those that are chosen, and those with dead letters, which only a parse can tell.
+def parse_again(cases: Sequence[Case], raw_format: Format, rules: RulesSettings) -> dict[str, Parsed]:
+    """Those that are chosen, and those with dead letters, which only a parse can tell; by key.
 
     All at once, and each under the rules that its rows were flagged by, as far as they are known.
     """
     groups: defaultdict[str, list[Case]] = defaultdict(list)
     for case in cases:
-        if case.chosen or case.letters is not None or not case.count.readable:
+        if case.chosen or case.letters is not None or not case.readable:
             groups[case.recipe].append(case)
+    results: dict[str, Parsed] = {}
     for recipe, some in groups.items():
-        files = [RawContent(case.raw, case.md5, case.data) for case in some]
-        parsed = raw_format.parse(files, rules_of(recipe) or rules)
+        parsed = raw_format.parse(
+            [RawContent(case.raw, case.fact.md5, case.data) for case in some], rules_of(recipe) or rules
+        )
         table = collect(parsed).table
         found = {layer: of_table(table, layer) for layer in LAYERS}
-        for case, result in zip(some, parsed, strict=True):
-            rows = {layer: found[layer].get(case.raw.key, NOTHING) for layer in LAYERS}
-            case.parsed = Parsed(rows, result.dead_letters)
+        for result in parsed:
+            key = result.raw.key
+            results[key] = Parsed({layer: found[layer].get(key, NOTHING) for layer in LAYERS}, result.dead_letters)
+    return results
 
 
-def faults(case: Case) -> Iterator[tuple[str, str]]:
+def faults(case: Case, parsed: Parsed | None) -> Iterator[tuple[str, str]]:
     """What does not add up, by kind and message."""
     lines, rows, rejected = case.fact.lines, case.fact.rows, case.fact.rejected
     processed, enhanced = (case.rows[layer] for layer in LAYERS)
-    if processed.rows == rows == 0 and case.letters is None and (lines or not case.count.readable):
+    if processed.rows == rows == 0 and case.letters is None and (lines or not case.readable):
         yield "not_processed", f"{lines} lines, but no row and no dead letter"
     elif processed.rows != rows:
         yield "layers_differ", f"{processed.rows} rows in processed, {rows} in enhanced"
@@ -111,12 +92,12 @@ def faults(case: Case) -> Iterator[tuple[str, str]]:
         yield "layers_differ", f"its {rows} rows have other values in processed than in enhanced"
     elif lines != rows + rejected:
         yield "not_conserved", f"{lines} lines, but {rows} rows and {rejected} rejected"
-    elif any(record.md5 != case.md5 for record in case.records):
+    elif any(record.md5 != case.fact.md5 for record in case.records):
         yield "raw_differs", "its content is not the one that its rows were made of, by the MD5 in their footer"
     else:
         yield from _footer_faults(case)
-        if case.parsed is not None:
-            yield from _differences(case, case.parsed)
+        if parsed is not None:
+            yield from _differences(case, parsed)
 
 
 def _footer_faults(case: Case) -> Iterator[tuple[str, str]]:
@@ -137,7 +118,7 @@ def _differences(case: Case, parsed: Parsed) -> Iterator[tuple[str, str]]:
         if found != fresh and (comparable or (found.rows, found.unflagged) != (fresh.rows, fresh.unflagged)):
             yield "rows_differ", f"its rows in {layer} are not those of a fresh parse"
     same_words = bool(case.records) and comparable
-    fault = letters_fault(case.letters or (), parsed.letters, case.count.records, same_words=same_words)
+    fault = letters_fault(case.letters or (), parsed.letters, case.fact.lines, same_words=same_words)
     if fault is not None:
         yield "letters_differ", fault
 

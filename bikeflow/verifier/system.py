@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
 from bikeflow.core.model import UTC, FileRecord, ObjectInfo, RawFile
 from bikeflow.feeds import format_of, layout_of
+from bikeflow.feeds.recipe import recipe_of
 from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.segments.builder import batches
-from bikeflow.segments.dead_letters import Letter
+from bikeflow.segments.dead_letters import Letter, rejected_lines
 from bikeflow.settings.systems import System
 from bikeflow.store.base import CONCURRENT_REQUESTS, Store, if_found, read_all
-from bikeflow.verifier.conservation import Case, faults, parse_again, read_strictly
+from bikeflow.verifier.conservation import Case, Parsed, faults, parse_again, read_strictly
 from bikeflow.verifier.fingerprints import NOTHING
 from bikeflow.verifier.layers import Copies, LayerAudit
 from bikeflow.verifier.report import Days, Progress, Report, concerns
@@ -123,13 +125,14 @@ class SystemAudit:
         files = [file for file in files if file.key in contents]
         letters = dict(await bounded_map(self._read_letters, [file.key for file in files], CONCURRENT_REQUESTS))
 
-        def examined() -> list[tuple[Case, list[tuple[str, str]]]]:
+        def examined() -> list[tuple[Case, Parsed | None, list[tuple[str, str]]]]:
             cases = [self._case(file, contents[file.key].data, letters[file.key], file.key in chosen) for file in files]
-            parse_again(cases, self._format, self._rules)
-            return [(case, list(faults(case))) for case in cases]
+            parsed = parse_again(cases, self._format, self._rules)
+            return [(case, parsed.get(case.raw.key), list(faults(case, parsed.get(case.raw.key)))) for case in cases]
 
-        for case, found in await asyncio.to_thread(examined):
+        for case, parsed, found in await asyncio.to_thread(examined):
             self._count(case)
+            self.report.parsed_again += parsed is not None
             for kind, message in found:
                 self.report.find(kind, case.raw.key, message)
 
@@ -137,7 +140,10 @@ class SystemAudit:
         rows = {layer.name: layer.rows.get(raw.key, NOTHING) for layer in (self.processed, self.enhanced)}
         records = self.enhanced.records.get(raw.key, [])
         unnamed = not records and self.enhanced.should_name(raw)
-        return Case(raw, data, self._format, rows, records, unnamed, letters, chosen)
+        md5, count = hashlib.md5(data, usedforsecurity=False).hexdigest(), self._format.count_records(data)
+        rejected = rejected_lines(letters or (), count.records)
+        fact = FileRecord(raw.key, len(data), md5, count.records, rows["enhanced"].rows, rejected)
+        return Case(raw, data, fact, count.readable, rows, records, unnamed, letters, chosen)
 
     async def _read_letters(self, raw_key: str) -> tuple[str, list[Letter] | None]:
         """A raw file's dead letters; None where it has none that can be read."""
@@ -156,9 +162,8 @@ class SystemAudit:
         report.lines += fact.lines
         report.rows += fact.rows
         report.rejected += fact.rejected
-        report.unreadable_files += not case.count.readable
-        report.other_rules += case.is_of_other_rules(self._rules)
-        report.parsed_again += case.parsed is not None
+        report.unreadable_files += not case.readable
+        report.other_rules += bool(fact.rows) and case.recipe != recipe_of(self._rules)
         # A feed may serve the same twice; but a file of the same content that has no time in its name is a copy.
         other = self._digests.setdefault(fact.md5, key)
         named = [name for name in (key, other) if self._layout.snapshot_time(name) is not None]

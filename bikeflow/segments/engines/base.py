@@ -12,7 +12,6 @@ from typing import Self
 
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.segments.builder import Built, SegmentBuilder
-from bikeflow.settings import Settings
 from bikeflow.settings.sections import LogSettings, ProcessingSettings, RetrySettings, StorageSettings
 from bikeflow.settings.systems import System
 from bikeflow.store import ObjectCache, open_store
@@ -28,18 +27,6 @@ class WorkerConfig:
     processing: ProcessingSettings
     retry: RetrySettings
     log: LogSettings
-
-    @classmethod
-    def of(cls, settings: Settings) -> WorkerConfig:
-        """The one that the configuration describes."""
-        return cls(
-            settings.data_dir.absolute(),
-            settings.all_systems,
-            settings.storage,
-            settings.processing,
-            settings.retry,
-            settings.log,
-        )
 
 
 class Engine(ABC):
