@@ -99,7 +99,7 @@ async def count(
 
 
 async def newest(store: Store, systems: Iterable[System], selection: Selection, limit: int) -> list[Letter]:
-    """So many of the selected letters, those of the newest files first."""
+    """Up to `limit` of the selected letters, those of the newest files first."""
     found: list[Letter] = []
     async for file in find(store, systems, selection, newest_first=True):
         found += file.selected

@@ -17,7 +17,7 @@ from bikeflow.segments.footer import Footer, read_provenance
 from bikeflow.store.base import CONCURRENT_REQUESTS, Store, if_found
 
 FILES_AT_ONCE = 32
-"""So many raw files are read at once, where their content is needed."""
+"""How many raw files are read at once, where their content is needed."""
 
 
 class LayerComparison:

@@ -35,7 +35,7 @@ from bikeflow.settings.sections import WatcherSettings
 from bikeflow.store.base import Store
 
 LONGEST_DELAY_SECONDS = 5.0
-"""So much later, at most, does the first listing of an archive begin that the ledger of an earlier run knows."""
+"""How long the first full listing waits, at most, where the ledger of an earlier run knows the archive."""
 
 LOOKBACK_KEYS = 900
 """How many known keys a poll lists again: late, overwritten and out-of-order files among them are found at once.

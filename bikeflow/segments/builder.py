@@ -1,8 +1,8 @@
 """One dirty segment, from its raw files to its Parquet files and dead letters in the store; no ledger is involved.
 
 Raw files that did not change are not read again: their rows come from the segment as it was last written, in memory or
-in the store. So an arrival costs the parsing of one file, and a day is sealed or cut anew without its raw files. Every
-step is idempotent, under keys and with contents that follow from the work alone: it can be done anywhere, and twice.
+in the store. So an arrival costs the parsing of one file, and sealing a day, or cutting it in other segments, reads no
+raw file. Every step is idempotent: keys and contents follow from the work alone, so it can be done anywhere, and twice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from bikeflow.runtime.log import get_logger
 from bikeflow.runtime.memory import give_back
 from bikeflow.runtime.retry import retrying
 from bikeflow.segments.dead_letters import dead_letter_lines
-from bikeflow.segments.footer import NotOurs, read_provenance
+from bikeflow.segments.footer import UNREADABLE, NotOurs, read_provenance
 from bikeflow.segments.memory import SegmentMemory
 from bikeflow.segments.table import SegmentTable, collect, read, write
 from bikeflow.segments.tally import Tally, tally
@@ -41,7 +41,7 @@ from bikeflow.store.cache import ObjectCache
 FEW_FILES = 16
 """Rows of so many raw files are handed on to the warehouse; those of more are read from the file."""
 PARSED_BYTES = 16 * 1024 * 1024
-"""So much is parsed at once: enough that a call of Pandera or numpy does not count, and memory stays bounded."""
+"""How much is parsed at once: enough that the cost of calling numpy is small, and little enough for memory."""
 
 Answer = TypeVar("Answer")
 log = get_logger()
@@ -136,7 +136,7 @@ class SegmentBuilder:
         try:
             found = await self._try(self._store.get, source.key)
             content = await asyncio.to_thread(read, found.data, source.partition.system_id)
-        except (NotFound, pa.ArrowInvalid, OSError) as error:
+        except (NotFound, *UNREADABLE) as error:
             log.warning("segment_unreadable", key=source.key, error=str(error))
             return None
         return content if found.info.etag == source.etag else None

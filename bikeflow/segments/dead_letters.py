@@ -2,7 +2,7 @@
 
 The conservation law must stay provable after letters were dropped: one summary line in the raw file's dead-letter file
 tells how many rejected lines it stands for. It has the fields of a dead letter, `check` is `dropped`, and `dropped` is
-the number. When the raw file is processed anew its dead letters are written anew, and the summary goes.
+the number. When the raw file is processed again, its dead letters are written again without the summary.
 """
 
 from __future__ import annotations

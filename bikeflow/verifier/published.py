@@ -13,9 +13,9 @@ from bikeflow.core.model import FileRecord, SegmentObject
 from bikeflow.ledger import FILE_NAME
 from bikeflow.settings import Settings
 from bikeflow.verifier.fingerprints import NOTHING, of_relation
-from bikeflow.verifier.remade import compare_tables
 from bikeflow.verifier.report import Days, Report
 from bikeflow.verifier.system import SystemAudit
+from bikeflow.verifier.tables import compare_tables
 from bikeflow.warehouse.mirror import mirrored_file
 from bikeflow.warehouse.statements import SCHEMA, quoted
 from bikeflow.warehouse.warehouse import published_path

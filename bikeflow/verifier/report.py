@@ -1,4 +1,4 @@
-"""What an audit comes to."""
+"""The result of an audit."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from bikeflow.core.layout import NO_DAY, day_of
 from bikeflow.core.model import Partition
 
 Days = Callable[[dt.date], bool]
-"""Which days are meant."""
+"""Whether a day is to be audited."""
 Progress = Callable[[int, int], None]
-"""Told of raw files done and in all."""
+"""Called with the number of raw files done, and of all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,11 @@ from bikeflow.verifier.layers import Copies, LayerAudit
 from bikeflow.verifier.report import Days, Progress, Report, concerns
 
 BATCH_FILES, BATCH_BYTES = 64, 8 * 1024 * 1024
-"""So much is read and parsed at once."""
+"""How many raw files are read and parsed at once."""
 TOLERANCE = dt.timedelta(hours=3)
-"""So far beyond its folder's day a snapshot's name may lie: it was fetched about midnight, or named by local time."""
+"""How far the time in a name may lie outside the folder's day: about midnight, or where names are in local time."""
 LARGEST_BYTES = 16 * 1024 * 1024
-"""What is larger is no snapshot."""
+"""A larger object is no snapshot."""
 
 
 class SystemAudit:
@@ -110,7 +110,7 @@ class SystemAudit:
                 self.report.find("doubled_raw", file.key, "the snapshot of this name lies in another folder too")
 
     def _sampled(self, raw: Iterable[RawFile]) -> set[str]:
-        """So many raw files of each day as were asked for, chosen by lot."""
+        """Some raw files of each day, chosen at random: as many as were asked for."""
         days: defaultdict[object, list[str]] = defaultdict(list)
         for file in raw:
             days[file.partition].append(file.key)
@@ -128,7 +128,7 @@ class SystemAudit:
         def examined() -> list[tuple[Case, Parsed | None, list[tuple[str, str]]]]:
             cases = [self._case(file, contents[file.key].data, letters[file.key], file.key in chosen) for file in files]
             parsed = parse_again(cases, self._format, self._rules)
-            return [(case, parsed.get(case.raw.key), list(faults(case, parsed.get(case.raw.key)))) for case in cases]
+            return [(case, fresh := parsed.get(case.raw.key), list(faults(case, fresh))) for case in cases]
 
         for case, parsed, found in await asyncio.to_thread(examined):
             self._count(case)
