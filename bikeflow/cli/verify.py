@@ -69,7 +69,7 @@ def verify(
 async def _audit(
     settings: Settings, scope: Scope, *, sample: int | None, repair: bool, tell: Progress
 ) -> tuple[Report, list[Finding]]:
-    from bikeflow.service.audit import audit
+    from bikeflow.service.work import audit
 
     async with existing_store(settings) as store:
         return await audit(settings, store, scope, sample=sample, tell=tell, repair=repair)

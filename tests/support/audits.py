@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bikeflow.core.scope import Scope
-from bikeflow.service.audit import audit
+from bikeflow.service.work import audit
 from bikeflow.settings import Settings
 from bikeflow.store import open_store
 from bikeflow.verifier import Finding, Report

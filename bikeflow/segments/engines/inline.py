@@ -12,8 +12,8 @@ from bikeflow.segments.engines.base import Engine, MemoryBudget, WorkerConfig, b
 from bikeflow.store import ObjectCache, Store
 
 FEW_FILES, SMALL_BYTES = 16, 24 * 1024 * 1024
-"""Below these limits, memory that a segment no longer needs is kept for the next arrival: to return it to the system and
-ask for it again takes longer. An hour of 30-second snapshots of a large city stays below, a day does not."""
+"""Below these limits, memory that a segment no longer needs is kept for the next arrival: to return it, and ask for it
+again, takes longer. An hour of 30-second snapshots of a large city stays below, a day does not."""
 
 
 class InlineEngine(Engine):
