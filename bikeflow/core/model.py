@@ -254,21 +254,15 @@ class SnapshotStored:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """A run has ended, well or not, after its job had waited in the queue; counts are of lines by check, by flag."""
+    """A run has ended, well or not, after its job had waited in the queue; counts are of lines by check, by flag.
+
+    `written` are the segments that it has written: the refresher listens for them.
+    """
 
     run: Run
     waited_seconds: float
     rejected_by_check: Mapping[str, int]
     flagged_by_flag: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionProcessed:
-    """A run has written dirty segments of a partition; the refresher listens for it."""
-
-    partition: Partition
-    run_id: str
-    traces: tuple[str, ...]
     written: tuple[SegmentWritten, ...] = ()
 
 
@@ -376,7 +370,6 @@ Event = (
     | SnapshotStored
     | LakeReconciled
     | RunFinished
-    | PartitionProcessed
     | DatabasePublished
     | SchemaDrifted
     | AlertSent

@@ -20,7 +20,6 @@ from bikeflow.core.model import (
     UTC,
     Partition,
     PartitionJob,
-    PartitionProcessed,
     Run,
     RunFinished,
     SchemaDrifted,
@@ -58,7 +57,7 @@ class Processor:
         queue: PartitionQueue,
         ledger: Ledger,
         engine: Engine,
-        emit: Callable[[RunFinished | PartitionProcessed | SchemaDrifted], None],
+        emit: Callable[[RunFinished | SchemaDrifted], None],
         place: Callable[[SegmentObject, bytes], None] = lambda item, data: None,
     ) -> None:
         self._queue = queue
@@ -98,10 +97,8 @@ class Processor:
         counts = Tally()
         for built in progress.written:
             counts.add(built.tally)
-        self._emit(RunFinished(run, started - job.queued_at, counts.rejected, counts.flagged))
-        if progress.written:
-            written = tuple(built.written for built in progress.written)
-            self._emit(PartitionProcessed(job.partition, run.run_id, run.traces, written))
+        written = tuple(built.written for built in progress.written)
+        self._emit(RunFinished(run, started - job.queued_at, counts.rejected, counts.flagged, written))
         return run
 
     async def _record(self, run: Run) -> None:

@@ -20,8 +20,8 @@ from bikeflow.core.model import (
     LakeReconciled,
     Partition,
     PartitionJob,
-    PartitionProcessed,
     Pulse,
+    RunFinished,
     SnapshotStored,
     StoreAnswered,
     Vitals,
@@ -159,7 +159,7 @@ def _passing_on(pipeline: Pipeline) -> Listener:
         match event:
             case SnapshotStored():
                 lanes[event.system_id].watcher.announce(event)
-            case PartitionProcessed():
+            case RunFinished() if event.written:
                 refresher.wake(event)
             case LakeReconciled():
                 refresher.wake()

@@ -61,7 +61,7 @@ async def test_raw_files_become_segments_of_both_layers(road: Road) -> None:
         rows = first.read().to_pylist()
         assert [row["station_id"] for row in rows] == ["1", "1", "2", "2", "fb1"]
         assert [row["s3_source_key"].split("_")[-1] for row in rows[:2]] == ["18-10-07.txt", "18-59-59.txt"]
-    assert road.processed[0].partition == wrm_day(dt.date(2025, 6, 1))
+    assert road.finished[0].run.partition == wrm_day(dt.date(2025, 6, 1))
     assert (await road.verify()).findings == []
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from bikeflow.core.layout import Layer, Layout
-from bikeflow.core.model import PartitionJob, PartitionProcessed, Run, RunFinished, SchemaDrifted
+from bikeflow.core.model import PartitionJob, Run, RunFinished, SchemaDrifted
 from bikeflow.core.scope import Scope
 from bikeflow.feeds import format_of
 from bikeflow.lake.processor import Processor
@@ -38,17 +38,12 @@ class Road:
     ledger: Ledger
     reconciler: Reconciler
     processor: Processor
-    told: list[RunFinished | PartitionProcessed | SchemaDrifted] = field(default_factory=list)
+    told: list[RunFinished | SchemaDrifted] = field(default_factory=list)
 
     @property
     def index(self) -> SystemIndex:
         """What the ledger knows of the one system."""
         return self.ledger.systems[self.layout.system_id]
-
-    @property
-    def processed(self) -> list[PartitionProcessed]:
-        """What the processor has told the refresher."""
-        return [event for event in self.told if isinstance(event, PartitionProcessed)]
 
     @property
     def finished(self) -> list[RunFinished]:
@@ -117,7 +112,7 @@ async def open_road(
         cache = ObjectCache(store, data_dir / "cache", storage.cache_max_bytes)
         engine = await stack.enter_async_context(open_engine(config, store, cache))
         ledger = stack.enter_context(Ledger(data_dir, [layout], segment_minutes))
-        told: list[RunFinished | PartitionProcessed | SchemaDrifted] = []
+        told: list[RunFinished | SchemaDrifted] = []
         processor = Processor(PartitionQueue(8), ledger, engine, told.append)
         reconciler = Reconciler(store, layout, ledger.systems[layout.system_id], format_of(systems[0]), 60)
         yield Road(store, layout, ledger, reconciler, processor, told)
