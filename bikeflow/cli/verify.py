@@ -69,12 +69,10 @@ def verify(
 async def _audit(
     settings: Settings, scope: Scope, *, sample: int | None, repair: bool, tell: Progress
 ) -> tuple[Report, list[Finding]]:
-    from bikeflow.service.audit import audit, audit_and_repair
+    from bikeflow.service.work import audit
 
     async with existing_store(settings) as store:
-        if repair:
-            return await audit_and_repair(settings, store, scope, sample=sample, tell=tell)
-        return await audit(settings, store, scope, sample=sample, tell=tell), []
+        return await audit(settings, store, scope, sample=sample, tell=tell, repair=repair)
 
 
 def _print(report: Report, repaired: list[Finding]) -> None:

@@ -20,6 +20,8 @@ _RAW = re.compile(r"dt=(\d{4}-\d{2}-\d{2})/([^/.][^/]*)")
 _SEGMENT_NAME = re.compile(r"all_(?:processed|enhanced)_\d{8}_\d{6}\.parquet")
 _PARQUET = re.compile(r"dt=(\d{4}-\d{2}-\d{2})/all_(?:processed|enhanced)_(\d{8})_(\d{6})\.parquet")
 DAY_START, DAY_END = dt.time(0), dt.time(23, 59, 59)
+NO_DAY = dt.date.min
+"""The day of what lies in no day's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,12 @@ def segment_of(partition: Partition, time: dt.datetime, segment_minutes: int) ->
 def sealed_segment(partition: Partition) -> Segment:
     """The segment that covers the whole day."""
     return Segment(partition, DAY_START, DAY_END)
+
+
+def day_of(key: str) -> dt.date:
+    """The day in whose folder an object lies, or `NO_DAY`."""
+    folder = key.rpartition("/")[0].rpartition("/")[2]
+    return (_date(folder.removeprefix("dt=")) if folder.startswith("dt=") else None) or NO_DAY
 
 
 def _stamp(at: dt.datetime) -> str:

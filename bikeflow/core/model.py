@@ -178,20 +178,6 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class RawFileFact:
-    """What is known of a raw file: the counts and the MD5 are None until it is processed."""
-
-    key: str
-    partition: Partition
-    time: dt.datetime
-    size: int
-    md5: str | None
-    lines: int | None
-    rows: int | None
-    rejected: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Fault:
     """Something does not work: since when, and why, in words for people."""
 
@@ -268,21 +254,15 @@ class SnapshotStored:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """A run has ended, well or not, after its job had waited in the queue; counts are of lines by check, by flag."""
+    """A run has ended, well or not, after its job had waited in the queue; counts are of lines by check, by flag.
+
+    `written` are the segments that it has written: the refresher listens for them.
+    """
 
     run: Run
     waited_seconds: float
     rejected_by_check: Mapping[str, int]
     flagged_by_flag: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionProcessed:
-    """A run has written dirty segments of a partition; the refresher listens for it."""
-
-    partition: Partition
-    run_id: str
-    traces: tuple[str, ...]
     written: tuple[SegmentWritten, ...] = ()
 
 
@@ -302,11 +282,20 @@ class FetchState:
 
 @dataclass(frozen=True, slots=True)
 class LakeReconciled:
-    """The ledger agrees with a system's whole lake again: it learned of segments, or found that they are gone."""
+    """The ledger agrees with a system's whole lake again.
+
+    It tells of raw files in all, those new or changed, and gone; of objects that are not ours; of segments that the
+    ledger has learned of, and of those that are gone.
+    """
 
     system_id: str
+    raw_files: int
+    changed: int
+    vanished: int
+    foreign: int
     adopted: int
     lost: int
+    duration_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,7 +375,6 @@ Event = (
     | SnapshotStored
     | LakeReconciled
     | RunFinished
-    | PartitionProcessed
     | DatabasePublished
     | SchemaDrifted
     | AlertSent

@@ -5,7 +5,11 @@ Column names, types and order are the contract's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pyarrow as pa
+
+from bikeflow.core.layout import Layer
 
 FLAGS = {  # in the order of their columns, with what these count
     "outside_service_area": "Rows outside the service area ([rules] lat_min to lon_max).",
@@ -46,6 +50,8 @@ ENHANCED = pa.schema(
         pa.field("quality_flags", pa.list_(pa.field("element", pa.string()))),
     ]
 )
+
+SCHEMAS: Mapping[Layer, pa.Schema] = {"processed": PROCESSED, "enhanced": ENHANCED}
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 ENCODED = pa.schema([field.with_type(_TEXT) if field.type == pa.string() else field for field in ENHANCED])

@@ -14,7 +14,6 @@ from bikeflow.core.model import (
     FetchFinished,
     Outcome,
     Partition,
-    PartitionProcessed,
     Run,
     RunFinished,
 )
@@ -51,9 +50,9 @@ class Observations:
             case RunFinished():
                 self.rejected += event.run.rejected
                 self._ran(event.run)
-            case PartitionProcessed():
-                self._last_processed_at = dt.datetime.now(UTC)
-                self.behind_since = self.behind_since or self._last_processed_at
+                if event.written:
+                    self._last_processed_at = dt.datetime.now(UTC)
+                    self.behind_since = self.behind_since or self._last_processed_at
             case DatabasePublished():
                 self._publish(event)
             case ExportFinished():

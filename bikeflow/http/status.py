@@ -53,7 +53,7 @@ def live_document(
 
 def ledger_document(ledger: Ledger, lake: Mapping[str, int], today: dt.date) -> Document:
     """What the ledger knows, whether the service runs or not; `lake` is its totals."""
-    found = [index.feed.fetch_state() for index in ledger.systems.values()]
+    found = [index.fetch_state() for index in ledger.systems.values()]
     states = [state for state in found if state is not None]
     snapshot, day = max(states, key=lambda state: state.fetched_at, default=None), ledger.totals(today)
     return {

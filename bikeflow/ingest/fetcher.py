@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -24,7 +23,7 @@ from bikeflow.ingest.outcome import FetcherStatus, FetchMemory
 from bikeflow.ingest.place import public_url
 from bikeflow.ingest.spool import NotSpooled
 from bikeflow.ingest.upstream import Upstream
-from bikeflow.runtime.log import bound, get_logger
+from bikeflow.runtime.log import bound, get_logger, new_trace_id
 from bikeflow.runtime.retry import tick
 from bikeflow.settings.sections import RetrySettings
 from bikeflow.settings.systems import System
@@ -130,7 +129,7 @@ class Fetcher:
 
     async def fetch_once(self, stop: asyncio.Event | None = None) -> FetchOutcome:
         """One fetch, tried again within its tick; what is new lies in the spool when this returns."""
-        trace_id = secrets.token_hex(8)
+        trace_id = new_trace_id()
         started, attempts = time.monotonic(), self._upstream.attempts
         with bound(system=self._system.id, trace_id=trace_id):
             outcome = await self._outcome(trace_id, stop)

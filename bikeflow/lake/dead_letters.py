@@ -7,14 +7,15 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
-from bikeflow.core.errors import BikeflowError, NotFound
+from bikeflow.core.errors import BikeflowError
+from bikeflow.core.layout import day_of
 from bikeflow.core.model import Partition
 from bikeflow.core.scope import Scope
 from bikeflow.feeds import format_of, layout_of
 from bikeflow.segments import dead_letters
 from bikeflow.segments.dead_letters import DROPPED, Letter, is_of_whole_file, read_letters
 from bikeflow.settings.systems import System
-from bikeflow.store.base import Store
+from bikeflow.store.base import Store, if_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,14 @@ async def find(
             continue
         infos = [info async for page in store.pages(layout.dead_letters) for info in page]
         for info in sorted(infos, key=lambda item: item.key, reverse=newest_first):
-            raw_key, partition = layout.raw_key_of(info.key), Partition(system.id, _day(info.key))
+            raw_key, partition = layout.raw_key_of(info.key), Partition(system.id, day_of(info.key))
             if partition not in selection.scope or selection.source not in raw_key:
                 continue
-            try:
-                letters = read_letters((await store.get(info.key)).data)
-            except NotFound:  # its raw file was mended meanwhile
+            stored = await if_found(store.get(info.key))
+            if stored is None:  # its raw file was mended meanwhile
                 continue
+            try:
+                letters = read_letters(stored.data)
             except ValueError as error:
                 raise BikeflowError(
                     f"{info.key} holds no dead letters; `bikeflow verify --repair` writes it again"
@@ -97,7 +99,7 @@ async def count(
 
 
 async def newest(store: Store, systems: Iterable[System], selection: Selection, limit: int) -> list[Letter]:
-    """So many of the selected letters, those of the newest files first."""
+    """Up to `limit` of the selected letters, those of the newest files first."""
     found: list[Letter] = []
     async for file in find(store, systems, selection, newest_first=True):
         found += file.selected
@@ -125,16 +127,5 @@ async def _records(store: Store, file: LetterFile) -> int:
     """The records of a raw file that can't be read at all; 0 where that need not be known."""
     if not any(map(is_of_whole_file, file.selected)):
         return 0
-    try:
-        stored = await store.get(file.raw_key)
-    except NotFound:  # the next reconciliation removes its dead letters as well
-        return 0
-    return format_of(file.system).count_records(stored.data).records
-
-
-def _day(key: str) -> dt.date:
-    """The day of a dead-letter file; a folder that is no day belongs to none that can be asked for."""
-    try:
-        return dt.date.fromisoformat(key.rsplit("/", 2)[-2].removeprefix("dt="))
-    except ValueError:
-        return dt.date.min
+    stored = await if_found(store.get(file.raw_key))  # if it is gone, the next reconciliation removes its dead letters
+    return 0 if stored is None else format_of(file.system).count_records(stored.data).records

@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from bikeflow.core.errors import NotFound
 from bikeflow.core.layout import LAYERS, Layer, Layout
-from bikeflow.core.model import FileRecord, ObjectInfo, RawFile, Segment, StoredObject
+from bikeflow.core.model import FileRecord, ObjectInfo, RawFile, Segment
 from bikeflow.feeds.base import Format
 from bikeflow.ledger import SystemIndex
 from bikeflow.ledger.files import FileResult
 from bikeflow.runtime.concurrency import bounded_map
-from bikeflow.segments.footer import Footer
-from bikeflow.segments.provenance import NotOurs, read_provenance
-from bikeflow.store.base import Store
+from bikeflow.segments.footer import Footer, read_provenance
+from bikeflow.store.base import CONCURRENT_REQUESTS, Store, if_found
 
-CONCURRENT_REQUESTS = 8
 FILES_AT_ONCE = 32
-"""So many raw files are read at once, where their content is needed."""
+"""How many raw files are read at once, where their content is needed."""
 
 
 class LayerComparison:
@@ -40,24 +37,24 @@ class LayerComparison:
     async def run(self) -> tuple[int, int, int]:
         """Returns how many segments were adopted, how many were lost, and how many Parquet files are not ours."""
         self._rebuilding = await asyncio.to_thread(self._index.files.reconciled_at) is None
-        foreign_before = await asyncio.to_thread(self._index.objects.foreign)
+        foreign_before = await asyncio.to_thread(self._index.foreign_objects)
         for layer in LAYERS:
             await self._scan(layer, foreign_before)
         for segment, layer in self._lost:
-            await asyncio.to_thread(self._index.objects.lost, segment, layer)
+            await asyncio.to_thread(self._index.lost, segment, layer)
         for segment in self._found:
             if segment.sealed:
                 await asyncio.to_thread(self._index.files.seal, segment.partition, idle=self._rebuilding)
-        recorded = {layer: await asyncio.to_thread(self._index.objects.known, layer) for layer in LAYERS}
+        recorded = {layer: await asyncio.to_thread(self._index.known_objects, layer) for layer in LAYERS}
         for segment, layers in self._found.items():
             # What a processor has written and recorded while this pass was listing is newer than the listing.
             if all(recorded[layer].get(i.key) == self._known[layer].get(i.key) for layer, (i, _) in layers.items()):
                 await self._adopt(segment, layers)
-        await asyncio.to_thread(self._index.objects.set_foreign, self._foreign)
+        await asyncio.to_thread(self._index.set_foreign_objects, self._foreign)
         return len(self._found), len({segment for segment, _ in self._lost}), len(self._foreign)
 
     async def _scan(self, layer: Layer, foreign_before: Mapping[str, str]) -> None:
-        known = self._known[layer] = await asyncio.to_thread(self._index.objects.known, layer)
+        known = self._known[layer] = await asyncio.to_thread(self._index.known_objects, layer)
         listed: set[str] = set()
         async for page in self._store.pages(self._layout.layer(layer)):
             for info in page:
@@ -66,7 +63,7 @@ class LayerComparison:
                     self._foreign[info.key] = info.etag
                 elif info.key not in known or known[info.key][1] != info.etag:
                     await self._identify(layer, info)
-        missing = [key for key in known.keys() - listed if await self._is_gone(key)]
+        missing = [key for key in known.keys() - listed if await if_found(self._store.head(key)) is None]
         self._lost |= {(known[key][0], layer) for key in [*missing, *(known.keys() & self._foreign.keys())]}
 
     async def _identify(self, layer: Layer, info: ObjectInfo) -> None:
@@ -76,53 +73,53 @@ class LayerComparison:
         else:
             self._found.setdefault(footer.segment, {})[layer] = (info, footer)
 
-    async def _is_gone(self, key: str) -> bool:
-        try:
-            await self._store.head(key)
-        except NotFound:
-            return True
-        return False
-
     async def _footer(self, layer: Layer, info: ObjectInfo) -> Footer | None:
         """Whose file it is; None for one that is not ours, or that is no whole Parquet file."""
         if not self._layout.is_segment_key(layer, info.key):
             return None
-        try:
-            footer = await read_provenance(self._store, info.key, self._layout.system_id)
-        except NotFound:
-            return None
-        if isinstance(footer, NotOurs) or self._layout.segment_key(layer, footer.segment) != info.key:
-            return None
-        return footer
+        footer = await if_found(read_provenance(self._store, info.key, self._layout.system_id))
+        if isinstance(footer, Footer) and self._layout.segment_key(layer, footer.segment) == info.key:
+            return footer
+        return None
 
     async def _adopt(self, segment: Segment, layers: Mapping[Layer, tuple[ObjectInfo, Footer]]) -> None:
         objects = {layer: info for layer, (info, _) in layers.items()}
         footers = [footer for _, footer in layers.values()]
-        results = [_result(record) for record in footers[0].files]
+        results = [FileResult(record, "", letters=record.rejected > 0) for record in footers[0].files]
         # Else there was a crash between the two layers, or a write that landed late: both are written again.
         if set(layers) == set(LAYERS) and len({footer.files for footer in footers}) == 1:
             written = min(info.last_modified for info in objects.values())
             results = []
             for start in range(0, len(footers[0].files), FILES_AT_ONCE):
                 results += await self._results(footers[0].files[start : start + FILES_AT_ONCE], written)
-        await asyncio.to_thread(self._index.objects.adopt, segment, objects, results)
+        await asyncio.to_thread(self._index.adopt, segment, objects, results)
 
     async def _results(self, records: Sequence[FileRecord], written: dt.datetime) -> list[FileResult]:
-        """The footer's word on raw files; an ETag is left empty where the raw file is another one by now."""
+        """The footer's word on raw files, with their ETags where they are still those that were processed, else empty.
+
+        In a local lake only the content is trusted, as `cp -p` gives a copied file an old modification time.
+        """
         files = await asyncio.to_thread(self._index.files.raw_files, [record.key for record in records])
-        known = [(record, files[record.key]) for record in records if record.key in files]
-        asked = [record for record, raw in known if raw.size == record.size and not _told_by_etag(record, raw)]
-        contents = await self._store.at_hand([record.key for record in asked])
-        absent = [record for record in asked if record.key not in contents]
-        trusted = {record.key for record in absent if record.lines and self._is_trusted(files[record.key], written)}
-        unsure = [record.key for record in absent if record.key not in trusted]
-        read = await bounded_map(self._read, unsure, CONCURRENT_REQUESTS)
-        contents.update((key, stored) for key, stored in zip(unsure, read, strict=True) if stored is not None)
-        return await asyncio.to_thread(
-            lambda: [
-                self._judged(record, files.get(record.key), contents.get(record.key), trusted) for record in records
-            ]
-        )
+        listed = {record.key: record for record in records if _may_be(record, files.get(record.key))}
+        asked = [key for key, record in listed.items() if not _told_by_etag(record, files[key])]
+        contents = await self._store.at_hand(asked)
+
+        async def judge(record: FileRecord) -> FileResult:
+            key, letters = record.key, record.rejected > 0
+            if key not in listed:
+                return FileResult(record, "", letters)
+            raw, stored = files[key], contents.get(key)
+            trusted = record.lines and stored is None and self._is_trusted(raw, written)
+            if _told_by_etag(record, raw) or trusted:
+                return FileResult(record, raw.etag, letters)
+            stored = stored or await if_found(self._store.get(key))
+            if stored is None:
+                return FileResult(record, "", letters)
+            digest = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()
+            same = stored.info.etag == raw.etag and digest == record.md5
+            return FileResult(record, raw.etag if same else "", letters or not self._is_readable(stored.data))
+
+        return await bounded_map(judge, records, CONCURRENT_REQUESTS)
 
     def _is_trusted(self, raw: RawFile, written: dt.datetime) -> bool:
         """Whether an object elsewhere, whose ETag is no MD5, is believed without being read.
@@ -133,39 +130,16 @@ class LayerComparison:
         """
         return self._rebuilding and raw.last_modified < written
 
-    async def _read(self, key: str) -> StoredObject | None:
-        try:
-            return await self._store.get(key)
-        except NotFound:
-            return None
-
-    def _judged(
-        self, record: FileRecord, raw: RawFile | None, stored: StoredObject | None, trusted: Collection[str]
-    ) -> FileResult:
-        """The footer's word on a raw file, with the ETag that it has now where it is still the one that was processed.
-
-        In a local lake only the content is trusted, as `cp -p` gives a copied file an old modification time.
-        """
-        if raw is None or raw.size != record.size or not _is_conserved(record):
-            return _result(record)
-        if stored is not None:
-            digest = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()
-            same = stored.info.etag == raw.etag and digest == record.md5
-            letters = record.rejected > 0 or not self._format.count_records(stored.data).readable
-            return _result(record, raw.etag if same else "", letters=letters)
-        return _result(record, raw.etag if _told_by_etag(record, raw) or record.key in trusted else "")
+    def _is_readable(self, data: bytes) -> bool:
+        return self._format.count_records(data).readable
 
 
-def _is_conserved(record: FileRecord) -> bool:
-    """False for a record that was tampered with: what it tells is no use."""
-    return record.lines == record.rows + record.rejected and min(record.size, record.rows, record.rejected) >= 0
+def _may_be(record: FileRecord, raw: RawFile | None) -> bool:
+    """Whether a record may tell of the raw file as it is now; one that was tampered with tells nothing."""
+    conserved = record.lines == record.rows + record.rejected and min(record.size, record.rows, record.rejected) >= 0
+    return raw is not None and raw.size == record.size and conserved
 
 
 def _told_by_etag(record: FileRecord, raw: RawFile) -> bool:
     """Whether the raw file is surely the one that was processed; one without lines is looked at for its letters."""
     return raw.etag == record.md5 and record.lines > 0
-
-
-def _result(record: FileRecord, etag: str = "", *, letters: bool | None = None) -> FileResult:
-    has_letters = record.rejected > 0 if letters is None else letters
-    return FileResult(record.key, etag, record.md5, record.lines, record.rows, record.rejected, has_letters)

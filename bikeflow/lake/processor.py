@@ -10,23 +10,29 @@ import asyncio
 import datetime as dt
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from structlog.contextvars import bound_contextvars
 
 from bikeflow.core.errors import BikeflowError
-from bikeflow.core.model import UTC, Partition, PartitionJob, PartitionProcessed, Run, RunFinished
+from bikeflow.core.model import (
+    UTC,
+    Partition,
+    PartitionJob,
+    Run,
+    RunFinished,
+    SchemaDrifted,
+    SegmentObject,
+)
 from bikeflow.lake.queue import PartitionQueue
-from bikeflow.lake.writer import SegmentWriter
 from bikeflow.ledger import Ledger
 from bikeflow.ledger.files import SegmentWork
-from bikeflow.runtime.log import get_logger, traced
-from bikeflow.segments.builder import Built
+from bikeflow.runtime.log import get_logger, new_trace_id, traced
+from bikeflow.segments.builder import Built, RawFileChanged
+from bikeflow.segments.engines import Engine
 from bikeflow.segments.tally import Tally
 
-RETRY_INITIAL_SECONDS = 5.0
-RETRY_MAX_SECONDS = 900.0
 log = get_logger()
 
 
@@ -41,19 +47,27 @@ class _Progress:
 
 
 class Processor:
-    """Works off the queue until it is closed and empty."""
+    """Works off the queue: as many tasks as there are workers `run` it side by side.
+
+    `place` is given each enhanced file that was written by this process.
+    """
 
     def __init__(
         self,
         queue: PartitionQueue,
         ledger: Ledger,
-        writer: SegmentWriter,
-        emit: Callable[[RunFinished | PartitionProcessed], None],
+        engine: Engine,
+        emit: Callable[[RunFinished | SchemaDrifted], None],
+        place: Callable[[SegmentObject, bytes], None] = lambda item, data: None,
     ) -> None:
         self._queue = queue
         self._ledger = ledger
-        self._writer = writer
+        self._engine = engine
         self._emit = emit
+        self._place = place
+        self._drifted: set[str] = set()
+        self.files_parsed = 0
+        """Raw files parsed for this process, for progress."""
 
     async def run(self) -> None:
         """Take jobs until the queue is closed and empty."""
@@ -67,7 +81,7 @@ class Processor:
         """Write all dirty segments of a partition; None where there was none."""
         started_at, started = dt.datetime.now(UTC), time.monotonic()
         progress = _Progress(run_id=uuid.uuid4().hex[:16])
-        with bound_contextvars(run_id=progress.run_id, **named(job.partition)):
+        with bound_contextvars(run_id=progress.run_id, **_named(job.partition)):
             try:
                 await self._write_segments(job, progress)
             except BikeflowError as error:
@@ -80,21 +94,16 @@ class Processor:
             run = _finished(job, progress, started_at)
             await self._record(run)
             _report(run, time.monotonic() - started)
-        counts = _tally(progress)
-        self._emit(RunFinished(run, started - job.queued_at, counts.rejected, counts.flagged))
-        if progress.written:
-            written = tuple(built.written for built in progress.written)
-            self._emit(PartitionProcessed(job.partition, run.run_id, run.traces, written))
+        counts = Tally()
+        for built in progress.written:
+            counts.add(built.tally)
+        written = tuple(built.written for built in progress.written)
+        self._emit(RunFinished(run, started - job.queued_at, counts.rejected, counts.flagged, written))
         return run
 
     async def _record(self, run: Run) -> None:
         try:
-            await asyncio.to_thread(
-                self._ledger.runs.record,
-                run,
-                retry_initial_seconds=RETRY_INITIAL_SECONDS,
-                retry_max_seconds=RETRY_MAX_SECONDS,
-            )
+            await asyncio.to_thread(self._ledger.runs.record, run)
         except BikeflowError as error:  # its segments are as they are: nothing else depends on it
             log.error("run_not_recorded", error=str(error))
 
@@ -102,42 +111,68 @@ class Processor:
         files = self._ledger.systems[job.partition.system_id].files
         for work in await asyncio.to_thread(files.dirty_segments, job.partition.day):
             try:
-                progress.written.append(await self._writer.write(work))
+                progress.written.append(await self.write(work))
                 progress.traces.update(work.traces)
             except BikeflowError as error:
                 # One bad segment costs neither its neighbours nor other partitions.
-                progress.errors.append(_reason(work, error))
+                progress.errors.append(f"segment {work.segment.start:%H:%M}-{work.segment.end:%H:%M}: {error}")
+
+    async def write(self, work: SegmentWork) -> Built:
+        """Bring a segment's files in the store up to date; raises what the engine raises.
+
+        The ledger is told last: a crash anywhere leaves the segment dirty, and the next run writes the same objects
+        again.
+        """
+        try:
+            built = await self._engine.build(work, self._count)
+        except RawFileChanged as error:
+            if error.current is not None:
+                files = self._ledger.systems[work.segment.partition.system_id].files
+                await asyncio.to_thread(files.observe, [(error.current, new_trace_id())])
+            raise
+        self._report_drift(work.segment.partition.system_id, built.tally.drifted)
+        await asyncio.to_thread(self._take_note, work, built)
+        return replace(built, data=None)
+
+    def _count(self, files: int) -> None:
+        self.files_parsed += files
+
+    def _take_note(self, work: SegmentWork, built: Built) -> None:
+        files = self._ledger.systems[work.segment.partition.system_id].files
+        if built.written.object is not None and built.data is not None:
+            self._place(built.written.object, built.data)
+        if built.vanished:
+            files.forget(built.vanished)
+        files.segment_written(work, built.objects, built.results)
+
+    def _report_drift(self, system_id: str, drifted: Mapping[str, tuple[str, ...]]) -> None:
+        """Unknown columns are logged once, not with every snapshot."""
+        for key, columns in drifted.items():
+            self._emit(SchemaDrifted(system_id, columns))
+            new = sorted(set(columns) - self._drifted)
+            if new:
+                self._drifted.update(new)
+                log.warning("schema_drifted", key=key, unknown_columns=", ".join(new))
 
 
-def named(partition: Partition) -> dict[str, str]:
+def _named(partition: Partition) -> dict[str, str]:
     """The fields that name a partition in a log line."""
     return {"system": partition.system_id, "partition": partition.day.isoformat()}
 
 
-def _reason(work: SegmentWork, error: BikeflowError) -> str:
-    return f"segment {work.segment.start:%H:%M}-{work.segment.end:%H:%M}: {error}"
-
-
-def _tally(progress: _Progress) -> Tally:
-    counts = Tally()
-    for item in progress.written:
-        counts.add(item.tally)
-    return counts
-
-
 def _finished(job: PartitionJob, progress: _Progress, started_at: dt.datetime) -> Run:
-    written = progress.written
+    parsed = [record for built in progress.written for record in built.parsed]
     return Run(
         run_id=progress.run_id,
         partition=job.partition,
         started_at=started_at,
         finished_at=dt.datetime.now(UTC),
         outcome="failed" if progress.errors else "done",
-        segments=len(written),
-        files=sum(item.files for item in written),
-        lines=sum(item.lines for item in written),
-        rows=sum(item.rows for item in written),
-        rejected=sum(item.rejected for item in written),
+        segments=len(progress.written),
+        files=len(parsed),
+        lines=sum(record.lines for record in parsed),
+        rows=sum(record.rows for record in parsed),
+        rejected=sum(record.rejected for record in parsed),
         error="; ".join(progress.errors) or None,
         traces=tuple(sorted(progress.traces)),
     )
@@ -147,12 +182,7 @@ def _report(run: Run, seconds: float) -> None:
     tell = log.error if run.outcome == "failed" else log.info
     tell(
         "processed",
-        outcome=run.outcome,
-        segments=run.segments,
-        files=run.files,
-        lines=run.lines,
-        rows=run.rows,
-        rejected=run.rejected,
+        **{name: getattr(run, name) for name in ("outcome", "segments", "files", "lines", "rows", "rejected")},
         duration_seconds=round(seconds, 3),
         **traced(run.traces),
         **({"error": run.error} if run.error else {}),

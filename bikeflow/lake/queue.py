@@ -28,8 +28,7 @@ class PartitionQueue:
         self._changed = asyncio.Condition()
         self._closed = False
         self._moved_at = time.monotonic()
-        self.started = 0
-        """Jobs that a processor has taken."""
+        self._taken = 0
         self.finished = 0
         """Jobs that have ended, however they did."""
 
@@ -75,8 +74,8 @@ class PartitionQueue:
             job = self._next()
             if job is None:
                 return None
-            self.started += 1
-            self._turns[job.partition.system_id] = self.started
+            self._taken += 1
+            self._turns[job.partition.system_id] = self._taken
             del self._waiting[job.partition]
             self._in_flight.add(job.partition)
             self._changed.notify_all()

@@ -8,35 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import secrets
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import asdict
 
-from bikeflow.core.errors import NotFound
 from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, LakeReconciled, ObjectInfo, Partition, RawFile
 from bikeflow.feeds.base import Format
 from bikeflow.lake.layer_comparison import LayerComparison
 from bikeflow.ledger import SystemIndex
-from bikeflow.runtime.log import get_logger
-from bikeflow.store.base import Store
+from bikeflow.runtime.log import get_logger, new_trace_id
+from bikeflow.store.base import Store, if_found
 
 RESEAL_QUIET = dt.timedelta(minutes=10)
 log = get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Reconciliation:
-    """What a pass found: raw files in all, those new or changed, gone; objects that are not ours; segments adopted."""
-
-    raw_files: int
-    changed: int
-    vanished: int
-    foreign: int
-    adopted: int
-    lost: int
-    duration_seconds: float
 
 
 class Reconciler:
@@ -64,38 +49,29 @@ class Reconciler:
         self._index = index
         self._format = raw_format
 
-    async def reconcile(self) -> Reconciliation:
+    async def reconcile(self) -> LakeReconciled:
         """One full pass; raises what the store raises, and is then to be repeated."""
         started = time.monotonic()
         before = await asyncio.to_thread(self._index.files.known_keys)
         keys, changed, foreign = await self._list_raw()
         vanished = await self._vanished(before.keys() - keys)
-        adopted, lost, foreign_parquet = await LayerComparison(
-            self._store, self._layout, self._index, self._format
-        ).run()
+        comparison = LayerComparison(self._store, self._layout, self._index, self._format)
+        adopted, lost, foreign_parquet = await comparison.run()
         await self._compare_dead_letters()
         await asyncio.to_thread(self._index.files.set_reconciled, dt.datetime.now(UTC))
-        result = Reconciliation(
-            len(keys),
-            changed,
-            vanished,
-            foreign + foreign_parquet,
-            adopted,
-            lost,
-            round(time.monotonic() - started, 3),
-        )
-        self._tell(LakeReconciled(self._layout.system_id, adopted, lost))
-        log.info(
-            "reconciled",
-            system=self._layout.system_id,
-            raw_files=result.raw_files,
+        result = LakeReconciled(
+            system_id=self._layout.system_id,
+            raw_files=len(keys),
             changed=changed,
             vanished=vanished,
-            foreign=result.foreign,
+            foreign=foreign + foreign_parquet,
             adopted=adopted,
             lost=lost,
-            duration_seconds=result.duration_seconds,
+            duration_seconds=round(time.monotonic() - started, 3),
         )
+        self._tell(result)
+        fields = asdict(result)
+        log.info("reconciled", system=fields.pop("system_id"), **fields)
         return result
 
     async def seal_finished_days(self, quiet: dt.timedelta = RESEAL_QUIET, *, idle: bool = False) -> list[Partition]:
@@ -105,7 +81,7 @@ class Reconciler:
         `idle` promises that no processor is at work.
         """
         now = dt.datetime.now(UTC)
-        days = await asyncio.to_thread(self._index.files.unsealed, (now - self._seal_after).date(), now - quiet)
+        days = await asyncio.to_thread(self._index.files.days_to_seal, (now - self._seal_after).date(), now - quiet)
         for day in days:
             await asyncio.to_thread(self._index.files.seal, day, idle=idle)
         return days
@@ -132,42 +108,26 @@ class Reconciler:
 
     async def _vanished(self, missing: Collection[str]) -> int:
         """A listing alone never makes data disappear: each missing raw file is asked for by name."""
-        gone = [key for key in sorted(missing) if not await self._exists(key)]
+        gone = [key for key in sorted(missing) if await if_found(self._store.head(key)) is None]
         if gone:
             log.warning("raw_files_vanished", count=len(gone), first=gone[0], last=gone[-1])
             await asyncio.to_thread(self._index.files.forget, gone)
         return len(gone)
 
-    async def _exists(self, key: str) -> bool:
-        try:
-            await self._store.head(key)
-        except NotFound:
-            return False
-        return True
-
     async def _compare_dead_letters(self) -> None:
-        expected, clean = await asyncio.to_thread(self._judged)
+        before = await asyncio.to_thread(self._index.files.processed)
         listed: set[str] = set()
         async for page in self._store.pages(self._layout.dead_letters):
             listed.update(self._layout.raw_key_of(info.key) for info in page)
         await asyncio.to_thread(self._index.files.letters_found, listed)
         # A processor may have written dead letters during the listing: those must not look like old ones.
-        _, still_clean = await asyncio.to_thread(self._judged)
+        after = await asyncio.to_thread(self._index.files.processed)
+        unwanted = {key for key in listed if not before.get(key, True) and not after.get(key, True)}
         orphans = listed - (await asyncio.to_thread(self._index.files.known_keys)).keys()
-        orphaned = {key for key in orphans if not await self._exists(key)}
-        for key in sorted((listed & clean & still_clean) | orphaned):
+        orphaned = {key for key in orphans if await if_found(self._store.head(key)) is None}
+        for key in sorted(unwanted | orphaned):
             await self._store.delete(self._layout.dead_letter_key(key))
-        missing = sorted(expected - listed)
+        missing = sorted(key for key, has_letters in before.items() if has_letters and key not in listed)
         if missing:
             log.warning("dead_letters_lost", count=len(missing), first=missing[0])
             await asyncio.to_thread(self._index.files.process_again, missing)
-
-    def _judged(self) -> tuple[set[str], set[str]]:
-        """Raw files that gave dead letters, and those that were processed and gave none."""
-        lettered = self._index.files.lettered_keys()
-        return lettered, self._index.files.processed_keys() - lettered
-
-
-def new_trace_id() -> str:
-    """What follows a snapshot through all logs: 16 hexadecimal digits."""
-    return secrets.token_hex(8)

@@ -16,6 +16,7 @@ from bikeflow.core.errors import BikeflowError
 from bikeflow.core.layout import Layout
 from bikeflow.core.model import (
     UTC,
+    Fault,
     ObjectInfo,
     Partition,
     PartitionJob,
@@ -34,7 +35,7 @@ from bikeflow.settings.sections import WatcherSettings
 from bikeflow.store.base import Store
 
 LONGEST_DELAY_SECONDS = 5.0
-"""So much later, at most, does the first listing of an archive begin that the ledger of an earlier run knows."""
+"""How long the first full listing waits, at most, where the ledger of an earlier run knows the archive."""
 
 LOOKBACK_KEYS = 900
 """How many known keys a poll lists again: late, overwritten and out-of-order files among them are found at once.
@@ -71,16 +72,14 @@ class Watcher:
         self._forgettings = 0
         self._failing_operations: set[StoreOperation] = set()
         self._forgiving = False
-        self.last_error: str | None = None
-        self.failing_since: dt.datetime | None = None
+        self.fault: Fault | None = None
         self.last_poll_at: dt.datetime | None = None
         self.attempts = 0
         """Looks at the store that have ended, well or not."""
 
     def take_over(self, predecessor: Watcher) -> None:
         """Know how another watcher of the same store was doing, and what was announced to it."""
-        self.last_error, self.failing_since = predecessor.last_error, predecessor.failing_since
-        self.last_poll_at = predecessor.last_poll_at
+        self.fault, self.last_poll_at = predecessor.fault, predecessor.last_poll_at
         while not predecessor._announced.empty():
             self._announced.put_nowait(predecessor._announced.get_nowait())
 
@@ -177,7 +176,7 @@ class Watcher:
         if self._forgiving:
             await asyncio.to_thread(self._runs.retry_now, self._layout.system_id)
             self._forgiving = False
-        await self._enqueue(await asyncio.to_thread(self._index.files.due_partitions, dt.datetime.now(UTC)))
+        await self._enqueue(await asyncio.to_thread(self._index.files.dirty_partitions, dt.datetime.now(UTC)))
 
     async def _enqueue(self, partitions: Iterable[Partition]) -> None:
         for partition in sorted(set(partitions)):
@@ -188,21 +187,17 @@ class Watcher:
         try:
             await work()
         except BikeflowError as error:
-            if str(error) != self.last_error:
+            known, poll_seconds = self.fault, self._settings.poll_seconds
+            self.fault = Fault(known.since if known else dt.datetime.now(UTC), str(error))
+            if self.fault != known:
                 log.error(
-                    "storage_failed",
-                    system=self._layout.system_id,
-                    error=str(error),
-                    next_try_seconds=self._settings.poll_seconds,
+                    "storage_failed", system=self._layout.system_id, error=str(error), next_try_seconds=poll_seconds
                 )
-            self.last_error = str(error)
-            self.failing_since = self.failing_since or dt.datetime.now(UTC)
             self._forgiving = True  # what failed for want of storage need not wait once it is back
             return False
         finally:
             self.attempts += 1
-        if self.last_error is not None:
+        if self.fault is not None:
             log.info("storage_recovered", system=self._layout.system_id)
-        self.last_error = self.failing_since = None
-        self.last_poll_at = dt.datetime.now(UTC)
+        self.fault, self.last_poll_at = None, dt.datetime.now(UTC)
         return True

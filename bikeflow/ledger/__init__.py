@@ -8,33 +8,22 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from bikeflow.core.layout import Layout
 from bikeflow.core.model import SegmentObject
 from bikeflow.ledger.database import Database
-from bikeflow.ledger.feed import FeedMemory
-from bikeflow.ledger.files import FileIndex
-from bikeflow.ledger.objects import ObjectIndex
-from bikeflow.ledger.reports import Reports
 from bikeflow.ledger.runs import RunLog
+from bikeflow.ledger.system import SystemIndex
+
+__all__ = ["FILE_NAME", "Ledger", "SystemIndex"]
 
 FILE_NAME = "ledger.sqlite"
 
 
-@dataclass(frozen=True, slots=True)
-class SystemIndex:
-    """What the ledger knows of one system: its raw files and segments, its Parquet files, its feed."""
-
-    files: FileIndex
-    objects: ObjectIndex
-    feed: FeedMemory
-
-
 class Ledger:
-    """One file with an index of each system, by its id, and what all systems share: runs and reports.
+    """One file with an index of each system, by its id, and what all systems share: runs.
 
     `read_only` and `at_rest` as for `Database`.
     """
@@ -50,15 +39,9 @@ class Ledger:
     ) -> None:
         database = self._database = Database(data_dir / FILE_NAME, read_only=read_only, at_rest=at_rest)
         self.systems: Mapping[str, SystemIndex] = {
-            layout.system_id: SystemIndex(
-                FileIndex(database, layout, segment_minutes),
-                ObjectIndex(database, layout),
-                FeedMemory(database, layout.system_id),
-            )
-            for layout in layouts
+            layout.system_id: SystemIndex(database, layout, segment_minutes) for layout in layouts
         }
         self.runs = RunLog(database)
-        self.reports = Reports(database)
 
     def published_segments(self) -> list[SegmentObject] | None:
         """The enhanced files of all systems whose lake is known; None while none is."""
@@ -67,10 +50,10 @@ class Ledger:
         return [segment for segments in known for segment in segments] if known else None
 
     def totals(self, day: dt.date | None = None) -> dict[str, int]:
-        """Counts for `status` over all systems; see `FileIndex.totals`."""
+        """Counts for `status` over all systems, of one day or of all; see `FileIndex.totals`."""
         counts: Counter[str] = Counter()
         for index in self.systems.values():
-            counts.update(index.files.totals(day))
+            counts.update(index.files.totals(day or dt.date.min, day or dt.date.max))
         return dict(counts)
 
     def close(self) -> None:

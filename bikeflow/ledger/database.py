@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from bikeflow.core.errors import Transient
 from bikeflow.core.model import UTC
-from bikeflow.ledger.queries import query
 from bikeflow.runtime.log import get_logger
 
-_SCHEMA = resources.files("bikeflow.ledger").joinpath("schema.sql").read_text(encoding="utf-8")
+_FOLDER = resources.files("bikeflow.ledger")
+_SCHEMA = _FOLDER.joinpath("schema.sql").read_text(encoding="utf-8")
 # Changes with the schema: a ledger of another version is an index that is cheaper to rebuild than to migrate.
 _VERSION = int.from_bytes(hashlib.sha256(_SCHEMA.encode()).digest()[:3], "big")
 _OF_THE_MACHINE = (
@@ -25,6 +27,14 @@ _OF_THE_MACHINE = (
     sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM,
 )  # fmt: skip
 log = get_logger()
+
+
+@cache
+def queries() -> dict[str, str]:
+    """Every statement in `queries.sql` by its name."""
+    text = _FOLDER.joinpath("queries.sql").read_text(encoding="utf-8")
+    _, *parts = re.split(r"^-- (\w+) --\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 class Transaction:
@@ -35,11 +45,11 @@ class Transaction:
 
     def run(self, name: str, **parameters: object) -> sqlite3.Cursor:
         """Run a query."""
-        return self._connection.execute(query(name), parameters)
+        return self._connection.execute(queries()[name], parameters)
 
     def run_many(self, name: str, parameters: Iterable[Mapping[str, object]]) -> None:
         """Run a query once for each of these."""
-        self._connection.executemany(query(name), parameters)
+        self._connection.executemany(queries()[name], parameters)
 
 
 class Database:
@@ -83,28 +93,18 @@ class Database:
     def rows(self, name: str, **parameters: object) -> list[sqlite3.Row]:
         """The rows of the query of this name. Raises `Transient` where the disk fails."""
         with self._lock, self._translated():
-            return self._connection.execute(query(name), parameters).fetchall()
+            return self._connection.execute(queries()[name], parameters).fetchall()
 
     def row(self, name: str, **parameters: object) -> sqlite3.Row | None:
         """Its first row, or None where it has none."""
         return next(iter(self.rows(name, **parameters)), None)
 
-    def values(self, name: str, **parameters: object) -> set[Any]:
-        """The values of its one column. Raises `Transient` where the disk fails."""
-        # Row by row: a hundred thousand rows at once are as many objects for the garbage collector to go through.
-        with self._plain(name, parameters) as rows:
-            return {value for (value,) in rows}
-
     def pairs(self, name: str, **parameters: object) -> dict[Any, Any]:
         """Its second column by its first. Raises `Transient` where the disk fails."""
-        with self._plain(name, parameters) as rows:
-            return dict(rows)
-
-    @contextlib.contextmanager
-    def _plain(self, name: str, parameters: Mapping[str, object]) -> Iterator[Iterator[Any]]:
+        # Row by row: a hundred thousand rows at once are as many objects for the garbage collector to go through.
         with self._lock, self._translated(), contextlib.closing(self._connection.cursor()) as cursor:
             cursor.row_factory = None
-            yield cursor.execute(query(name), parameters)
+            return dict(cursor.execute(queries()[name], parameters))
 
     def close(self) -> None:
         """Close the file; the write-ahead log is merged into it."""

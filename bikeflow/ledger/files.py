@@ -10,29 +10,23 @@ import datetime as dt
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
-from itertools import groupby
-from typing import NamedTuple
 
 from bikeflow.core.layout import DAY_END, LAYERS, Layer, Layout, sealed_segment, segment_of
-from bikeflow.core.model import UTC, ObjectInfo, Partition, RawFile, Segment, SegmentObject
+from bikeflow.core.model import UTC, FileRecord, ObjectInfo, Partition, RawFile, Segment, SegmentObject
 from bikeflow.ledger.database import Database, Transaction, text
 
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What the processing of one raw file gave: the conservation record, lines = rows + rejected.
+    """What the processing of one raw file gave, and the `etag` that the file had.
 
     `letters` tells whether it has dead letters: one that can't be read has one even where it has no lines.
     """
 
-    key: str
+    record: FileRecord
     etag: str
-    md5: str
-    lines: int
-    rows: int
-    rejected: int
     letters: bool
 
 
@@ -55,16 +49,6 @@ class SegmentWork:
     traces: tuple[str, ...]
 
 
-class _Seen(NamedTuple):
-    """What is known of a raw file as the store has shown it."""
-
-    etag: str
-    size: int
-    time: str
-    segment_start: str
-    segment_end: str
-
-
 class FileIndex:
     """The raw files and segments of one system."""
 
@@ -81,20 +65,32 @@ class FileIndex:
         listed, now = list(files), text(dt.datetime.now(UTC))
         changed: list[RawFile] = []
         rows, wanted, left = [], set(), set()
+        keys = json.dumps([file.key for file, _ in listed])
         with self._database.transaction() as transaction:
-            known = self._known(transaction, [file.key for file, _ in listed])
+            known = {row["key"]: row for row in transaction.run("raw_files", system_id=self._system, keys=keys)}
             sealed = {row["day"] for row in transaction.run("sealed_days", system_id=self._system)}
             for file, trace_id in listed:
                 before, day = known.get(file.key), file.partition.day.isoformat()
-                segment = self._segment_of(file, before and before.segment_end, sealed=day in sealed)
-                seen = _Seen(file.etag, file.size, text(file.time), _clock(segment.start), _clock(segment.end))
-                if seen == before:
+                segment = self._segment_of(file, before and before["segment_end"], sealed=day in sealed)
+                seen: dict[str, object] = {
+                    "etag": file.etag,
+                    "size": file.size,
+                    "time": text(file.time),
+                    "segment_start": _clock(segment.start),
+                    "segment_end": _clock(segment.end),
+                }
+                if before is not None and all(before[name] == value for name, value in seen.items()):
                     continue
                 known[file.key] = seen
-                rows.append(self._row(file, seen) | {"trace_id": trace_id, "seen_at": now})
-                wanted.add((day, seen.segment_start, seen.segment_end))
-                if before is not None and before.segment_end != seen.segment_end:
-                    left.add((day, before.segment_end))
+                origin: dict[str, object] = {
+                    "trace_id": trace_id,
+                    "seen_at": now,
+                    "last_modified": text(file.last_modified),
+                }
+                rows.append({"system_id": self._system, "key": file.key, "day": day, **seen, **origin})
+                wanted.add((day, seen["segment_start"], seen["segment_end"]))
+                if before is not None and before["segment_end"] != seen["segment_end"]:
+                    left.add((day, before["segment_end"]))
                 changed.append(file)
             transaction.run_many("observe_raw_file", rows)
             for day, start, end in wanted:
@@ -103,10 +99,10 @@ class FileIndex:
                 transaction.run("want_known_segment", system_id=self._system, day=day, end=end)
         return changed
 
-    def unsealed(self, before: dt.date, quiet_since: dt.datetime) -> list[Partition]:
-        """Days before this one that can be sealed now: see `days_to_seal`."""
-        candidates = self._rows("sealing_candidates", before=before.isoformat(), day_end=_clock(DAY_END))
-        return [self._partition(day) for day in days_to_seal(candidates, text(quiet_since))]
+    def days_to_seal(self, before: dt.date, quiet_since: dt.datetime) -> list[Partition]:
+        """Days before this one that are over and written; a sealed one again, with late files that came before then."""
+        limits = {"before": before.isoformat(), "day_end": _clock(DAY_END), "quiet_since": text(quiet_since)}
+        return self._partitions("days_to_seal", **limits)
 
     def seal(self, partition: Partition, *, idle: bool = False) -> None:
         """From now on the day is one segment: that is to be written, and those it was cut into have nothing left.
@@ -121,7 +117,7 @@ class FileIndex:
             if transaction.run("move_raw_files", **segment).rowcount:
                 if idle:
                     transaction.run("forget_unwritten_segments", **day)
-                transaction.run("want_segments_of_day", **day, except_end=segment["end"])
+                transaction.run("want_segments_of_days", **segment, first=segment["day"], last=segment["day"])
                 transaction.run("want_segment", **segment)
 
     def forget(self, keys: Collection[str]) -> None:
@@ -135,61 +131,47 @@ class FileIndex:
 
     def raw_files(self, keys: Collection[str]) -> dict[str, RawFile]:
         """Those of these raw files that are known, by key."""
-        return {row["key"]: self._raw_file(row) for row in self._rows("raw_files", keys=json.dumps(list(keys)))}
+        return {row["key"]: raw_file_from(row) for row in self._rows("raw_files", keys=json.dumps(list(keys)))}
 
     def key_before_newest(self, count: int) -> str:
         """The key that has `count` known keys behind it, or an empty one where there are not so many."""
         row = self._database.row("key_before_newest", system_id=self._system, count=count)
         return "" if row is None else str(row["key"])
 
-    def trace_id(self, key: str) -> str:
-        """The trace id of a known raw file."""
-        (row,) = self._rows("trace_id", key=key)
-        return str(row["trace_id"])
-
-    def lettered_keys(self) -> set[str]:
-        """Keys of the raw files that gave dead letters when they were processed."""
-        return self._database.values("lettered_keys", system_id=self._system)
+    def processed(self) -> dict[str, bool]:
+        """Whether they gave dead letters, by the keys of the raw files whose rows lie in their segment."""
+        return self._database.pairs("processed_files", system_id=self._system)
 
     def letters_found(self, keys: Collection[str]) -> None:
         """Dead letters of these raw files lie in the store: those that are still to be processed must replace them."""
         with self._database.transaction() as transaction:
             transaction.run("letters_found", system_id=self._system, keys=json.dumps(list(keys)))
 
-    def processed_keys(self) -> set[str]:
-        """Keys of the raw files whose rows lie in their segment."""
-        return self._database.values("processed_keys", system_id=self._system)
-
     def process_again(self, keys: Collection[str]) -> None:
         """Raw files whose dead letters got lost: they count as changed."""
         self._want_again("process_again", keys)
 
-    def write_again(self, day: dt.date) -> None:
-        """A whole day, from its raw files alone; segments of it to which none belongs any more go."""
+    def write_again(self, first: dt.date, last: dt.date) -> None:
+        """A range of days, from their raw files alone; segments of them to which none belongs any more go."""
+        days = {"system_id": self._system, "first": first.isoformat(), "last": last.isoformat()}
         with self._database.transaction() as transaction:
-            transaction.run("process_day_again", system_id=self._system, day=day.isoformat())
-            transaction.run("want_segments_of_day", system_id=self._system, day=day.isoformat(), except_end="")
+            transaction.run("process_days_again", **days)
+            transaction.run("want_segments_of_days", **days)
 
-    def due_partitions(self, now: dt.datetime) -> list[Partition]:
-        """Days with dirty segments, but for those that failed lately and wait for their next try."""
-        return [self._partition(row["day"]) for row in self._rows("due_days", now=text(now))]
-
-    def dirty_partitions(self) -> list[Partition]:
-        """All days with dirty segments."""
-        return [self._partition(row["day"]) for row in self._rows("dirty_days")]
+    def dirty_partitions(self, now: dt.datetime | None = None) -> list[Partition]:
+        """Days with dirty segments; where it is told `now`, but for those that failed and wait for their next try."""
+        return self._partitions("dirty_days", now=now and text(now))
 
     def dirty_files(self, first: dt.date, last: dt.date) -> int:
         """Number of raw files in a range of days that are still to be processed."""
-        (row,) = self._rows("count_unprocessed", first=first.isoformat(), last=last.isoformat())
-        return int(row[0])
-
-    def keys(self, first: dt.date, last: dt.date) -> list[str]:
-        """Keys of all raw files in a range of days."""
-        return [row["key"] for row in self._rows("raw_files_of_days", first=first.isoformat(), last=last.isoformat())]
+        counts = self.totals(first, last)
+        return counts["raw_files"] - counts["processed_files"]
 
     def dirty_segments(self, day: dt.date) -> list[SegmentWork]:
         """The work of a run: segments to be written in the order of time, then those that nothing belongs to."""
-        work = [self._work(row) for row in self._rows("dirty_segments", day=day.isoformat())]
+        rows = self._rows("segments_of_day", day=day.isoformat())
+        written = [row for row in rows if row["enhanced_etag"] is not None]
+        work = [self._work(row, written) for row in rows if row["wanted"] > row["done"]]
         return sorted(work, key=lambda item: not item.files)
 
     def segment_written(
@@ -200,7 +182,8 @@ class FileIndex:
         place = {"system_id": segment["system_id"], "end": segment["end"], "now": now}
         with self._database.transaction() as transaction:
             transaction.run_many("raw_file_processed", [place | result_values(result) for result in results])
-            set_objects(transaction, segment, objects)
+            for layer in LAYERS:
+                set_object(transaction, segment, layer, objects.get(layer))
             transaction.run("segment_done", **segment, wanted=work.wanted)
             transaction.run("forget_empty_segment", **segment)
 
@@ -228,9 +211,9 @@ class FileIndex:
         row = self._database.row("reconciled_at", system_id=self._system)
         return None if row is None else dt.datetime.fromisoformat(row["reconciled_at"])
 
-    def totals(self, day: dt.date | None = None) -> dict[str, int]:
-        """Counts for `status`, of all or of one day: raw files, done, lines, rows, rejected; dirty segments of all."""
-        (row,) = self._rows("totals", day=day and day.isoformat())
+    def totals(self, first: dt.date = dt.date.min, last: dt.date = dt.date.max) -> dict[str, int]:
+        """Counts of a range of days: raw files, those processed, lines, rows, rejected; dirty segments of all days."""
+        (row,) = self._rows("totals", first=first.isoformat(), last=last.isoformat())
         return dict(row)
 
     @property
@@ -248,15 +231,17 @@ class FileIndex:
                     segment = {"system_id": self._system, "day": row["day"], "end": row["segment_end"]}
                     transaction.run("want_known_segment", **segment)
 
-    def _work(self, row: sqlite3.Row) -> SegmentWork:
+    def _partitions(self, name: str, **parameters: object) -> list[Partition]:
+        return [Partition(self._system, dt.date.fromisoformat(row["day"])) for row in self._rows(name, **parameters)]
+
+    def _work(self, row: sqlite3.Row, written: Iterable[sqlite3.Row]) -> SegmentWork:
         raw = self._rows("raw_files_of_segment", day=row["day"], end=row["segment_end"])
         changed = [item for item in raw if item["done_etag"] != item["etag"]]
         ends = {item["done_end"] for item in raw if item["done_etag"] == item["etag"]}
-        written = self._rows("written_segments", day=row["day"])
         return SegmentWork(
             segment=segment_from(row),
             wanted=row["wanted"],
-            files=tuple(self._raw_file(item) for item in raw),
+            files=tuple(raw_file_from(item) for item in raw),
             changed=frozenset(item["key"] for item in changed),
             bases=tuple(self._segment_object(item) for item in written if item["segment_end"] in ends),
             etags={layer: row[f"{layer}_etag"] for layer in LAYERS if row[f"{layer}_etag"] is not None},
@@ -281,48 +266,6 @@ class FileIndex:
         key = self._layout.segment_key("enhanced", segment)
         return SegmentObject(segment, key, row["enhanced_etag"], row["enhanced_size"])
 
-    def _known(self, transaction: Transaction, keys: list[str]) -> dict[str, _Seen]:
-        """What is known of those of these raw files that are."""
-        rows = transaction.run("seen_raw_files", system_id=self._system, keys=json.dumps(keys))
-        return {key: _Seen(*seen) for key, *seen in rows}
-
-    def _row(self, file: RawFile, seen: _Seen) -> dict[str, object]:
-        return {
-            "system_id": self._system,
-            "key": file.key,
-            "day": file.partition.day.isoformat(),
-            "start": seen.segment_start,
-            "end": seen.segment_end,
-            "time": seen.time,
-            "size": file.size,
-            "etag": file.etag,
-            "last_modified": text(file.last_modified),
-        }
-
-    def _raw_file(self, row: sqlite3.Row) -> RawFile:
-        time, last_modified = (dt.datetime.fromisoformat(row[name]) for name in ("time", "last_modified"))
-        return RawFile(row["key"], self._partition(row["day"]), time, row["size"], row["etag"], last_modified)
-
-    def _partition(self, day: str) -> Partition:
-        return Partition(self._system, dt.date.fromisoformat(day))
-
-
-def days_to_seal(candidates: Iterable[sqlite3.Row], quiet_since: str) -> list[str]:
-    """Of the days of these segments (ordered by day), those that can be sealed now.
-
-    All of a day's segments must be written, or none begun. A sealed day that late files came to is sealed again once
-    no further one has come since `quiet_since`; only the segments that hold late files decide about it.
-    """
-    found = []
-    for day, group in groupby(candidates, key=lambda segment: str(segment["day"])):
-        segments = [item for item in group if not item["is_sealed"] or item["late_file_seen_at"] is not None]
-        written = sum(item["done"] == item["wanted"] for item in segments)
-        begun = any(0 < item["done"] < item["wanted"] for item in segments)
-        restless = any((item["late_file_seen_at"] or "") > quiet_since for item in segments)
-        if segments and written in (0, len(segments)) and not begun and not restless:
-            found.append(day)
-    return found
-
 
 def identity(segment: Segment) -> dict[str, str]:
     """What identifies a segment in queries, and where it starts."""
@@ -341,17 +284,28 @@ def segment_from(row: sqlite3.Row, system_id: str | None = None) -> Segment:
     return Segment(partition, start, end)
 
 
-def set_objects(transaction: Transaction, segment: Mapping[str, str], objects: Mapping[Layer, ObjectInfo]) -> None:
-    """Take note of both layers' files of a segment as they now lie in the store."""
-    for layer in LAYERS:
-        info = objects.get(layer)
-        transaction.run("set_segment_object", **segment, layer=layer, etag=info and info.etag, size=info and info.size)
+def raw_file_from(row: sqlite3.Row) -> RawFile:
+    """The raw file of a row of the table `raw_files`."""
+    partition = Partition(row["system_id"], dt.date.fromisoformat(row["day"]))
+    time, last_modified = (dt.datetime.fromisoformat(row[name]) for name in ("time", "last_modified"))
+    return RawFile(row["key"], partition, time, row["size"], row["etag"], last_modified)
+
+
+def record_from(row: sqlite3.Row) -> FileRecord | None:
+    """What the raw file of such a row gave; None where it is not processed."""
+    if row["done_etag"] != row["etag"]:
+        return None
+    return FileRecord(row["key"], row["size"], row["md5"], row["lines"], row["rows"], row["rejected"])
+
+
+def set_object(transaction: Transaction, segment: Mapping[str, str], layer: Layer, info: ObjectInfo | None) -> None:
+    """Take note of a layer's file of a segment as it now lies in the store; None: there is none."""
+    transaction.run("set_segment_object", **segment, layer=layer, etag=info and info.etag, size=info and info.size)
 
 
 def result_values(result: FileResult) -> dict[str, object]:
     """A raw file's result as parameters of a query."""
-    names = ("key", "etag", "md5", "lines", "rows", "rejected", "letters")
-    return {name: getattr(result, name) for name in names}
+    return {**asdict(result.record), "etag": result.etag, "letters": result.letters}
 
 
 @cache

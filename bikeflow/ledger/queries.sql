@@ -7,7 +7,9 @@
 INSERT INTO raw_files (
     system_id, key, day, segment_start, segment_end, time, size, etag, last_modified, trace_id, seen_at
 )
-VALUES (:system_id, :key, :day, :start, :end, :time, :size, :etag, :last_modified, :trace_id, :seen_at)
+VALUES (
+    :system_id, :key, :day, :segment_start, :segment_end, :time, :size, :etag, :last_modified, :trace_id, :seen_at
+)
 ON CONFLICT (system_id, key) DO UPDATE
 SET segment_start = excluded.segment_start,
     segment_end = excluded.segment_end,
@@ -16,13 +18,6 @@ SET segment_start = excluded.segment_start,
     etag = excluded.etag,
     last_modified = excluded.last_modified,
     trace_id = excluded.trace_id;
-
--- seen_raw_files --
--- What is known of those of the raw files :keys (a JSON list) that are known.
-SELECT key, etag, size, time, segment_start, segment_end
-FROM raw_files
-WHERE system_id = :system_id
-    AND key IN (SELECT value FROM json_each(:keys));
 
 -- raw_files --
 -- Those of the raw files :keys (a JSON list) that are known, with everything.
@@ -35,25 +30,8 @@ WHERE system_id = :system_id
 -- The raw files that belong to a segment.
 SELECT *
 FROM raw_files INDEXED BY raw_files_by_segment
-WHERE system_id = :system_id
-    AND day = :day
-    AND segment_end = :end
+WHERE (system_id, day, segment_end) = (:system_id, :day, :end)
 ORDER BY key;
-
--- raw_files_of_days --
--- Keys of the raw files of a range of days.
-SELECT key
-FROM raw_files
-WHERE system_id = :system_id
-    AND day BETWEEN :first AND :last;
-
--- count_unprocessed --
--- Number of raw files of a range of days that are still to be processed.
-SELECT count(*)
-FROM raw_files
-WHERE system_id = :system_id
-    AND day BETWEEN :first AND :last
-    AND done_etag IS NOT etag;
 
 -- known_etags --
 -- The ETag of every known raw file, by key.
@@ -69,19 +47,11 @@ WHERE system_id = :system_id
 ORDER BY key DESC
 LIMIT 1 OFFSET :count;
 
--- trace_id --
--- The trace id of a raw file.
-SELECT trace_id
+-- processed_files --
+-- Whether they gave dead letters, by the keys of the raw files whose rows lie in their segment.
+SELECT key, letters
 FROM raw_files
 WHERE system_id = :system_id
-    AND key = :key;
-
--- lettered_keys --
--- Keys of the raw files that gave dead letters when they were processed.
-SELECT key
-FROM raw_files
-WHERE system_id = :system_id
-    AND letters
     AND done_etag = etag;
 
 -- letters_found --
@@ -92,13 +62,6 @@ WHERE system_id = :system_id
     AND NOT letters
     AND done_etag IS NOT etag
     AND key IN (SELECT value FROM json_each(:keys));
-
--- processed_keys --
--- Keys of the raw files whose rows lie in their segment.
-SELECT key
-FROM raw_files
-WHERE system_id = :system_id
-    AND done_etag = etag;
 
 -- forget_raw_file --
 -- A raw file is gone from the store; gives the segment that it belonged to.
@@ -115,12 +78,12 @@ WHERE system_id = :system_id
     AND key = :key
 RETURNING day, segment_end;
 
--- process_day_again --
--- All raw files of a day count as changed.
+-- process_days_again --
+-- All raw files of a range of days count as changed.
 UPDATE raw_files
 SET done_etag = NULL
 WHERE system_id = :system_id
-    AND day = :day;
+    AND day BETWEEN :first AND :last;
 
 -- process_segment_again --
 -- The raw files whose rows lay in a segment count as changed.
@@ -172,38 +135,45 @@ SET segment_start = excluded.segment_start,
 -- A segment is to be written if it is known.
 UPDATE segments
 SET wanted = wanted + 1
-WHERE system_id = :system_id
-    AND day = :day
-    AND segment_end = :end;
+WHERE (system_id, day, segment_end) = (:system_id, :day, :end);
 
--- want_segments_of_day --
--- All known segments of a day are to be written, but for the one that ends at :except_end.
+-- want_segments_of_days --
+-- All known segments of a range of days are to be written.
 UPDATE segments
 SET wanted = wanted + 1
 WHERE system_id = :system_id
-    AND day = :day
-    AND segment_end <> :except_end;
+    AND day BETWEEN :first AND :last;
 
--- sealing_candidates --
--- The segments that decide whether a day before :before can be sealed: those of days that are not sealed, and those
--- beside a sealed one, with the time when their newest raw file was seen (asked of these only: each poll would otherwise
--- go through all raw files).
-SELECT
-    day,
-    sealed.day IS NOT NULL AS is_sealed,
-    wanted,
-    done,
-    (
-        SELECT max(seen_at)
-        FROM raw_files AS raw INDEXED BY raw_files_by_segment
-        WHERE sealed.day IS NOT NULL
-            AND (raw.system_id, raw.day, raw.segment_end) = (segments.system_id, segments.day, segments.segment_end)
-    ) AS late_file_seen_at
-FROM segments
-LEFT JOIN sealed USING (system_id, day)
-WHERE system_id = :system_id
-    AND day < :before
-    AND (sealed.day IS NULL OR segments.segment_end <> :day_end)
+-- days_to_seal --
+-- Days before :before that can be sealed now: all of their segments are written, or none is begun. A sealed day that late
+-- files came to is sealed again once no further one has come since :quiet_since; only the segments that hold late files
+-- decide about it. (When the newest of them was seen is asked of these only: each poll would otherwise go through all
+-- raw files.)
+WITH candidates AS (
+    SELECT
+        day,
+        sealed.day IS NOT NULL AS is_sealed,
+        wanted,
+        done,
+        (
+            SELECT max(seen_at)
+            FROM raw_files AS raw INDEXED BY raw_files_by_segment
+            WHERE sealed.day IS NOT NULL
+                AND (raw.system_id, raw.day, raw.segment_end) = (segments.system_id, segments.day, segments.segment_end)
+        ) AS late_file_seen_at
+    FROM segments
+    LEFT JOIN sealed USING (system_id, day)
+    WHERE system_id = :system_id
+        AND day < :before
+        AND (sealed.day IS NULL OR segments.segment_end <> :day_end)
+)
+SELECT day
+FROM candidates
+WHERE NOT is_sealed OR late_file_seen_at IS NOT NULL
+GROUP BY day
+HAVING sum(done = wanted) IN (0, count(*))
+    AND NOT max(0 < done AND done < wanted)
+    AND coalesce(max(late_file_seen_at), '') <= :quiet_since
 ORDER BY day;
 
 -- sealed_days --
@@ -234,40 +204,29 @@ WHERE system_id = :system_id
     AND processed_etag IS NULL
     AND enhanced_etag IS NULL;
 
--- due_days --
--- Days with dirty segments, but for those that failed lately and wait for their next try.
+-- dirty_days --
+-- Days with dirty segments; where :now is given, but for those that failed lately and wait for their next try.
 SELECT DISTINCT day
 FROM segments INDEXED BY segments_dirty
 LEFT JOIN backoff USING (system_id, day)
 WHERE system_id = :system_id
     AND wanted > done
-    AND coalesce(retry_at, '') <= :now
+    AND (:now IS NULL OR coalesce(retry_at, '') <= :now)
 ORDER BY day;
 
--- dirty_days --
--- Days with dirty segments.
-SELECT DISTINCT day
-FROM segments INDEXED BY segments_dirty
-WHERE system_id = :system_id
-    AND wanted > done
-ORDER BY day;
-
--- dirty_segments --
--- The dirty segments of a day.
+-- segments_of_day --
+-- The segments of a day.
 SELECT *
 FROM segments
 WHERE system_id = :system_id
     AND day = :day
-    AND wanted > done
 ORDER BY segment_end;
 
--- written_segments --
--- The segments of a day that have an enhanced file.
+-- segments_of_system --
+-- All segments.
 SELECT *
 FROM segments
-WHERE system_id = :system_id
-    AND day = :day
-    AND enhanced_etag IS NOT NULL;
+WHERE system_id = :system_id;
 
 -- segment_objects --
 -- The enhanced files that exist.
@@ -284,26 +243,20 @@ SET processed_etag = iif(:layer = 'processed', :etag, processed_etag),
     processed_size = iif(:layer = 'processed', :size, processed_size),
     enhanced_etag = iif(:layer = 'enhanced', :etag, enhanced_etag),
     enhanced_size = iif(:layer = 'enhanced', :size, enhanced_size)
-WHERE system_id = :system_id
-    AND day = :day
-    AND segment_end = :end;
+WHERE (system_id, day, segment_end) = (:system_id, :day, :end);
 
 -- segment_done --
 -- A run has fulfilled what was wanted of a segment when it began.
 UPDATE segments
 SET done = max(done, :wanted)
-WHERE system_id = :system_id
-    AND day = :day
-    AND segment_end = :end;
+WHERE (system_id, day, segment_end) = (:system_id, :day, :end);
 
 -- forget_empty_segment --
 -- A segment that is written, has no file, and that no raw file belongs to.
 DELETE FROM segments
-WHERE wanted = done
+WHERE (system_id, day, segment_end) = (:system_id, :day, :end)
+    AND wanted = done
     AND enhanced_etag IS NULL
-    AND system_id = :system_id
-    AND day = :day
-    AND segment_end = :end
     AND NOT EXISTS (
         SELECT 1
         FROM raw_files AS raw
@@ -317,37 +270,17 @@ VALUES (:system_id, :day, :end, :start, 1)
 ON CONFLICT DO NOTHING;
 
 -- segment_with_count --
--- Where a segment starts, and how many raw files belong to it.
+-- Where a segment starts, what is wanted of it, and how many raw files belong to it.
 SELECT
     segment_start,
+    wanted,
     (
         SELECT count(*)
         FROM raw_files AS raw
         WHERE (raw.system_id, raw.day, raw.segment_end) = (segments.system_id, segments.day, segments.segment_end)
     ) AS files
 FROM segments
-WHERE system_id = :system_id
-    AND day = :day
-    AND segment_end = :end;
-
--- all_wanted_is_done --
--- What was found of a segment is all that is wanted of it.
-UPDATE segments
-SET done = wanted
-WHERE system_id = :system_id
-    AND day = :day
-    AND segment_end = :end;
-
--- known_objects --
--- The files of a layer that we wrote or adopted.
-SELECT
-    day,
-    segment_end,
-    segment_start,
-    iif(:layer = 'processed', processed_etag, enhanced_etag) AS etag
-FROM segments
-WHERE system_id = :system_id
-    AND iif(:layer = 'processed', processed_etag, enhanced_etag) IS NOT NULL;
+WHERE (system_id, day, segment_end) = (:system_id, :day, :end);
 
 -- foreign_objects --
 -- ETags of the files that are not ours, by key.
@@ -366,8 +299,8 @@ INSERT INTO foreign_objects
 VALUES (:system_id, :key, :etag);
 
 -- totals --
--- Counts of a system, of one day or (:day is null) of all: raw files, those processed, lines, rows, rejected lines; and
--- its dirty segments.
+-- Counts of a system in a range of days: raw files, those processed, lines, rows, rejected lines; and all of its dirty
+-- segments.
 SELECT
     count(*) AS raw_files,
     count(*) FILTER (WHERE done_etag = etag) AS processed_files,
@@ -377,7 +310,7 @@ SELECT
     (SELECT count(*) FROM segments INDEXED BY segments_dirty WHERE system_id = :system_id AND wanted > done) AS dirty_segments
 FROM raw_files
 WHERE system_id = :system_id
-    AND (:day IS NULL OR day = :day);
+    AND day BETWEEN :first AND :last;
 
 -- set_reconciled --
 -- The ledger now agrees with the system's whole lake.
@@ -424,13 +357,6 @@ WHERE rowid > coalesce((SELECT rowid FROM runs WHERE run_id = :run_id), 0)
 ORDER BY rowid DESC
 LIMIT :count;
 
--- latest_runs --
--- The newest runs, newest first.
-SELECT *
-FROM runs
-ORDER BY rowid DESC
-LIMIT :count;
-
 -- failures --
 -- How often in a row a partition has failed.
 SELECT failures
@@ -443,20 +369,11 @@ WHERE system_id = :system_id
 INSERT OR REPLACE INTO backoff
 VALUES (:system_id, :day, :failures, :retry_at, :error);
 
--- retry_partition --
--- A partition waits no more.
+-- retry --
+-- A partition, or (null: any) each day, or each system, waits no more.
 DELETE FROM backoff
-WHERE system_id = :system_id
-    AND day = :day;
-
--- retry_all --
--- No partition waits any more.
-DELETE FROM backoff;
-
--- retry_system --
--- No partition of a system waits any more.
-DELETE FROM backoff
-WHERE system_id = :system_id;
+WHERE system_id = coalesce(:system_id, system_id)
+    AND day = coalesce(:day, day);
 
 -- failing_partitions --
 -- Partitions whose last run failed, with the reason and the time of the next try.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,11 @@ def get_logger() -> FilteringBoundLogger:
 def bound(**fields: object) -> AbstractContextManager[None]:
     """Within this context, and the tasks started in it, every event carries `fields` (such as `trace_id`)."""
     return structlog.contextvars.bound_contextvars(**fields)
+
+
+def new_trace_id() -> str:
+    """What follows a snapshot through all logs: 16 hexadecimal digits."""
+    return secrets.token_hex(8)
 
 
 def traced(traces: Sequence[str]) -> dict[str, str | int]:

@@ -1,8 +1,8 @@
 """One dirty segment, from its raw files to its Parquet files and dead letters in the store; no ledger is involved.
 
 Raw files that did not change are not read again: their rows come from the segment as it was last written, in memory or
-in the store. So an arrival costs the parsing of one file, and a day is sealed or cut anew without its raw files. Every
-step is idempotent, under keys and with contents that follow from the work alone: it can be done anywhere, and twice.
+in the store. So an arrival costs the parsing of one file, and sealing a day, or cutting it in other segments, reads no
+raw file. Every step is idempotent: keys and contents follow from the work alone, so it can be done anywhere, and twice.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -17,31 +18,30 @@ from typing import TypeVar
 import pyarrow as pa
 
 from bikeflow.core.errors import NotFound, Permanent, Transient
-from bikeflow.core.layout import LAYERS, Layer, Layout
-from bikeflow.core.model import UTC, ObjectInfo, RawFile, SegmentObject, SegmentWritten
+from bikeflow.core.layout import LAYERS, Layer
+from bikeflow.core.model import UTC, FileRecord, ObjectInfo, RawFile, SegmentObject, SegmentWritten
 from bikeflow.core.schema import ENHANCED
 from bikeflow.feeds import format_of, layout_of
-from bikeflow.feeds.base import Format, ParsedFile, RawContent
+from bikeflow.feeds.base import ParsedFile, RawContent
 from bikeflow.ledger.files import FileResult, SegmentWork
 from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.runtime.log import get_logger
 from bikeflow.runtime.memory import give_back
 from bikeflow.runtime.retry import retrying
 from bikeflow.segments.dead_letters import dead_letter_lines
+from bikeflow.segments.footer import UNREADABLE, NotOurs, read_provenance
 from bikeflow.segments.memory import SegmentMemory
-from bikeflow.segments.provenance import NotOurs, read_provenance
 from bikeflow.segments.table import SegmentTable, collect, read, write
 from bikeflow.segments.tally import Tally, tally
-from bikeflow.settings.sections import RetrySettings, RulesSettings
+from bikeflow.settings.sections import RetrySettings
 from bikeflow.settings.systems import System
-from bikeflow.store.base import Store
+from bikeflow.store.base import CONCURRENT_REQUESTS, Store, if_found
 from bikeflow.store.cache import ObjectCache
 
-CONCURRENT_REQUESTS = 8
 FEW_FILES = 16
 """Rows of so many raw files are handed on to the warehouse; those of more are read from the file."""
 PARSED_BYTES = 16 * 1024 * 1024
-"""So much is parsed at once: enough that a call of Pandera or numpy does not count, and memory stays bounded."""
+"""How much is parsed at once: enough that the cost of calling numpy is small, and little enough for memory."""
 
 Answer = TypeVar("Answer")
 log = get_logger()
@@ -52,22 +52,18 @@ class Built:
     """What building a segment gave.
 
     `objects` are the segment's files as they now lie in the store (none: it holds no row), `results` what every raw
-    file in them gave. `vanished` raw files were not there any more. The counts, the tally and `drifted` (keys and
-    unknown columns of the raw files that have some) are of the raw files that were parsed in this run. `written` and
-    `data`, the content of the enhanced file, are for whoever works on this machine (see `without_rows`).
+    file in them gave. `parsed` are the raw files that were parsed in this run, `tally` is of these; `vanished` ones
+    were not there any more. `written` and `data`, the content of the enhanced file, are for whoever works on this
+    machine (see `without_rows`).
     """
 
     written: SegmentWritten
     data: bytes | None
     objects: Mapping[Layer, ObjectInfo]
     results: tuple[FileResult, ...]
+    parsed: tuple[FileRecord, ...]
     vanished: tuple[str, ...]
-    files: int
-    lines: int
-    rows: int
-    rejected: int
     tally: Tally
-    drifted: tuple[tuple[str, tuple[str, ...]], ...]
 
     def without_rows(self) -> Built:
         """The same, but for what is too large to be sent from another process: the rows will be read from the file."""
@@ -88,7 +84,7 @@ class SegmentBuilder:
     def __init__(self, store: Store, cache: ObjectCache, systems: Iterable[System], retry: RetrySettings) -> None:
         self._store = store
         self._cache = cache
-        self._systems = {one.id: _SystemFormat(layout_of(one), format_of(one), one.rules) for one in systems}
+        self._systems = {system.id: system for system in systems}
         self._retry = retry
         self._memory = SegmentMemory()
         self._hurry = asyncio.Event()
@@ -106,25 +102,27 @@ class SegmentBuilder:
         known = {record.key for base in old for record in base.files}
         covered = known - work.changed
         wanted = [raw for raw in work.files if raw.key not in covered]
-        batches = await self._parse(work, wanted, parsed)
-        tables = [*(batch.table for batch in batches), *old]
-        listed = {raw.key for raw in work.files}
-        present = covered & listed | {record.key for batch in batches for record in batch.table.files}
-        if len(batches) > 1:
+        fresh, counts = await self._parse(work, wanted, parsed)
+        records = tuple(record for table in fresh for record in table.files)
+        listed, read_again = {raw.key for raw in work.files}, {record.key for record in records}
+        if len(fresh) > 1:
             await asyncio.to_thread(give_back)  # what parsing leaves free is in pieces too small for what comes now
-        written = await asyncio.to_thread(write, work.segment, present, tables)
-        objects = await self._write_layers(work, written.data)
-        if "enhanced" in objects and written.content is not None:
-            self._memory.put(objects["enhanced"].key, objects["enhanced"].etag, written.content)
+        files = await asyncio.to_thread(write, work.segment, covered & listed | read_again, [*fresh, *old])
+        objects = await self._write_layers(work, files.data)
+        if "enhanced" in objects and files.content is not None:
+            self._memory.put(objects["enhanced"].key, objects["enhanced"].etag, files.content)
         etags = {raw.key: raw.etag for raw in work.files}
-        lettered = (work.lettered - {raw.key for raw in wanted}).union(*(batch.lettered for batch in batches))
-        results = [
-            FileResult(f.key, etags[f.key], f.md5, f.lines, f.rows, f.rejected, f.key in lettered)
-            for f in written.files
-        ]
+        lettered = (work.lettered - {raw.key for raw in wanted}) | counts.lettered
         unchanged = not work.changed & known and covered <= listed and len(old) == len(work.bases)
-        segment = _written(work, objects, batches if unchanged and len(wanted) <= FEW_FILES else None)
-        return _summed(segment, written.data.get("enhanced"), batches, objects, results, {raw.key for raw in wanted})
+        return Built(
+            written=_written(work, objects, fresh if unchanged and len(wanted) <= FEW_FILES else None),
+            data=files.data.get("enhanced"),
+            objects=objects,
+            results=tuple(FileResult(record, etags[record.key], record.key in lettered) for record in files.files),
+            parsed=records,
+            vanished=tuple(sorted({raw.key for raw in wanted} - read_again)),
+            tally=counts,
+        )
 
     async def _bases(self, work: SegmentWork) -> list[SegmentTable]:
         """The segments in which the rows of unchanged raw files lie; one that can't be read is left out."""
@@ -138,22 +136,33 @@ class SegmentBuilder:
         try:
             found = await self._try(self._store.get, source.key)
             content = await asyncio.to_thread(read, found.data, source.partition.system_id)
-        except (NotFound, pa.ArrowInvalid, OSError) as error:
+        except (NotFound, *UNREADABLE) as error:
             log.warning("segment_unreadable", key=source.key, error=str(error))
             return None
         return content if found.info.etag == source.etag else None
 
-    async def _parse(self, work: SegmentWork, files: Sequence[RawFile], tell: Callable[[int], None]) -> list[_Batch]:
+    async def _parse(
+        self, work: SegmentWork, files: Sequence[RawFile], tell: Callable[[int], None]
+    ) -> tuple[list[SegmentTable], Tally]:
         """Read and parse raw files, so many at once that memory stays bounded, and store their dead letters."""
+        system, counts = self._system(work), Tally()
 
-        async def parse(some: Sequence[RawFile]) -> _Batch:
-            batch = await asyncio.to_thread(_parsed, await self._contents(some), self._system(work))
-            await self._write_dead_letters(work, batch.parsed)
-            tell(len(batch.parsed))
-            return batch.without_rows()
+        def parse_all(contents: Sequence[tuple[RawFile, bytes]]) -> tuple[list[ParsedFile], SegmentTable, Tally]:
+            raw = [
+                RawContent(file, hashlib.md5(data, usedforsecurity=False).hexdigest(), data) for file, data in contents
+            ]
+            parsed = format_of(system).parse(raw, system.rules)
+            return parsed, collect(parsed), tally(parsed)
+
+        async def parse(some: Sequence[RawFile]) -> SegmentTable:
+            parsed, table, odd = await asyncio.to_thread(parse_all, await self._contents(some))
+            await self._write_dead_letters(work, parsed)
+            tell(len(parsed))
+            counts.add(odd)
+            return table
 
         # Two at a time: Arrow and numpy let go of the interpreter.
-        return await bounded_map(parse, list(_batches(files)), 2)
+        return await bounded_map(parse, batches(files, PARSED_BYTES), 2), counts
 
     async def _contents(self, files: Sequence[RawFile]) -> list[tuple[RawFile, bytes]]:
         """What these raw files hold, but those that have vanished in the meantime."""
@@ -171,16 +180,16 @@ class SegmentBuilder:
             return None
         except Transient as error:
             # It can't be read as it was listed: perhaps it was overwritten, then the next run is to read the new one.
-            layout = self._systems[raw.partition.system_id].layout
+            layout = layout_of(self._systems[raw.partition.system_id])
             current = layout.raw_file(await self._store.head(raw.key))
             if current is None or current.etag == raw.etag:
                 raise
             raise RawFileChanged(str(error), current) from error
 
     async def _write_dead_letters(self, work: SegmentWork, parsed: Sequence[ParsedFile]) -> None:
-        now = dt.datetime.now(UTC)
+        now, layout = dt.datetime.now(UTC), layout_of(self._system(work))
         for item in parsed:
-            key = self._system(work).layout.dead_letter_key(item.raw.key)
+            key = layout.dead_letter_key(item.raw.key)
             if item.raw.key in work.lettered - work.changed:
                 continue  # it is only read again for its rows: its dead letters are there, or were dropped
             if item.dead_letters:
@@ -190,7 +199,7 @@ class SegmentBuilder:
 
     async def _write_layers(self, work: SegmentWork, files: Mapping[Layer, bytes]) -> dict[Layer, ObjectInfo]:
         """Put both files in the store; where no row is left, the segment's files go."""
-        layout = self._system(work).layout
+        layout = layout_of(self._system(work))
         keys = {layer: layout.segment_key(layer, work.segment) for layer in LAYERS}
         if not files:
             for layer in work.etags:
@@ -202,59 +211,29 @@ class SegmentBuilder:
 
     async def _refuse_foreign(self, key: str, system_id: str) -> None:
         """Where no file of ours is known: a predecessor's of the same name is not ours to replace."""
-        try:
-            found = await self._try(read_provenance, self._store, key, system_id)
-        except NotFound:
-            return
+        found = await if_found(self._try(read_provenance, self._store, key, system_id))
         if found is NotOurs.FOREIGN:
             raise Permanent(f"{key} exists and is not bikeflow's: move it away, and this segment will be written")
         if found is NotOurs.DAMAGED:
             log.warning("damaged_file_replaced", key=key)
 
-    def _system(self, work: SegmentWork) -> _SystemFormat:
+    def _system(self, work: SegmentWork) -> System:
         return self._systems[work.segment.partition.system_id]
 
     async def _try(self, call: Callable[..., Awaitable[Answer]], *arguments: object) -> Answer:
         return await retrying(self._retry, self._hurry)(call, *arguments)
 
 
-@dataclass(frozen=True, slots=True)
-class _SystemFormat:
-    """What it takes to read one system's raw files."""
-
-    layout: Layout
-    format: Format
-    rules: RulesSettings
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """What a batch of raw files gave: the files one by one, their rows together, and what was odd in them.
-
-    `lettered` are the raw files with dead letters, `drifted` names those with unknown columns.
-    """
-
-    parsed: tuple[ParsedFile, ...]
-    table: SegmentTable
-    tally: Tally
-    lettered: frozenset[str]
-    drifted: tuple[tuple[str, tuple[str, ...]], ...]
-
-    def without_rows(self) -> _Batch:
-        """The same, but for the files one by one: their rows are in the table once more."""
-        return replace(self, parsed=())
-
-
 def _info(raw: RawFile) -> ObjectInfo:
     return ObjectInfo(raw.key, raw.size, raw.etag, raw.last_modified)
 
 
-def _batches(files: Sequence[RawFile]) -> Iterator[list[RawFile]]:
-    """The same files, parted so that each part but a single file has at most `PARSED_BYTES`."""
+def batches(files: Iterable[RawFile], max_bytes: int, max_files: int = sys.maxsize) -> Iterator[list[RawFile]]:
+    """The same files in parts: none has more files, and but for that of a single file none has more bytes."""
     batch: list[RawFile] = []
     size = 0
     for raw in files:
-        if batch and size + raw.size > PARSED_BYTES:
+        if batch and (len(batch) == max_files or size + raw.size > max_bytes):
             yield batch
             batch, size = [], 0
         batch.append(raw)
@@ -263,54 +242,18 @@ def _batches(files: Sequence[RawFile]) -> Iterator[list[RawFile]]:
         yield batch
 
 
-def _parsed(contents: Sequence[tuple[RawFile, bytes]], system: _SystemFormat) -> _Batch:
-    """All that takes time in a batch of raw files."""
-    files = [RawContent(raw, hashlib.md5(data, usedforsecurity=False).hexdigest(), data) for raw, data in contents]
-    parsed = system.format.parse(files, system.rules)
-    drifted = tuple((item.raw.key, tuple(sorted(item.unknown_columns))) for item in parsed if item.unknown_columns)
-    lettered = frozenset(item.raw.key for item in parsed if item.dead_letters)
-    return _Batch(tuple(parsed), collect(parsed), tally(parsed), lettered, drifted)
-
-
 def _written(
-    work: SegmentWork, objects: Mapping[Layer, ObjectInfo], batches: Sequence[_Batch] | None
+    work: SegmentWork, objects: Mapping[Layer, ObjectInfo], fresh: Sequence[SegmentTable] | None
 ) -> SegmentWritten:
-    """What the warehouse is told: the rows of `batches` were added to the former file, or (None) that is not all."""
+    """What the warehouse is told: the rows of `fresh` were added to the former file, or (None) that is not all."""
     if "enhanced" not in objects:
         return SegmentWritten(work.segment, None)
     info, former = objects["enhanced"], work.etags.get("enhanced")
     written = SegmentWritten(work.segment, SegmentObject(work.segment, info.key, info.etag, info.size), former)
     # The rows of unchanged raw files must come from the segment's own former file, and from nowhere else.
-    if batches is None or [(base.segment, base.etag) for base in work.bases] != (
+    if fresh is None or [(base.segment, base.etag) for base in work.bases] != (
         [(work.segment, former)] if former else []
     ):
         return written
-    rows = pa.concat_tables([ENHANCED.empty_table(), *(batch.table.table.cast(ENHANCED) for batch in batches)])
-    return replace(written, added=rows, records=tuple(record for batch in batches for record in batch.table.files))
-
-
-def _summed(
-    written: SegmentWritten,
-    data: bytes | None,
-    batches: Sequence[_Batch],
-    objects: Mapping[Layer, ObjectInfo],
-    results: Sequence[FileResult],
-    wanted: set[str],
-) -> Built:
-    records = [record for batch in batches for record in batch.table.files]
-    counts = Tally()
-    for batch in batches:
-        counts.add(batch.tally)
-    return Built(
-        written=written,
-        data=data,
-        objects=objects,
-        results=tuple(results),
-        vanished=tuple(sorted(wanted - {record.key for record in records})),
-        files=len(records),
-        lines=sum(item.lines for item in records),
-        rows=sum(item.rows for item in records),
-        rejected=sum(item.rejected for item in records),
-        tally=counts,
-        drifted=tuple(item for batch in batches for item in batch.drifted),
-    )
+    rows = pa.concat_tables([ENHANCED.empty_table(), *(part.table.cast(ENHANCED) for part in fresh)])
+    return replace(written, added=rows, records=tuple(record for part in fresh for record in part.files))

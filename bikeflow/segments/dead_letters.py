@@ -2,7 +2,7 @@
 
 The conservation law must stay provable after letters were dropped: one summary line in the raw file's dead-letter file
 tells how many rejected lines it stands for. It has the fields of a dead letter, `check` is `dropped`, and `dropped` is
-the number. When the raw file is processed anew its dead letters are written anew, and the summary goes.
+the number. When the raw file is processed again, its dead letters are written again without the summary.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import datetime as dt
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from bikeflow.feeds.base import DeadLetter  # commands that read dead letters do without the formats
+from bikeflow.feeds.base import DeadLetter
 
 Letter = dict[str, Any]
 DROPPED = "dropped"
@@ -22,10 +21,7 @@ DROPPED = "dropped"
 
 def dead_letter_lines(letters: Iterable[DeadLetter], rejected_at: dt.datetime) -> bytes:
     """The content of a dead-letter file: one JSON object a line."""
-    stamp = rejected_at.isoformat(timespec="seconds").replace("+00:00", "Z")
-    return b"".join(
-        json.dumps({**asdict(letter), "rejected_at": stamp}, ensure_ascii=False).encode() + b"\n" for letter in letters
-    )
+    return _lines(_stamped(letter, rejected_at) for letter in letters)
 
 
 def read_letters(data: bytes) -> list[Letter]:
@@ -58,19 +54,15 @@ def drop(letters: Iterable[Letter], unwanted: Callable[[Letter], bool], lines: i
         return None
     gone = [*going, *(letter for letter in letters if letter["check"] == DROPPED)]
     staying = [letter for letter in letters if letter not in gone]
-    summary = _summary(str(going[0]["source_key"]), rejected_lines(gone, lines), at)
-    return b"".join(json.dumps(letter, ensure_ascii=False).encode() + b"\n" for letter in (*staying, summary))
+    count = rejected_lines(gone, lines)
+    message = f"{count} rejected lines were dropped on the operator's command"
+    summary = DeadLetter(str(going[0]["source_key"]), None, "", None, DROPPED, None, message)
+    return _lines([*staying, {**_stamped(summary, at), DROPPED: count}])
 
 
-def _summary(source_key: str, count: int, at: dt.datetime) -> Letter:
-    return {
-        "source_key": source_key,
-        "line_number": None,
-        "raw_line": "",
-        "column": None,
-        "check": DROPPED,
-        "value": None,
-        "message": f"{count} rejected lines were dropped on the operator's command",
-        "rejected_at": at.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        DROPPED: count,
-    }
+def _stamped(letter: DeadLetter, at: dt.datetime) -> Letter:
+    return {**asdict(letter), "rejected_at": at.isoformat(timespec="seconds").replace("+00:00", "Z")}
+
+
+def _lines(letters: Iterable[Letter]) -> bytes:
+    return b"".join(json.dumps(letter, ensure_ascii=False).encode() + b"\n" for letter in letters)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from enum import Enum
 from operator import attrgetter
 from pathlib import Path
 
@@ -14,13 +16,14 @@ import pyarrow.parquet as pq
 
 from bikeflow import __version__
 from bikeflow.core.model import FileRecord, Partition, Segment
+from bikeflow.store.base import Store
 
-FOOTER_READ_BYTES = 512 * 1024
+UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError)
+"""What reading a damaged file may raise."""
+
+_TAIL_BYTES = 512 * 1024
 """How much of a file's end holds the footer of a usual segment."""
-
 _VERSION, _SYSTEM, _SEGMENT, _FILES = b"bikeflow.version", b"bikeflow.system", b"bikeflow.segment", b"bikeflow.files"
-
-
 _FIELDS = tuple(field.name for field in fields(FileRecord))
 _VALUES = attrgetter(*_FIELDS)
 
@@ -32,6 +35,13 @@ class Footer:
     version: str
     segment: Segment
     files: tuple[FileRecord, ...]
+
+
+class NotOurs(Enum):
+    """Why an object has no provenance of ours."""
+
+    FOREIGN = "a Parquet file that bikeflow did not write"
+    DAMAGED = "no whole Parquet file"
 
 
 def footer_metadata(segment: Segment, files: Iterable[FileRecord]) -> dict[bytes, bytes]:
@@ -47,21 +57,13 @@ def footer_metadata(segment: Segment, files: Iterable[FileRecord]) -> dict[bytes
     }
 
 
-def read_footer(tail: bytes, system_id: str) -> Footer | None:
+def read_footer(source: bytes | Path, system_id: str = "") -> Footer | None:
     """The provenance in a Parquet file (or in its last bytes), or None where it is not bikeflow's.
 
     `system_id` is that of the system below whose prefix the file lies; a footer from before systems were told has none.
-    Raises pyarrow.ArrowInvalid where it is no Parquet file, or its footer is larger than what was given.
+    Raises one of `UNREADABLE` where it is no Parquet file, its footer is damaged or larger than what was given.
     """
-    return _footer(pq.read_metadata(pa.BufferReader(tail)).metadata or {}, system_id)
-
-
-def footer_of(path: Path, system_id: str = "") -> Footer | None:
-    """The same of a file on this machine. Raises OSError, too."""
-    return _footer(pq.read_metadata(path).metadata or {}, system_id)
-
-
-def _footer(metadata: Mapping[bytes, bytes], system_id: str) -> Footer | None:
+    metadata = pq.read_metadata(pa.BufferReader(source) if isinstance(source, bytes) else source).metadata or {}
     if _FILES not in metadata or _SEGMENT not in metadata:
         return None
     day, start, end = metadata[_SEGMENT].decode().split(" ")
@@ -69,3 +71,19 @@ def _footer(metadata: Mapping[bytes, bytes], system_id: str) -> Footer | None:
     segment = Segment(partition, dt.time.fromisoformat(start), dt.time.fromisoformat(end))
     files = tuple(FileRecord(**item) for item in json.loads(metadata[_FILES]))
     return Footer(metadata[_VERSION].decode(), segment, files)
+
+
+async def read_provenance(store: Store, key: str, system_id: str) -> Footer | NotOurs:
+    """The footer of a system's file, read from its end where that is enough; raises what the store raises."""
+    tail = await store.get(key, last_bytes=_TAIL_BYTES)
+    try:
+        footer = await asyncio.to_thread(read_footer, tail.data, system_id)
+    except UNREADABLE:
+        if tail.info.size <= _TAIL_BYTES:
+            return NotOurs.DAMAGED
+        whole = await store.get(key)
+        try:
+            footer = await asyncio.to_thread(read_footer, whole.data, system_id)
+        except UNREADABLE:
+            return NotOurs.DAMAGED
+    return footer or NotOurs.FOREIGN

@@ -17,21 +17,19 @@ class SegmentMemory:
 
     def __init__(self, max_bytes: int = MEMORY_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._tables: OrderedDict[tuple[str, str], SegmentTable] = OrderedDict()
-        self._sizes: dict[tuple[str, str], int] = {}
+        self._tables: OrderedDict[tuple[str, str], tuple[SegmentTable, int]] = OrderedDict()
 
     def get(self, key: str, etag: str) -> SegmentTable | None:
         """What this very version of the file holds, if it is still here."""
-        if (key, etag) in self._tables:
-            self._tables.move_to_end((key, etag))
-        return self._tables.get((key, etag))
+        if (key, etag) not in self._tables:
+            return None
+        self._tables.move_to_end((key, etag))
+        return self._tables[key, etag][0]
 
     def put(self, key: str, etag: str, content: SegmentTable) -> None:
         """Keep it instead of earlier versions, as long as there is room."""
         for old in [known for known in self._tables if known[0] == key]:
-            del self._tables[old], self._sizes[old]
-        self._tables[key, etag] = content
-        self._sizes[key, etag] = content.table.nbytes  # Arrow adds it up, column by column: asked for once
-        while len(self._tables) > SEGMENTS or sum(self._sizes.values()) > self._max_bytes:
-            oldest, _ = self._tables.popitem(last=False)
-            del self._sizes[oldest]
+            del self._tables[old]
+        self._tables[key, etag] = content, content.table.nbytes  # Arrow adds it up column by column: asked for once
+        while len(self._tables) > SEGMENTS or sum(size for _, size in self._tables.values()) > self._max_bytes:
+            self._tables.popitem(last=False)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from bikeflow.core.layout import LAYERS, Layer
 from bikeflow.core.model import FileRecord, Segment
-from bikeflow.core.schema import ENCODED, ENHANCED, PROCESSED
+from bikeflow.core.schema import ENCODED, SCHEMAS
 from bikeflow.feeds.base import ParsedFile
 from bikeflow.segments.footer import footer_metadata, read_footer
 
@@ -30,18 +30,17 @@ ROW_GROUP_ROWS = 128 * 1024
 _PAGE_BYTES = 16 * 1024 * 1024
 _NARROW = 1 << 15
 
-_SCHEMAS: dict[Layer, pa.Schema] = {"processed": PROCESSED, "enhanced": ENHANCED}
 # Times grow steadily within a station: as differences they take a fifth of what plain ones or dictionaries do.
 _TIMES = {
     layer: {field.name: "DELTA_BINARY_PACKED" for field in schema if pa.types.is_timestamp(field.type)}
-    for layer, schema in _SCHEMAS.items()
+    for layer, schema in SCHEMAS.items()
 }
 # These are the same in all rows of a station, or in all there are: plain, they shrink to nothing, and sooner.
 _PLAIN = {"gmt_local_diff_sec", "gmt_servertime_diff_sec", "lat", "lon", "date", "quality_flags"}
 # All others have few distinct values: as dictionaries they are smaller, and quicker to write and read.
 _DICTIONARY = {
     layer: [name for name in schema.names if name not in _PLAIN and name not in _TIMES[layer]]
-    for layer, schema in _SCHEMAS.items()
+    for layer, schema in SCHEMAS.items()
 }
 
 
@@ -54,10 +53,6 @@ class SegmentTable:
 
     table: pa.Table
     files: tuple[FileRecord, ...]
-
-    def rows_of(self, keys: Collection[str]) -> pa.Table:
-        """The rows of these raw files, in the columns of `ENHANCED`."""
-        return _only(self.table, keys).cast(ENHANCED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +71,11 @@ def collect(parsed: Sequence[ParsedFile]) -> SegmentTable:
     """The rows of freshly parsed files."""
     tables = [ENCODED.empty_table(), *(item.table for item in parsed)]
     table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
-    return SegmentTable(_narrowed(table), tuple(_record(item) for item in parsed))
+    records = (
+        FileRecord(item.raw.key, item.raw.size, item.md5, item.lines, item.rows, item.rejected, item.recipe)
+        for item in parsed
+    )
+    return SegmentTable(_narrowed(table), tuple(records))
 
 
 def write(segment: Segment, keys: Collection[str], bases: Iterable[SegmentTable]) -> SegmentFiles:
@@ -117,7 +116,7 @@ class _LayerWriter:
     """One layer's file, row group by row group."""
 
     def __init__(self, layer: Layer) -> None:
-        self._schema = pa.schema([ENCODED.field(name) for name in _SCHEMAS[layer].names])
+        self._schema = pa.schema([ENCODED.field(name) for name in SCHEMAS[layer].names])
         self._sink = pa.BufferOutputStream()
         self._writer = pq.ParquetWriter(
             self._sink,
@@ -156,12 +155,6 @@ def _inputs(keys: Collection[str], bases: Iterable[SegmentTable]) -> tuple[list[
             tables.append((min(names), base.table if len(mine) == len(base.files) else _only(base.table, names)))
     in_order = [table for _, table in sorted(tables, key=lambda item: item[0])]
     return in_order, tuple(sorted(files, key=lambda record: record.key))
-
-
-def _record(parsed: ParsedFile) -> FileRecord:
-    return FileRecord(
-        parsed.raw.key, parsed.raw.size, parsed.md5, parsed.lines, parsed.rows, parsed.rejected, parsed.recipe
-    )
 
 
 def _only(table: pa.Table, keys: Collection[str]) -> pa.Table:
@@ -224,16 +217,8 @@ def _narrowed(table: pa.Table) -> pa.Table:
 
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """The rows of all tables, a chunk for each, nothing copied; texts are in common dictionaries."""
-    if not tables:
-        return ENCODED.empty_table()
-    schema = pa.schema([_common_field([table.schema.field(name) for table in tables]) for name in ENCODED.names])
-    return pa.concat_tables([table.cast(schema) for table in tables]).unify_dictionaries()
-
-
-def _common_field(fields: Sequence[pa.Field]) -> pa.Field:
-    """The first where all are alike, else the one with the full width."""
-    return fields[0] if all(field.equals(fields[0]) for field in fields) else ENCODED.field(fields[0].name)
+    """The rows of all tables, a chunk for each; only columns of other widths are copied. Texts share dictionaries."""
+    return pa.concat_tables(tables or [ENCODED.empty_table()], promote_options="permissive").unify_dictionaries()
 
 
 def _in_order(table: pa.Table) -> pa.Table:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bikeflow.core.layout import Layout
-from bikeflow.core.model import Fault, LaneVitals, Pulse
+from bikeflow.core.model import LaneVitals, Pulse
 from bikeflow.feeds import format_of, layout_of
 from bikeflow.ingest import Delivery, Fetcher, open_fetcher
 from bikeflow.ingest.spool import NotSpooled, Spool
@@ -55,7 +54,7 @@ class Lane:
         return LaneVitals(
             feed=fetcher.fault,
             delivery=fetcher.store_fault,
-            watcher=fault(self.watcher.failing_since, self.watcher.last_error),
+            watcher=self.watcher.fault,
             polled_at=self.watcher.last_poll_at,
             spool_snapshots=fetcher.spool_entries,
             spool_bytes=fetcher.spool_bytes,
@@ -86,14 +85,9 @@ async def open_lane(system: System, shared: Shared) -> AsyncIterator[Lane]:
     watcher = Watcher(settings.watcher, store, layout, index, shared.ledger.runs, shared.queue, reconciler)
     systems = settings.all_systems
     turn = system.feed.interval_seconds * systems.index(system) / len(systems)
-    opened = open_fetcher(system, settings.retry, delivery, index.feed, on_fetched=emit, offset_seconds=turn)
+    opened = open_fetcher(system, settings.retry, delivery, index, on_fetched=emit, offset_seconds=turn)
     async with opened as fetcher:
         yield Lane(system, layout, index, fetcher, delivery, watcher, reconciler)
-
-
-def fault(since: dt.datetime | None, reason: str | None) -> Fault | None:
-    """A fault, where it is known since when."""
-    return None if since is None else Fault(since, reason or "")
 
 
 def _adopt_old_spool(old: Path, new: Path) -> None:

@@ -16,16 +16,17 @@ from bikeflow.core.events import Events, Listener
 from bikeflow.core.model import (
     DatabasePublished,
     Event,
+    Fault,
     LakeReconciled,
     Partition,
     PartitionJob,
-    PartitionProcessed,
     Pulse,
+    RunFinished,
     SnapshotStored,
     StoreAnswered,
     Vitals,
 )
-from bikeflow.service.lane import Lane, fault, open_lane
+from bikeflow.service.lane import Lane, open_lane
 from bikeflow.service.shared import Shared, open_shared
 from bikeflow.settings import Settings
 
@@ -71,14 +72,14 @@ class Pipeline:
         work = asyncio.create_task(self._process(wanted))
         while not work.done():
             await asyncio.wait([work], timeout=PROGRESS_SECONDS)
-            tell(min(self.shared.writer.files_parsed, total), total)
+            tell(min(self.shared.processor.files_parsed, total), total)
         await work
 
     async def _process(self, wanted: Callable[[Partition], bool]) -> None:
         queue = self.shared.queue
         async with asyncio.TaskGroup() as group:
-            for processor in self.shared.processors:
-                group.create_task(processor.run())
+            for _ in range(self.shared.settings.processing.workers):
+                group.create_task(self.shared.processor.run())
             for _ in ("as they are cut", "sealed"):
                 for lane in self.lanes.values():
                     await lane.reconciler.seal_finished_days(quiet=dt.timedelta(0), idle=True)
@@ -99,7 +100,7 @@ class Pipeline:
         queue, refresher = self.shared.queue, self.shared.refresher
         return Vitals(
             lanes={name: lane.vitals(queue_full=queue.full(name)) for name, lane in self.lanes.items()},
-            refresher=fault(refresher.failing_since, refresher.last_error),
+            refresher=Fault(refresher.failing_since, refresher.last_error or "") if refresher.failing_since else None,
             queue_waiting=queue.waiting,
             queue_in_flight=queue.in_flight,
             queue_stalled_seconds=queue.stalled_seconds,
@@ -113,31 +114,22 @@ class Pipeline:
         for system_id, lane in self.lanes.items():
             # A full queue holds the watcher back: then it is the processors' turn.
             pulses = lane.pulses(answered["list"] + answered["get"], held_back=queue.full(system_id))
-            found |= {role_name(role, system_id): pulse for role, pulse in pulses.items()}
+            found |= {f"{role} {system_id}": pulse for role, pulse in pulses.items()}
         return {
             **found,
             "processors": Pulse(
-                queue.finished + shared.writer.files_parsed + answered["get"],
+                queue.finished + shared.processor.files_parsed + answered["get"],
                 idle=not queue.waiting and not queue.in_flight,
             ),
             "refresher": Pulse(refresher.steps + answered["get"], idle=refresher.idle),
         }
 
 
-def role_name(role: str, system_id: str) -> str:
-    """What a lane's role is called in logs."""
-    return f"{role} {system_id}"
-
-
-async def _no_predecessor() -> None:
-    """Nothing to wait for."""
-
-
 @asynccontextmanager
 async def open_pipeline(
     settings: Settings,
     events: Events | None = None,
-    predecessor_left: Callable[[], Awaitable[object]] = _no_predecessor,
+    predecessor_left: Callable[[], Awaitable[object]] | None = None,
 ) -> AsyncIterator[Pipeline]:
     """Open the clients and files, build the roles; closes them in reverse order. The caller holds `data_dir`'s lock.
 
@@ -167,7 +159,7 @@ def _passing_on(pipeline: Pipeline) -> Listener:
         match event:
             case SnapshotStored():
                 lanes[event.system_id].watcher.announce(event)
-            case PartitionProcessed():
+            case RunFinished() if event.written:
                 refresher.wake(event)
             case LakeReconciled():
                 refresher.wake()

@@ -95,7 +95,7 @@ class Reload:
             logging.configure(new.log)
 
     async def _relieve(self, new: Settings) -> None:
-        """Other roles take the place of those at work; where they can't begin, the same as before begin anew."""
+        """Replace the roles at work; where the new ones can't start, start the old ones again."""
         old = self.roles
         await old.wind_down()
         try:

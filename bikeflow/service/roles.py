@@ -13,7 +13,7 @@ from typing import Self
 
 from bikeflow.core.events import Events
 from bikeflow.runtime.log import get_logger
-from bikeflow.service.pipeline import Pipeline, open_pipeline, role_name
+from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
 
 LAST_FETCH_SECONDS = 5.0
@@ -43,11 +43,9 @@ class Roles:
         Raises what `open_pipeline` raises; then the predecessor may still be fetching.
         """
         async with AsyncExitStack() as stack:
-            if predecessor is None:
-                pipeline = await stack.enter_async_context(open_pipeline(settings, events))
-            else:
-                opening = open_pipeline(settings, events, predecessor.relieve)
-                pipeline = await stack.enter_async_context(opening)
+            opening = open_pipeline(settings, events, predecessor.relieve if predecessor else None)
+            pipeline = await stack.enter_async_context(opening)
+            if predecessor is not None:
                 await pipeline.take_over(predecessor.pipeline, same_lake=same_lake(settings, predecessor.settings))
             roles = cls(settings, pipeline, stack.pop_all())
         await roles._started.wait()
@@ -78,7 +76,7 @@ class Roles:
         self._stop_watching.set()
         await shared.queue.drop_waiting()
         await shared.queue.close()
-        shared.writer.fail_fast()
+        shared.engine.fail_fast()
         await self._end([*self._named("watcher "), *self._named("processor ")])
         self._last_refresh.set()
         await self._end([self._tasks["refresher"]])
@@ -105,11 +103,11 @@ class Roles:
         return [task for name, task in self._tasks.items() if name.startswith(prefix)]
 
     async def _run(self) -> None:
-        shared, lanes = self.pipeline.shared, self.pipeline.lanes
+        shared, lanes, workers = self.pipeline.shared, self.pipeline.lanes, self.settings.processing.workers
         work = {
-            **{role_name("fetcher", name): lane.fetcher.run(self._stop_fetching) for name, lane in lanes.items()},
-            **{role_name("watcher", name): lane.watcher.run(self._stop_watching) for name, lane in lanes.items()},
-            **{f"processor {number}": one.run() for number, one in enumerate(shared.processors, start=1)},
+            **{f"fetcher {name}": lane.fetcher.run(self._stop_fetching) for name, lane in lanes.items()},
+            **{f"watcher {name}": lane.watcher.run(self._stop_watching) for name, lane in lanes.items()},
+            **{f"processor {number}": shared.processor.run() for number in range(1, workers + 1)},
             "refresher": shared.refresher.run(self._last_refresh),
             **{f"exporter {number}": one.run(self._last_export) for number, one in enumerate(shared.exporters, 1)},
         }

@@ -12,7 +12,6 @@ from bikeflow.core.events import Events
 from bikeflow.feeds import layout_of
 from bikeflow.lake.processor import Processor
 from bikeflow.lake.queue import PartitionQueue
-from bikeflow.lake.writer import SegmentWriter
 from bikeflow.ledger import Ledger
 from bikeflow.runtime.log import get_logger
 from bikeflow.segments.engines import Engine, WorkerConfig, open_engine
@@ -40,8 +39,7 @@ class Shared:
     ledger: Ledger
     queue: PartitionQueue
     engine: Engine
-    writer: SegmentWriter
-    processors: tuple[Processor, ...]
+    processor: Processor
     refresher: Refresher
     exporters: tuple[Exporter, ...]
     warehouse: Warehouse
@@ -49,7 +47,7 @@ class Shared:
 
 @asynccontextmanager
 async def open_shared(
-    settings: Settings, events: Events, predecessor_left: Callable[[], Awaitable[object]]
+    settings: Settings, events: Events, predecessor_left: Callable[[], Awaitable[object]] | None
 ) -> AsyncIterator[Shared]:
     """Open the shared parts; closes them in reverse order.
 
@@ -65,14 +63,17 @@ async def open_shared(
         stack.callback(ledger.close)
         await asyncio.to_thread(ledger.runs.retry_now)
         cache = ObjectCache(store, data_dir / "cache", settings.storage.cache_max_bytes)
-        warehouse = Warehouse(settings.warehouse, data_dir, ledger.reports, list(ledger.systems))
+        warehouse = Warehouse(settings.warehouse, data_dir, ledger.runs, list(ledger.systems))
         # All is saved, for a tenth of a second; after a reload the loop goes on meanwhile.
         stack.push_async_callback(asyncio.to_thread, warehouse.close)
         mirror = Mirror(store, data_dir, settings.all_systems[0].id)
-        await predecessor_left()
-        engine = await stack.enter_async_context(open_engine(WorkerConfig.of(settings), store, cache))
+        if predecessor_left is not None:
+            await predecessor_left()
+        config = WorkerConfig(
+            data_dir, settings.all_systems, settings.storage, settings.processing, settings.retry, settings.log
+        )
+        engine = await stack.enter_async_context(open_engine(config, store, cache))
         queue = PartitionQueue(settings.processing.queue_size)
-        writer = SegmentWriter(engine, ledger, events.emit, mirror.place)
         refresher = Refresher(
             settings.warehouse,
             settings.retry,
@@ -89,8 +90,7 @@ async def open_shared(
             ledger=ledger,
             queue=queue,
             engine=engine,
-            writer=writer,
-            processors=tuple(Processor(queue, ledger, writer, events.emit) for _ in range(settings.processing.workers)),
+            processor=Processor(queue, ledger, engine, events.emit, mirror.place),
             refresher=refresher,
             exporters=tuple(_exporters(settings, store, warehouse, events)),
             warehouse=warehouse,

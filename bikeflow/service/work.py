@@ -1,10 +1,12 @@
-"""Work on a lake without the service: what `backfill`, `refresh`, `fetch` and `dlq replay` do."""
+"""Work on a lake without the service: what `backfill`, `refresh`, `fetch`, `dlq replay` and `verify` do."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +15,55 @@ from bikeflow.core.scope import Scope
 from bikeflow.lake import dead_letters
 from bikeflow.lake.dead_letters import Selection
 from bikeflow.runtime.lock import exclusive, refuse_demo
+from bikeflow.segments.footer import Footer, NotOurs, read_provenance
 from bikeflow.service.lane import Lane
 from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
+from bikeflow.store.base import Store, if_found
+from bikeflow.verifier import Finding, Progress, PublishedDatabase, Report, Verifier
 
-Tell = Callable[[int, int], None]
-"""Told of raw files done and in all."""
+_OF_THE_DATABASE = ("copy_", "database_")
+"""How the kinds of findings begin that concern the database, not the lake."""
 
 
-async def backfill(
-    settings: Settings, scope: Scope, *, force: bool, tell: Tell, holds_lock: bool = False
-) -> dict[str, Any]:
-    """Reconcile with the lake, process the scope, refresh the database; returns what `--json` prints.
-
-    `holds_lock` says that the caller holds `data_dir` already.
-    """
-    started = time.monotonic()
+@contextlib.asynccontextmanager
+async def reconciled(settings: Settings, *, holds_lock: bool = False) -> AsyncIterator[Pipeline]:
+    """A pipeline whose ledger agrees with the lake; `holds_lock` says that the caller holds `data_dir` already."""
     with contextlib.nullcontext() if holds_lock else exclusive(settings.data_dir):
         async with open_pipeline(settings) as pipeline:
             await pipeline.reconcile()
-            indices = [index.files for name, index in pipeline.shared.ledger.systems.items() if scope.has(name)]
-            if force:
-                for files in indices:
-                    files.process_again(files.keys(scope.first, scope.last))
-            total = sum(files.dirty_files(scope.first, scope.last) for files in indices)
-            if total:
-                await pipeline.shared.engine.ready()
-            await pipeline.process(scope.__contains__, total, tell)
-            await pipeline.publish()
-            left = sum(files.dirty_files(scope.first, scope.last) for files in indices)
-            return {
-                "files": total - left,
-                "seconds": round(time.monotonic() - started, 3),
-                **pipeline.shared.ledger.totals(),
-                "failed_partitions": failed_partitions(pipeline),
-            }
+            yield pipeline
+
+
+async def backfill(
+    settings: Settings, scope: Scope, *, force: bool, tell: Progress, holds_lock: bool = False
+) -> dict[str, Any]:
+    """Reconcile with the lake, process the scope, refresh the database; returns what `--json` prints."""
+    started = time.monotonic()
+    async with reconciled(settings, holds_lock=holds_lock) as pipeline:
+        indices = [index.files for name, index in pipeline.shared.ledger.systems.items() if scope.has(name)]
+        if force:
+            for files in indices:
+                files.write_again(scope.first, scope.last)
+        total = sum(files.dirty_files(scope.first, scope.last) for files in indices)
+        if total:
+            await pipeline.shared.engine.ready()
+        await pipeline.process(scope.__contains__, total, tell)
+        await pipeline.publish()
+        left = sum(files.dirty_files(scope.first, scope.last) for files in indices)
+        return {
+            "files": total - left,
+            "seconds": round(time.monotonic() - started, 3),
+            **pipeline.shared.ledger.totals(),
+            "failed_partitions": failed_partitions(pipeline),
+        }
 
 
 async def refresh(settings: Settings) -> Path:
     """Publish the database from what is processed; returns its path."""
-    with exclusive(settings.data_dir):
-        async with open_pipeline(settings) as pipeline:
-            await pipeline.reconcile()
-            await pipeline.publish()
-            return pipeline.database_path
+    async with reconciled(settings) as pipeline:
+        await pipeline.publish()
+        return pipeline.database_path
 
 
 async def fetch(settings: Settings, systems: Sequence[str]) -> list[tuple[FetchOutcome, int]]:
@@ -73,27 +80,25 @@ async def _fetch(lane: Lane) -> tuple[FetchOutcome, int]:
     return outcome, lane.delivery.spool.depth
 
 
-async def replay(settings: Settings, selection: Selection, tell: Tell) -> dict[str, Any]:
+async def replay(settings: Settings, selection: Selection, tell: Progress) -> dict[str, Any]:
     """Process the raw files of dead letters again, and publish; returns what `--json` prints."""
-    with exclusive(settings.data_dir):
-        async with open_pipeline(settings) as pipeline:
-            await pipeline.reconcile()
-            store, systems = pipeline.shared.store, settings.all_systems
-            found = [file async for file in dead_letters.find(store, systems, selection)]
-            for file in found:
-                pipeline.lanes[file.system.id].index.files.process_again([file.raw_key])
-            wanted = {file.partition for file in found}
-            await pipeline.process(wanted.__contains__, len(found), tell)
-            await pipeline.publish()
-            keys = {file.raw_key for file in found}
-            everything = Selection(selection.scope, source=selection.source)
-            now = [file async for file in dead_letters.find(store, systems, everything)]
-            return {
-                "files": len(found),
-                "dead_letters_before": sum(len(file.letters) for file in found),
-                "dead_letters_after": sum(len(file.letters) for file in now if file.raw_key in keys),
-                "failed_partitions": failed_partitions(pipeline),
-            }
+    async with reconciled(settings) as pipeline:
+        store, systems = pipeline.shared.store, settings.all_systems
+        found = [file async for file in dead_letters.find(store, systems, selection)]
+        for file in found:
+            pipeline.lanes[file.system.id].index.files.process_again([file.raw_key])
+        wanted = {file.partition for file in found}
+        await pipeline.process(wanted.__contains__, len(found), tell)
+        await pipeline.publish()
+        keys = {file.raw_key for file in found}
+        everything = Selection(selection.scope, source=selection.source)
+        now = [file async for file in dead_letters.find(store, systems, everything)]
+        return {
+            "files": len(found),
+            "dead_letters_before": sum(len(file.letters) for file in found),
+            "dead_letters_after": sum(len(file.letters) for file in now if file.raw_key in keys),
+            "failed_partitions": failed_partitions(pipeline),
+        }
 
 
 def failed_partitions(pipeline: Pipeline) -> dict[str, str]:
@@ -101,3 +106,67 @@ def failed_partitions(pipeline: Pipeline) -> dict[str, str]:
     several = len(pipeline.lanes) > 1
     rows = pipeline.shared.ledger.runs.failing()
     return {f"{row['system_id']} {row['day']}" if several else str(row["day"]): str(row["error"]) for row in rows}
+
+
+async def audit(
+    settings: Settings, store: Store, scope: Scope, *, sample: int | None, tell: Progress, repair: bool = False
+) -> tuple[Report, list[Finding]]:
+    """Verify: `sample` raw files of each day are parsed again, or all (None).
+
+    With `repair`, under the lock of `data_dir`, what is found is put right. Returns what is (still) wrong, and what was
+    repaired.
+    """
+    with exclusive(settings.data_dir) if repair else contextlib.nullcontext():
+        database = PublishedDatabase(settings)
+        verifier = Verifier(store, settings.all_systems, sample=sample, database=database if database.is_owed else None)
+        report = await verifier.verify(scope, tell)
+        found = report.findings
+        if repair and found:
+            await _write_again(settings, found)
+            report.findings = await verifier.again(found)
+    return report, [item for item in found if item not in report.findings]
+
+
+async def _write_again(settings: Settings, findings: Sequence[Finding]) -> None:
+    """Write all days that anything was found in again from their raw files, then the copies and the database.
+
+    Raw files are left alone. A copy of a Parquet file goes only where all of its raw files are there; one that can't be
+    read, and that no segment has taken the place of, gets a name that no glob finds.
+    """
+    if any(finding.kind.startswith(_OF_THE_DATABASE) for finding in findings):
+        for name in ("mirror", "warehouse"):
+            await asyncio.to_thread(shutil.rmtree, settings.data_dir / name, ignore_errors=True)
+    concerned = {item.partition for item in findings if not item.kind.startswith((*_OF_THE_DATABASE, "misplaced_"))}
+    async with reconciled(settings, holds_lock=True) as pipeline:
+        store, lanes = pipeline.shared.store, pipeline.lanes
+        for finding in findings:
+            if finding.kind == "misplaced_parquet":
+                await _remove_copy(store, lanes[finding.system_id], finding.key)
+        for partition in sorted(concerned):
+            await asyncio.to_thread(lanes[partition.system_id].index.files.write_again, partition.day, partition.day)
+        await pipeline.process(concerned.__contains__)
+        for finding in findings:
+            if finding.kind == "unreadable_parquet":
+                await _set_aside(store, lanes[finding.system_id], finding.key)
+        await pipeline.shared.refresher.refresh_once()
+
+
+async def _remove_copy(store: Store, lane: Lane, key: str) -> None:
+    """Delete a Parquet file that lies in the wrong place, if its rows can be made again from raw files."""
+    footer = await if_found(read_provenance(store, key, lane.layout.system_id))
+    if not isinstance(footer, Footer):
+        return
+    known = await asyncio.to_thread(lane.index.files.raw_files, [record.key for record in footer.files])
+    if all(record.key in known for record in footer.files if record.rows):
+        await store.delete(key)
+
+
+async def _set_aside(store: Store, lane: Lane, key: str) -> None:
+    """Rename a file that can't be read and has the name of one of ours: nothing in it is lost."""
+    if not lane.layout.is_named_like_segment(key):
+        return
+    found = await if_found(read_provenance(store, key, lane.layout.system_id))
+    stored = await if_found(store.get(key)) if found is NotOurs.DAMAGED else None
+    if stored is not None:
+        await store.put(f"{key}.damaged", stored.data)
+        await store.delete(key)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from bikeflow.core.errors import NotFound
 from bikeflow.core.model import ObjectInfo, StoredObject
+from bikeflow.runtime.concurrency import bounded_map
 
 PAGE_SIZE = 1_000
+CONCURRENT_REQUESTS = 8
+Answer = TypeVar("Answer")
 
 
 class Store(Protocol):
@@ -68,3 +72,20 @@ class Store(Protocol):
     def local_path(self, key: str) -> Path | None:
         """The file that holds the object, for hard links to it, or None in a store elsewhere."""
         ...
+
+
+async def if_found(request: Awaitable[Answer]) -> Answer | None:
+    """What a store answers, or None where it has no such object."""
+    try:
+        return await request
+    except NotFound:
+        return None
+
+
+async def read_all(store: Store, keys: Sequence[str]) -> dict[str, StoredObject]:
+    """Those of the objects that exist; what lies on this machine is read in one go."""
+    found = await store.at_hand(keys)
+    missing = [key for key in keys if key not in found]
+    answers = await bounded_map(lambda key: if_found(store.get(key)), missing, CONCURRENT_REQUESTS)
+    found.update((key, stored) for key, stored in zip(missing, answers, strict=True) if stored is not None)
+    return found

@@ -6,131 +6,168 @@ one; of any other the content is, by its MD5, with the one that its rows were ma
 
 from __future__ import annotations
 
-import hashlib
+import datetime as dt
+import json
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 
 from bikeflow.core.layout import LAYERS, Layer
 from bikeflow.core.model import FileRecord, RawFile
-from bikeflow.feeds.base import Format, ParsedFile, RawContent
-from bikeflow.feeds.recipe import recipe_of, rules_of
-from bikeflow.segments.dead_letters import Letter, rejected_lines
+from bikeflow.feeds.base import DeadLetter, Format, RawContent
+from bikeflow.feeds.recipe import rules_of
+from bikeflow.segments.dead_letters import DROPPED, Letter, is_of_whole_file
 from bikeflow.segments.table import collect
 from bikeflow.settings.sections import RulesSettings
 from bikeflow.verifier.fingerprints import NOTHING, Fingerprint, of_table
-from bikeflow.verifier.letters import letters_fault
+
+_FIELDS = tuple(field.name for field in fields(DeadLetter))
+_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a fresh parse of a raw file gives."""
+
+    rows: Mapping[Layer, Fingerprint]
+    letters: Sequence[DeadLetter]
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
-    """A raw file, and all that there is of it: `letters` is None where there are none, `records` are the footers'.
+    """A raw file, and all that the lake holds of it: rows, `records` in footers, dead letters (None: no such file).
 
-    `unnamed` tells that a footer lacks it. `lines` to `findings`, pairs of kind and message, are found by `examine`.
+    `fact` is what footers and the database should tell of it, but for the recipe. `unnamed` tells that a footer lacks
+    it, `chosen` that it is to be parsed again.
     """
 
     raw: RawFile
     data: bytes
-    rows: dict[Layer, Fingerprint]
+    fact: FileRecord
+    readable: bool
+    rows: Mapping[Layer, Fingerprint]
     records: Sequence[FileRecord]
     unnamed: bool
     letters: Sequence[Letter] | None
-    parse: bool
-    md5: str = ""
-    lines: int = 0
-    readable: bool = True
-    rejected: int = 0
-    other_rules: bool = False
-    parsed: ParsedFile | None = None
-    fresh: dict[Layer, Fingerprint] = field(default_factory=dict)
-    findings: list[tuple[str, str]] = field(default_factory=list)
+    chosen: bool
 
     @property
     def recipe(self) -> str:
         """What the footer tells of the rules that its rows were flagged by."""
         return self.records[0].recipe if self.records else ""
 
-    @property
-    def facts(self) -> tuple[int, str, int, int, int]:
-        """What the database should tell of it: size, MD5, lines, rows, rejected lines."""
-        return len(self.data), self.md5, self.lines, self.rows["enhanced"].rows, self.rejected
 
+def parse_again(cases: Sequence[Case], raw_format: Format, rules: RulesSettings) -> dict[str, Parsed]:
+    """Those that are chosen, and those with dead letters, which only a parse can tell; by key.
 
-def examine(cases: Sequence[Case], raw_format: Format, rules: RulesSettings) -> None:
-    """Count and compare, all that takes time."""
-    for case in cases:
-        _count(case, raw_format)
-        case.other_rules = bool(case.rows["enhanced"].rows) and case.recipe != recipe_of(rules)
-    _parse_again([case for case in cases if _is_to_be_parsed(case)], raw_format, rules)
-    for case in cases:
-        case.findings = list(_judge(case))
-
-
-def _count(case: Case, raw_format: Format) -> None:
-    case.md5 = hashlib.md5(case.data, usedforsecurity=False).hexdigest()
-    count = raw_format.count_records(case.data)
-    case.lines, case.readable = count.records, count.readable
-    case.rejected = rejected_lines(case.letters or (), case.lines)
-
-
-def _is_to_be_parsed(case: Case) -> bool:
-    """Dead letters can only be told by a parse; the others are those that were chosen."""
-    return case.parse or case.letters is not None or not case.readable
-
-
-def _parse_again(cases: Sequence[Case], raw_format: Format, rules: RulesSettings) -> None:
-    """All at once, and each under the rules that its rows were flagged by, as far as they are known."""
+    All at once, and each under the rules that its rows were flagged by, as far as they are known.
+    """
     groups: defaultdict[str, list[Case]] = defaultdict(list)
     for case in cases:
-        groups[case.recipe].append(case)
+        if case.chosen or case.letters is not None or not case.readable:
+            groups[case.recipe].append(case)
+    results: dict[str, Parsed] = {}
     for recipe, some in groups.items():
-        files = [RawContent(case.raw, case.md5, case.data) for case in some]
-        parsed = raw_format.parse(files, rules_of(recipe) or rules)
+        parsed = raw_format.parse(
+            [RawContent(case.raw, case.fact.md5, case.data) for case in some], rules_of(recipe) or rules
+        )
         table = collect(parsed).table
         found = {layer: of_table(table, layer) for layer in LAYERS}
-        for case, result in zip(some, parsed, strict=True):
-            case.parsed = result
-            case.fresh = {layer: found[layer].get(case.raw.key, NOTHING) for layer in LAYERS}
+        for result in parsed:
+            key = result.raw.key
+            results[key] = Parsed({layer: found[layer].get(key, NOTHING) for layer in LAYERS}, result.dead_letters)
+    return results
 
 
-def _judge(case: Case) -> Iterator[tuple[str, str]]:
-    processed, enhanced = (case.rows[layer].rows for layer in LAYERS)
-    if processed == enhanced == 0 and case.letters is None and (case.lines or not case.readable):
-        yield "not_processed", f"{case.lines} lines, but no row and no dead letter"
-    elif processed != enhanced:
-        yield "layers_differ", f"{processed} rows in processed, {enhanced} in enhanced"
-    elif case.rows["processed"].common != case.rows["enhanced"].common:
-        yield "layers_differ", f"its {enhanced} rows have other values in processed than in enhanced"
-    elif case.lines != enhanced + case.rejected:
-        yield "not_conserved", f"{case.lines} lines, but {enhanced} rows and {case.rejected} rejected"
-    elif any(record.md5 != case.md5 for record in case.records):
+def faults(case: Case, parsed: Parsed | None) -> Iterator[tuple[str, str]]:
+    """What does not add up, by kind and message."""
+    lines, rows, rejected = case.fact.lines, case.fact.rows, case.fact.rejected
+    processed, enhanced = (case.rows[layer] for layer in LAYERS)
+    if processed.rows == rows == 0 and case.letters is None and (lines or not case.readable):
+        yield "not_processed", f"{lines} lines, but no row and no dead letter"
+    elif processed.rows != rows:
+        yield "layers_differ", f"{processed.rows} rows in processed, {rows} in enhanced"
+    elif processed.common != enhanced.common:
+        yield "layers_differ", f"its {rows} rows have other values in processed than in enhanced"
+    elif lines != rows + rejected:
+        yield "not_conserved", f"{lines} lines, but {rows} rows and {rejected} rejected"
+    elif any(record.md5 != case.fact.md5 for record in case.records):
         yield "raw_differs", "its content is not the one that its rows were made of, by the MD5 in their footer"
     else:
-        yield from _compare_records(case)
-        yield from _compare_parsed(case)
+        yield from _footer_faults(case)
+        if parsed is not None:
+            yield from _differences(case, parsed)
 
 
-def _compare_records(case: Case) -> Iterator[tuple[str, str]]:
-    counted = (len(case.data), case.lines, case.rejected)
-    told = [(record.size, record.lines, record.rejected) for record in case.records]
+def _footer_faults(case: Case) -> Iterator[tuple[str, str]]:
+    told = [replace(record, recipe="") for record in case.records]
     if len(told) > 1:
         yield "wrong_footer", f"{len(told)} footers name it"
-    elif told and told[0] != counted:
-        told_text, counted_text = ("{} bytes, {} lines, {} rejected".format(*item) for item in (told[0], counted))
-        yield "wrong_footer", f"its footer tells of {told_text}, but there are {counted_text}"
+    elif told and told[0] != case.fact:
+        yield "wrong_footer", f"its footer tells of {told[0]}, but it is {case.fact}"
     elif case.unnamed:
         yield "wrong_footer", "the footer of its segment does not name it"
 
 
-def _compare_parsed(case: Case) -> Iterator[tuple[str, str]]:
-    if case.parsed is None:
-        return
+def _differences(case: Case, parsed: Parsed) -> Iterator[tuple[str, str]]:
+    """Where the lake differs from a fresh parse; flags and messages count only where the rules are known."""
     comparable = not case.records or rules_of(case.recipe) is not None
     for layer in LAYERS:
-        found, fresh = case.rows[layer], case.fresh[layer]
+        found, fresh = case.rows[layer], parsed.rows[layer]
         if found != fresh and (comparable or (found.rows, found.unflagged) != (fresh.rows, fresh.unflagged)):
             yield "rows_differ", f"its rows in {layer} are not those of a fresh parse"
     same_words = bool(case.records) and comparable
-    fault = letters_fault(case.letters or (), case.parsed.dead_letters, case.lines, same_words=same_words)
+    fault = letters_fault(case.letters or (), parsed.letters, case.fact.lines, same_words=same_words)
     if fault is not None:
         yield "letters_differ", fault
+
+
+def read_strictly(data: bytes) -> list[Letter]:
+    """The letters of a file; raises ValueError where they are not what we write."""
+    letters = [json.loads(line) for line in data.decode().split("\n")[:-1]]
+    if not letters or not data.endswith(b"\n"):
+        raise ValueError("it is empty, or its last line has no end")
+    for number, letter in enumerate(letters, start=1):
+        if not isinstance(letter, dict):
+            raise ValueError(f"line {number} is no object")
+        wanted = {*_FIELDS, "rejected_at"} | ({DROPPED} if letter.get("check") == DROPPED else set())
+        if letter.keys() != wanted:
+            raise ValueError(f"line {number} does not have the fields of a dead letter")
+        if not _is_time(letter["rejected_at"]):
+            raise ValueError(f"line {number}: rejected_at is no time")
+    return letters
+
+
+def letters_fault(
+    letters: Sequence[Letter], fresh: Sequence[DeadLetter], lines: int, *, same_words: bool
+) -> str | None:
+    """What is wrong with a raw file's letters; None where each is as it should be, or was dropped and counted.
+
+    `fresh` are those of a fresh parse, `lines` the file's data lines. `same_words` is false where another version may
+    have written them, with other words in their messages.
+    """
+    ignored = set() if same_words else {"message"}
+    expected = [{name: value for name, value in asdict(letter).items() if name not in ignored} for letter in fresh]
+    found = [
+        {name: letter[name] for name in _FIELDS if name not in ignored}
+        for letter in letters
+        if letter["check"] != DROPPED
+    ]
+    remaining = iter(expected)
+    for letter in found:
+        if letter not in remaining:  # an iterator: letters keep their order, and each is used once
+            return f"the letter of line {letter['line_number'] or 'none'} is not that of a fresh parse"
+    summaries = [letter for letter in letters if letter["check"] == DROPPED]
+    missing = [letter for letter in expected if letter not in found]
+    dropped = sum(lines if is_of_whole_file(letter) else 1 for letter in missing)
+    if dropped != sum(letter[DROPPED] for letter in summaries) or bool(missing) != bool(summaries):
+        return f"{len(missing)} dead letters are missing, and not dropped"
+    return None
+
+
+def _is_time(text: object) -> bool:
+    try:
+        return isinstance(text, str) and bool(_STAMP.fullmatch(text)) and bool(dt.datetime.fromisoformat(text))
+    except ValueError:
+        return False

@@ -5,17 +5,14 @@ The numbers do not depend on the order of rows, but on each value in each of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
 
 from bikeflow.core.layout import Layer
-from bikeflow.core.schema import ENHANCED, PROCESSED
-
-SCHEMAS: Mapping[Layer, pa.Schema] = {"processed": PROCESSED, "enhanced": ENHANCED}
-FLAGS_COLUMN = "quality_flags"
+from bikeflow.core.schema import PROCESSED, SCHEMAS
 
 
 class Fingerprint(NamedTuple):
@@ -45,24 +42,19 @@ def of_table(table: pa.Table, layer: Layer) -> Fingerprints:
 
 def of_relation(connection: duckdb.DuckDBPyConnection, relation: str, layer: Layer) -> Fingerprints:
     """Those of a table or view that DuckDB knows by this name."""
-    common = _listed(PROCESSED.names)
-    extra = _listed(name for name in ENHANCED.names if name not in (*PROCESSED.names, FLAGS_COLUMN))
-    is_whole = layer == "enhanced"
-    unflagged = f"hash(common, {extra})" if is_whole else "common"
-    digest = f"hash(unflagged, {FLAGS_COLUMN})" if is_whole else "unflagged"
-    sql = (
-        f"SELECT s3_source_key, count(*), sum(({digest})::HUGEINT)::VARCHAR, sum(unflagged::HUGEINT)::VARCHAR,"  # noqa: S608
-        f" sum(common::HUGEINT)::VARCHAR FROM (SELECT *, {unflagged} AS unflagged FROM"
-        f" (SELECT *, hash({common}) AS common FROM {relation})) GROUP BY s3_source_key"
-    )
-    return {key: Fingerprint(rows, *map(int, sums)) for key, rows, *sums in connection.execute(sql).fetchall()}
+    names = SCHEMAS[layer].names
+    unflagged = [name for name in names if name != "quality_flags"]
+    sums = ", ".join(map(_sum_of_hashes, (names, unflagged, PROCESSED.names)))
+    sql = f"SELECT s3_source_key, count(*), {sums} FROM {relation} GROUP BY s3_source_key"  # noqa: S608
+    return {key: Fingerprint(rows, *map(int, digests)) for key, rows, *digests in connection.execute(sql).fetchall()}
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
+def _sum_of_hashes(columns: Iterable[str]) -> str:
+    listed = ", ".join(f'"{column}"' for column in columns)
+    return f"sum(hash({listed})::HUGEINT)::VARCHAR"
 
 
-def merged(total: Fingerprints, more: Fingerprints) -> None:
+def add(total: Fingerprints, more: Fingerprints) -> None:
     """Add those of more rows."""
     for key, item in more.items():
         known = total.get(key, NOTHING)

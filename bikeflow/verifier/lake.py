@@ -6,12 +6,13 @@ import asyncio
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from bikeflow.core.layout import NO_DAY
 from bikeflow.core.scope import Scope
 from bikeflow.settings.systems import System
 from bikeflow.store.base import Store
 from bikeflow.verifier.published import PublishedDatabase
-from bikeflow.verifier.report import NO_DAY, Days, Finding, Progress, Report
-from bikeflow.verifier.system import Audited, SystemAudit
+from bikeflow.verifier.report import Days, Finding, Progress, Report
+from bikeflow.verifier.system import SystemAudit
 
 SETTLE_SECONDS = 2.0
 """What is being written just now looks wrong for a moment: a finding counts if it is still there after this time."""
@@ -62,27 +63,18 @@ class Verifier:
         return (await self._audit(wanted, _silent, {item.key for item in findings})).findings
 
     async def _audit(self, wanted: Mapping[str, Days], tell: Progress, suspects: Collection[str] = ()) -> Report:
-        report, audited = Report(), dict[str, Audited]()
+        report, audited = Report(), dict[str, SystemAudit]()
         copies = self._database.compare_copy if self._database is not None else None
         for system in self._systems:
             if system.id in wanted:
-                audit = SystemAudit(self._store, system, self._sample, suspects, copies)
-                audited[system.id] = await audit.run(wanted[system.id], _after(report.raw_files, tell))
-                report.add(audited[system.id].report)
+                audit = audited[system.id] = SystemAudit(self._store, system, self._sample, suspects, copies)
+                await audit.run(wanted[system.id], tell, report.raw_files)
+                report.add(audit.report, system.id)
         if self._database is not None:
-            whole = len(audited) == len(self._systems) and all(found.enhanced.complete for found in audited.values())
+            whole = len(audited) == len(self._systems) and all(audit.enhanced.complete for audit in audited.values())
             await asyncio.to_thread(self._database.compare, audited, wanted, report, whole=whole)
         report.findings.sort(key=lambda finding: (finding.key, finding.kind))
         return report
-
-
-def _after(done: int, tell: Progress) -> Progress:
-    """Progress after so many raw files of other systems."""
-
-    def told(more: int, total: int) -> None:
-        tell(done + more, done + total)
-
-    return told
 
 
 def _days_of(findings: Iterable[Finding], system_id: str) -> Days:

@@ -4,130 +4,160 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import hashlib
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from bikeflow.core.errors import NotFound
-from bikeflow.core.layout import Layer, Layout
-from bikeflow.core.model import FileRecord, ObjectInfo, Partition, RawFile, Segment, SegmentObject, StoredObject
-from bikeflow.segments.footer import Footer
-from bikeflow.segments.provenance import NotOurs, read_provenance
-from bikeflow.store.base import Store
-from bikeflow.verifier.fingerprints import Fingerprints, merged
+from bikeflow.core.layout import Layer, Layout, segment_of
+from bikeflow.core.model import UTC, FileRecord, ObjectInfo, Partition, RawFile, SegmentObject
+from bikeflow.core.schema import SCHEMAS
+from bikeflow.feeds.recipe import is_recipe
+from bikeflow.segments.footer import UNREADABLE, Footer, NotOurs, read_footer, read_provenance
+from bikeflow.store.base import Store, if_found
+from bikeflow.verifier.fingerprints import Fingerprint, Fingerprints, add, of_table
 from bikeflow.verifier.report import Days, Report, concerns
-from bikeflow.verifier.segments import look_at
 
-UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError)
-"""What reading a damaged file may raise."""
+Copies = Callable[[SegmentObject, bytes, Report], None]
+"""Compares a segment's file with its copies."""
+_ORDER = {"station_id": "", "timestamp": dt.datetime.min, "s3_source_key": ""}  # noqa: DTZ901
+"""The columns that rows are sorted by, and what stands for a null in each."""
 
 
-@dataclass(slots=True)
-class LayerContent:
-    """What our files in a layer hold, by raw key; `footers` has a digest of each file's footer, by its key."""
+class LayerAudit:
+    """Looks at the files of one layer; afterwards it knows what ours hold.
 
-    rows: Fingerprints = field(default_factory=dict)
-    records: defaultdict[str, list[FileRecord]] = field(default_factory=lambda: defaultdict(list))
-    footers: dict[str, str] = field(default_factory=dict)
-    spans: defaultdict[Partition, list[tuple[Segment, dt.datetime]]] = field(default_factory=lambda: defaultdict(list))
-    complete: bool = True
-    """Whether no day was left out."""
+    `rows` and `records`, those of the footers, are by raw key. `complete` tells that no day was left out.
+    """
 
-    def add(self, key: str, stored: StoredObject, footer: Footer, rows: Fingerprints) -> None:
-        """Take over what a file holds."""
-        merged(self.rows, rows)
-        for record in footer.files:
-            self.records[record.key].append(record)
-        self.footers[key] = hashlib.sha256(repr(footer).encode()).hexdigest()
-        self.spans[footer.segment.partition].append((footer.segment, stored.info.last_modified))
+    def __init__(
+        self, store: Store, layout: Layout, layer: Layer, report: Report, copies: Copies | None = None
+    ) -> None:
+        self._store = store
+        self._layout = layout
+        self.name = layer
+        self._report = report
+        self._copies = copies
+        self._files: defaultdict[Partition, dict[dt.time, tuple[Footer, dt.datetime]]] = defaultdict(dict)
+        self.rows: Fingerprints = {}
+        self.records: defaultdict[str, list[FileRecord]] = defaultdict(list)
+        self.complete = True
+
+    async def read(self, wanted: Days) -> None:
+        """Look at all files that are wanted; a predecessor's are counted as foreign and else left out."""
+        pages = self._store.pages(self._layout.layer(self.name))
+        for info in [info async for page in pages for info in page if info.key.endswith(".parquet")]:
+            if not concerns(wanted, info.key):
+                self.complete = False
+            elif self._layout.is_segment_key(self.name, info.key):
+                await self._read_segment(info)
+            else:
+                await self._judge_stray(info)
 
     def should_name(self, raw: RawFile) -> bool:
         """Whether a file here, younger than the raw file, covers its time, and so must name it."""
         at = raw.time.time() if raw.time.date() == raw.partition.day else None
         return any(
             raw.last_modified < written and (segment.sealed or (at is not None and segment.start <= at <= segment.end))
-            for segment, written in self.spans[raw.partition]
+            for footer, written in self._files[raw.partition].values()
+            for segment in [footer.segment]
         )
 
+    def compare_footers(self, other: LayerAudit) -> None:
+        """The other layer's file of a segment tells the same of it as ours."""
+        for partition, files in self._files.items():
+            for end, (footer, _) in files.items():
+                if other._files[partition].get(end, (footer,))[0] != footer:
+                    key = self._layout.segment_key(self.name, footer.segment)
+                    self._report.find("layers_differ", key, f"its footer is not that of the {other.name} layer's file")
 
-Copies = Callable[[SegmentObject, bytes, Report], None]
-"""Compares a segment's file with its copies."""
+    async def _read_segment(self, info: ObjectInfo) -> None:
+        """A file that has the name of one of ours."""
+        stored = await if_found(self._store.get(info.key))
+        if stored is None:
+            return
+        try:
+            footer = read_footer(stored.data, self._layout.system_id)
+            if footer is None:
+                self._report.foreign += 1
+                return
+            if self._layout.segment_key(self.name, footer.segment) != info.key:
+                self._find_copy(info.key)
+                return
+            rows = await asyncio.to_thread(self._rows, info.key, stored.data, footer)
+        except UNREADABLE as error:
+            self._report.find("unreadable_parquet", info.key, str(error).partition("\n")[0])
+            return
+        add(self.rows, rows)
+        for record in footer.files:
+            self.records[record.key].append(record)
+        self._files[footer.segment.partition][footer.segment.end] = (footer, stored.info.last_modified)
+        if self._copies is not None:
+            segment = SegmentObject(footer.segment, info.key, stored.info.etag, stored.info.size)
+            await asyncio.to_thread(self._copies, segment, stored.data, self._report)
+
+    async def _judge_stray(self, info: ObjectInfo) -> None:
+        """A Parquet file that has another name or lies elsewhere: globs over the layer find it all the same."""
+        footer = await if_found(read_provenance(self._store, info.key, self._layout.system_id))
+        if footer is NotOurs.FOREIGN:
+            self._report.foreign += 1
+        elif footer is NotOurs.DAMAGED:
+            self._report.find("unreadable_parquet", info.key, "no whole Parquet file: globs fail on it")
+        elif footer is not None:
+            self._find_copy(info.key)
+
+    def _find_copy(self, key: str) -> None:
+        self._report.find("misplaced_parquet", key, "a copy of a segment's file: globs count its rows twice")
+
+    def _rows(self, key: str, data: bytes, footer: Footer) -> Fingerprints:
+        """What a file holds; its schema, the order of its rows and its footer are as they should be."""
+        for fault in _footer_faults(footer, self._layout):
+            self._report.find("wrong_footer", key, fault)
+        file = pq.ParquetFile(pa.BufferReader(data))
+        if not file.schema_arrow.remove_metadata().equals(SCHEMAS[self.name]):
+            self._report.find("wrong_parquet", key, f"its schema is not that of the {self.name} layer")
+            keys = Counter(file.read(["s3_source_key"])["s3_source_key"].to_pylist())
+            return {key: Fingerprint(rows, 0, 0, 0) for key, rows in keys.items()}
+        table = file.read()
+        rows = of_table(table, self.name)
+        named = {record.key: record.rows for record in footer.files if record.rows}
+        if {source: item.rows for source, item in rows.items()} != named:
+            self._report.find("wrong_parquet", key, "its rows are not those that its footer names")
+        if not _is_in_order(table):
+            self._report.find("wrong_order", key, "its rows are not sorted by station_id, timestamp and raw file")
+        return rows
 
 
-async def read_layer(
-    store: Store, layout: Layout, layer: Layer, wanted: Days, report: Report, copies: Copies | None
-) -> LayerContent:
-    """Look at all files of a layer that are wanted; a predecessor's are counted as foreign and else left out."""
-    content = LayerContent()
-    infos = [info async for page in store.pages(layout.layer(layer)) for info in page if info.key.endswith(".parquet")]
-    for info in infos:
-        if not concerns(wanted, info.key):
-            content.complete = False
-        elif layout.is_segment_key(layer, info.key):
-            await _read_segment(store, layout, layer, info, content, report, copies)
-        else:
-            await _judge_stray(store, layout, info, report)
-    return content
-
-
-async def _read_segment(
-    store: Store,
-    layout: Layout,
-    layer: Layer,
-    info: ObjectInfo,
-    content: LayerContent,
-    report: Report,
-    copies: Copies | None,
-) -> None:
-    """A file that has the name of one of ours."""
-    try:
-        stored = await store.get(info.key)
-        found = await asyncio.to_thread(look_at, stored.data, layer, layout)
-    except NotFound:
+def _footer_faults(footer: Footer, layout: Layout) -> Iterator[str]:
+    """What a footer tells that can't be, whatever the lake holds."""
+    segment, keys = footer.segment, [record.key for record in footer.files]
+    start = dt.datetime.combine(segment.partition.day, segment.start, UTC)
+    minutes = 60 * (segment.end.hour - segment.start.hour) + segment.end.minute - segment.start.minute + 1
+    if minutes < 1 or 24 * 60 % minutes or segment_of(segment.partition, start, minutes) != segment:
+        yield f"its footer tells of a segment from {segment.start} to {segment.end}, as no day is cut"
         return
-    except UNREADABLE as error:
-        report.find("unreadable_parquet", info.key, str(error).partition("\n")[0])
-        return
-    if found is None:
-        report.foreign += 1
-        return
-    if layout.segment_key(layer, found.footer.segment) != info.key:
-        report.find("misplaced_parquet", info.key, "a copy of another segment's file: globs count its rows twice")
-        return
-    for kind, message in found.faults:
-        report.find(kind, info.key, message)
-    content.add(info.key, stored, found.footer, found.rows)
-    if copies is not None:
-        segment = SegmentObject(found.footer.segment, info.key, stored.info.etag, stored.info.size)
-        await asyncio.to_thread(copies, segment, stored.data, report)
+    if keys != sorted(set(keys)):
+        yield "its footer names raw files twice, or not in order"
+    for key in keys:
+        time = layout.snapshot_time(key) or start  # without a time in its name it may belong anywhere in the day
+        is_of_day = key.startswith(layout.raw_folder(segment.partition.day))
+        if not is_of_day or segment_of(segment.partition, time, minutes) != segment:
+            yield f"its footer names a raw file of another time, {key}"
+            break
+    if unknown := [record for record in footer.files if not is_recipe(record.recipe)]:
+        yield f"its footer tells of rules that can't be: {unknown[0].recipe[:40]!r} for {unknown[0].key}"
 
 
-async def _judge_stray(store: Store, layout: Layout, info: ObjectInfo, report: Report) -> None:
-    """A Parquet file that has another name or lies elsewhere: globs over the layer find it all the same."""
-    try:
-        footer = await read_provenance(store, info.key, layout.system_id)
-    except NotFound:
-        return
-    except UNREADABLE:
-        footer = NotOurs.DAMAGED
-    if footer is NotOurs.FOREIGN:
-        report.foreign += 1
-    elif footer is NotOurs.DAMAGED:
-        report.find("unreadable_parquet", info.key, "no whole Parquet file: globs fail on it")
-    else:
-        report.find("misplaced_parquet", info.key, "a copy of a segment's file: globs count its rows twice")
-
-
-def compare_footers(layout: Layout, found: dict[Layer, LayerContent], report: Report) -> None:
-    """Both layers' files of a segment tell the same of it."""
-    below = {layer: layout.layer(layer) for layer in found}
-    other = {
-        key.removeprefix(below["processed"]).replace("all_processed_", "all_enhanced_"): digest
-        for key, digest in found["processed"].footers.items()
-    }
-    for key, digest in found["enhanced"].footers.items():
-        if other.get(key.removeprefix(below["enhanced"]), digest) != digest:
-            report.find("layers_differ", key, "its footer is not that of the processed layer's file")
+def _is_in_order(table: pa.Table) -> bool:
+    """Whether rows are sorted as ours are, with none there twice."""
+    equal = np.ones(max(table.num_rows - 1, 0), dtype=bool)
+    for name, null in _ORDER.items():
+        column = table[name].fill_null(null)
+        before, after = column.slice(0, len(equal)), column.slice(1)
+        if (equal & pc.less(after, before).to_numpy()).any():
+            return False
+        equal &= pc.equal(after, before).to_numpy()
+    return not equal.any()

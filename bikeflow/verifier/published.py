@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import sqlite3
-import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import duckdb
 
-from bikeflow.core.errors import BikeflowError
-from bikeflow.core.model import SegmentObject
-from bikeflow.feeds import layout_of
-from bikeflow.ledger import FILE_NAME, Ledger
-from bikeflow.runtime.lock import holder
+from bikeflow.core.layout import day_of
+from bikeflow.core.model import FileRecord, SegmentObject
+from bikeflow.ledger import FILE_NAME
 from bikeflow.settings import Settings
-from bikeflow.verifier.fingerprints import NOTHING, Fingerprints, of_relation
-from bikeflow.verifier.remade import compare_objects, compare_runs, remade_database
-from bikeflow.verifier.report import Days, Report, day_of
-from bikeflow.verifier.system import Audited
+from bikeflow.verifier.fingerprints import NOTHING, of_relation
+from bikeflow.verifier.report import Days, Report
+from bikeflow.verifier.system import SystemAudit
+from bikeflow.verifier.tables import compare_tables
 from bikeflow.warehouse.mirror import mirrored_file
 from bikeflow.warehouse.statements import SCHEMA, quoted
 from bikeflow.warehouse.warehouse import published_path
 
-HISTORY = f"{SCHEMA}.history"
 FILES = f"""
 SELECT s3_source_key, size_bytes, md5, "lines", "rows", rejected
 FROM {SCHEMA}.pipeline_files
@@ -59,97 +53,58 @@ class PublishedDatabase:
             report.find("copy_differs", segment.key, f"its copy {copy} has another content")
 
     def compare(
-        self, audited: Mapping[str, Audited], wanted: Mapping[str, Days], report: Report, *, whole: bool
+        self, audited: Mapping[str, SystemAudit], wanted: Mapping[str, Days], report: Report, *, whole: bool
     ) -> None:
         """The history holds the lake's rows of the wanted days of each system, each once, and nothing else.
 
         Where this is the `whole` lake and nothing was found so far, all other tables are compared with those of a
-        database that is made anew.
+        database that is rebuilt.
         """
         if not self.path.exists():
-            if any(found.enhanced.rows for found in audited.values()):
+            if any(audit.enhanced.rows for audit in audited.values()):
                 report.find("database_missing", str(self.path), "there is no published database")
             return
         try:
             with duckdb.connect(self.path, read_only=True) as connection:
-                for system_id, found in audited.items():
-                    _compare_system(connection, system_id, found, wanted[system_id], report)
+                for system_id, audit in audited.items():
+                    for key, message in _differences(connection, system_id, audit, wanted[system_id], report):
+                        report.find("database_differs", key, message, system_id)
         except (duckdb.Error, OSError) as error:
             report.find("database_unreadable", str(self.path), str(error).splitlines()[0])
             return
         if whole and not report.findings:  # else the tables can only follow from what is wrong
-            self._compare_tables(report)
-
-    def _compare_tables(self, report: Report) -> None:
-        """With what follows from the very files that the database names: a service may publish meanwhile."""
-        busy = holder(self._settings.data_dir) is not None
-        with tempfile.TemporaryDirectory(prefix="bikeflow-verify-") as folder, self._ledger(at_rest=not busy) as ledger:
-            reports = None if ledger is None else ledger.reports
-            try:
-                with duckdb.connect(self.path, read_only=True) as published:
-                    remade = remade_database(self._settings, Path(folder), published, None if busy else reports)
-                    with duckdb.connect(remade.path, read_only=True) as fresh:
-                        faults = dict(compare_objects(published, fresh, remade))
-                    faults.update(compare_runs(published, reports) if reports is not None else ())
-                report.tables = len(remade.compared)
-            except (BikeflowError, duckdb.Error) as error:
-                faults = {"": str(error).partition("\n")[0]}
-        for name, message in faults.items():
-            report.find("database_differs", f"{self.path}:{name}" if name else str(self.path), message)
-
-    @contextlib.contextmanager
-    def _ledger(self, *, at_rest: bool) -> Iterator[Ledger | None]:
-        """The ledger, which alone knows of runs; None where there is none that can be read."""
-        settings = self._settings
-        if not (settings.data_dir / FILE_NAME).exists():
-            yield None
-            return
-        layouts, minutes = [layout_of(system) for system in settings.all_systems], settings.processing.segment_minutes
-        try:
-            ledger = Ledger(settings.data_dir, layouts, minutes, read_only=True, at_rest=at_rest)
-        except (BikeflowError, sqlite3.Error):
-            yield None
-            return
-        with ledger:
-            yield ledger
+            compare_tables(self._settings, self.path, report)
 
 
-def _compare_system(
-    connection: duckdb.DuckDBPyConnection, system_id: str, audited: Audited, wanted: Days, report: Report
-) -> None:
-    """The rows that the database has of one system, and what it tells of its raw files."""
-    relation = f"(FROM {HISTORY} WHERE system_id = {quoted(system_id)})"
+def _differences(
+    connection: duckdb.DuckDBPyConnection, system_id: str, audit: SystemAudit, wanted: Days, report: Report
+) -> Iterator[tuple[str, str]]:
+    """The raw files of one system whose rows in the database are not those in the lake, and how they differ."""
+    relation = f"(FROM {SCHEMA}.history WHERE system_id = {quoted(system_id)})"
     history = of_relation(connection, relation, "enhanced")
     history = {key: item for key, item in history.items() if wanted(day_of(key))}
     report.published = (report.published or 0) + len(history)
-    lake = audited.enhanced.rows
+    lake = audit.enhanced.rows
     for key in sorted(history.keys() | lake.keys()):
         found, expected = history.get(key, NOTHING), lake.get(key, NOTHING)
         if found.rows != expected.rows:
-            message = f"{expected.rows} rows in the lake, {found.rows} in the database"
-            report.find("database_differs", key, message, system_id)
+            yield key, f"{expected.rows} rows in the lake, {found.rows} in the database"
         elif found != expected:
-            message = f"its {found.rows} rows in the database are not those of the lake"
-            report.find("database_differs", key, message, system_id)
-    files = connection.execute(FILES, [system_id]).fetchall()
-    told = [row for row in files if wanted(day_of(str(row[0])))]
-    for key, message in _compare_files(told, lake, audited.facts):
-        report.find("database_differs", key, message, system_id)
+            yield key, f"its {found.rows} rows in the database are not those of the lake"
+    told = [FileRecord(*row) for row in connection.execute(FILES, [system_id]).fetchall()]
+    yield from _file_differences([record for record in told if wanted(day_of(record.key))], audit)
 
 
-def _compare_files(
-    files: Sequence[tuple[object, ...]], lake: Fingerprints, facts: Mapping[str, tuple[object, ...]]
-) -> Iterator[tuple[str, str]]:
+def _file_differences(told: Sequence[FileRecord], audit: SystemAudit) -> Iterator[tuple[str, str]]:
     """What the database tells of each raw file is so; each that has rows is in it, once."""
-    told: dict[str, tuple[object, ...]] = {}
-    for key, *counts in files:
-        name = str(key)
-        if name in told:
-            yield name, "pipeline_files has it twice"
-        told[name] = tuple(counts)
-        if name not in facts:
-            yield name, "pipeline_files has it, but there is no such raw file"
-        elif told[name] != facts[name]:
-            yield name, f"pipeline_files tells {told[name]}, but it is {facts[name]}"
-    for key in sorted((lake.keys() & facts.keys()) - told.keys()):
+    times = Counter(record.key for record in told)
+    for record in told:
+        fact = audit.facts.get(record.key)
+        if times[record.key] > 1:
+            yield record.key, "pipeline_files has it twice"
+        if fact is None:
+            yield record.key, "pipeline_files has it, but there is no such raw file"
+        elif record != fact:
+            yield record.key, f"pipeline_files tells {record}, but it is {fact}"
+    for key in sorted((audit.enhanced.rows.keys() & audit.facts.keys()) - times.keys()):
         yield key, "pipeline_files lacks it"

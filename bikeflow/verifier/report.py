@@ -1,19 +1,18 @@
-"""What an audit comes to."""
+"""The result of an audit."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
+from bikeflow.core.layout import NO_DAY, day_of
 from bikeflow.core.model import Partition
 
-NO_DAY = dt.date.min
-"""The day of what belongs to none."""
 Days = Callable[[dt.date], bool]
-"""Which days are meant."""
+"""Whether a day is to be audited."""
 Progress = Callable[[int, int], None]
-"""Told of raw files done and in all."""
+"""Called with the number of raw files done, and of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +66,12 @@ class Report:
         """Add a finding."""
         self.findings.append(Finding(kind, key, message, system_id))
 
-    def add(self, other: Report) -> None:
-        """Add what was counted and found of another system."""
-        for name in (item.name for item in fields(self)):
-            mine, more = getattr(self, name), getattr(other, name)
-            setattr(self, name, mine if more is None else more if mine is None else mine + more)
-
-
-def day_of(key: str) -> dt.date:
-    """The day in a key, or `NO_DAY` where its folder is none."""
-    folder = key.rsplit("/", 2)[-2] if "/" in key else ""
-    try:
-        return dt.date.fromisoformat(folder.removeprefix("dt=")) if folder.startswith("dt=") else NO_DAY
-    except ValueError:
-        return NO_DAY
+    def add(self, other: Report, system_id: str) -> None:
+        """Add what was counted and found of one system."""
+        other.findings = [replace(item, system_id=system_id) for item in other.findings]
+        for item in fields(self):
+            if more := getattr(other, item.name):
+                setattr(self, item.name, getattr(self, item.name) + more)
 
 
 def concerns(wanted: Days, key: str) -> bool:

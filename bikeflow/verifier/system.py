@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hashlib
 import secrets
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 
-from bikeflow.core.errors import NotFound
-from bikeflow.core.layout import LAYERS, Layer
-from bikeflow.core.model import ObjectInfo, RawFile
+from bikeflow.core.model import UTC, FileRecord, ObjectInfo, RawFile
 from bikeflow.feeds import format_of, layout_of
+from bikeflow.feeds.recipe import recipe_of
 from bikeflow.runtime.concurrency import bounded_map
-from bikeflow.segments.dead_letters import Letter
+from bikeflow.segments.builder import batches
+from bikeflow.segments.dead_letters import Letter, rejected_lines
 from bikeflow.settings.systems import System
-from bikeflow.store.base import Store
-from bikeflow.verifier.conservation import Case, examine
+from bikeflow.store.base import CONCURRENT_REQUESTS, Store, if_found, read_all
+from bikeflow.verifier.conservation import Case, Parsed, faults, parse_again, read_strictly
 from bikeflow.verifier.fingerprints import NOTHING
-from bikeflow.verifier.layers import Copies, LayerContent, compare_footers, read_layer
-from bikeflow.verifier.letters import read_strictly
-from bikeflow.verifier.raw_files import list_raw_files
+from bikeflow.verifier.layers import Copies, LayerAudit
 from bikeflow.verifier.report import Days, Progress, Report, concerns
 
-CONCURRENT_REQUESTS = 8
 BATCH_FILES, BATCH_BYTES = 64, 8 * 1024 * 1024
-"""So much is read and parsed at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Audited:
-    """What was found in a system's lake, for the comparison with the database.
-
-    `facts` are size, MD5 and counts of the raw files, by key.
-    """
-
-    report: Report
-    enhanced: LayerContent
-    facts: Mapping[str, tuple[object, ...]]
+"""How many raw files are read and parsed at once."""
+TOLERANCE = dt.timedelta(hours=3)
+"""How far the time in a name may lie outside the folder's day: about midnight, or where names are in local time."""
+LARGEST_BYTES = 16 * 1024 * 1024
+"""A larger object is no snapshot."""
 
 
 class SystemAudit:
@@ -46,6 +35,8 @@ class SystemAudit:
 
     `sample` raw files of each day are parsed again, others each time; None: all. So are those with dead letters, and
     the `suspects`. `copies` compares the files of the enhanced layer with their copies on this machine.
+
+    Afterwards `facts` has what was counted of the raw files, by key, for the comparison with the database.
     """
 
     def __init__(
@@ -57,154 +48,140 @@ class SystemAudit:
         self._rules = system.rules
         self._sample = sample
         self._suspects = suspects
-        self._copies = copies
-        self._seed = secrets.token_bytes(8)
+        self._letters: dict[str, ObjectInfo] = {}
+        self._digests: dict[str, str] = {}
+        self.report = Report()
+        self.processed = LayerAudit(store, self._layout, "processed", self.report)
+        self.enhanced = LayerAudit(store, self._layout, "enhanced", self.report, copies)
+        self.facts: dict[str, FileRecord] = {}
 
-    async def run(self, wanted: Days, tell: Progress) -> Audited:
-        """Audit all days that are `wanted`."""
-        report = Report()
-        raw = await list_raw_files(self._store, self._layout, self._format, wanted, report)
-        letters = await self._dead_letters(wanted)
-        found = await self._layers(wanted, report)
-        parsed_again = self._sampled(raw) | set(self._suspects)
-        facts: dict[str, tuple[object, ...]] = {}
-        digests: dict[str, str] = {}
-        done = 0
+    async def run(self, wanted: Days, tell: Progress, before: int) -> None:
+        """Audit all days that are `wanted`; `before`: so many raw files of other systems are done."""
+        raw = await self._raw_files(wanted)
+        infos = [info async for page in self._store.pages(self._layout.dead_letters) for info in page]
+        self._letters = {self._layout.raw_key_of(info.key): info for info in infos if concerns(wanted, info.key)}
+        await asyncio.gather(self.processed.read(wanted), self.enhanced.read(wanted))
+        self.enhanced.compare_footers(self.processed)
+        chosen = self._sampled(raw) | set(self._suspects)
 
         async def check(files: Sequence[RawFile]) -> None:
-            nonlocal done
-            for case in await self._examined(files, found, letters, parsed_again, report):
-                _take_over(case, report)
-                facts[case.raw.key] = case.facts
-                self._find_double(case, digests, report)
-            done += len(files)
-            tell(done, len(raw))
+            await self._check(files, chosen)
+            tell(before + self.report.raw_files, before + len(raw))
 
-        await bounded_map(check, list(_batches(raw)), 2)
-        _find_orphans(report, {file.key for file in raw}, found, letters)
-        report.findings = [replace(item, system_id=self._layout.system_id) for item in report.findings]
-        return Audited(report, found["enhanced"], facts)
+        await bounded_map(check, batches(raw, BATCH_BYTES, BATCH_FILES), 2)
+        self._find_orphans({file.key for file in raw})
 
-    async def _layers(self, wanted: Days, report: Report) -> dict[Layer, LayerContent]:
-        contents = await asyncio.gather(
-            read_layer(self._store, self._layout, "processed", wanted, report, None),
-            read_layer(self._store, self._layout, "enhanced", wanted, report, self._copies),
-        )
-        found: dict[Layer, LayerContent] = dict(zip(LAYERS, contents, strict=True))
-        compare_footers(self._layout, found, report)
-        return found
+    async def _raw_files(self, wanted: Days) -> list[RawFile]:
+        """The raw files that are wanted. What else looks like a snapshot is found, all other objects are named."""
+        files: list[RawFile] = []
+        async for page in self._store.pages(self._layout.raw):
+            for info in page:
+                if not concerns(wanted, info.key):
+                    continue
+                if (file := self._layout.raw_file(info)) is not None:
+                    files.append(file)
+                elif await self._is_snapshot(info):
+                    place = f"raw/dt=YYYY-MM-DD/*{self._layout.raw_suffix}"
+                    message = f"a snapshot that is not processed: it belongs in {place}"
+                    self.report.find("misplaced_raw", info.key, message)
+                else:
+                    self.report.other_objects.append(info.key)
+        self._find_misplaced(files)
+        return files
+
+    async def _is_snapshot(self, info: ObjectInfo) -> bool:
+        """Whether an object that is not processed has a snapshot's name or content."""
+        stem = self._layout.raw_stem
+        if _name(info.key).lower().startswith((f"{stem}_", f"{stem}-")):
+            return True
+        stored = await if_found(self._store.get(info.key)) if 0 < info.size <= LARGEST_BYTES else None
+        return stored is not None and (await asyncio.to_thread(self._format.count_records, stored.data)).readable
+
+    def _find_misplaced(self, files: Sequence[RawFile]) -> None:
+        """Snapshots in another day's folder, and those of one name in several."""
+        names = Counter(_name(file.key) for file in files)
+        for file in files:
+            if (time := self._layout.snapshot_time(file.key)) is None:
+                continue
+            since_midnight = time - dt.datetime.combine(file.partition.day, dt.time(), UTC)
+            if not -TOLERANCE <= since_midnight < dt.timedelta(days=1) + TOLERANCE:
+                self.report.find("misplaced_raw", file.key, f"a snapshot of {time.date()} in the folder of another day")
+            if names[_name(file.key)] > 1 and time.date() != file.partition.day:
+                self.report.find("doubled_raw", file.key, "the snapshot of this name lies in another folder too")
 
     def _sampled(self, raw: Iterable[RawFile]) -> set[str]:
-        """So many raw files of each day as were asked for, chosen by lot."""
+        """Some raw files of each day, chosen at random: as many as were asked for."""
         days: defaultdict[object, list[str]] = defaultdict(list)
         for file in raw:
             days[file.partition].append(file.key)
-        return {key for keys in days.values() for key in sorted(keys, key=self._lot)[: self._sample]}
+        lot, most = secrets.SystemRandom(), self._sample
+        return {
+            key for keys in days.values() for key in (keys if most is None else lot.sample(keys, min(most, len(keys))))
+        }
 
-    def _lot(self, key: str) -> bytes:
-        return hashlib.blake2b(key.encode(), key=self._seed, digest_size=8).digest()
+    async def _check(self, files: Sequence[RawFile], chosen: Collection[str]) -> None:
+        """Look at a batch of raw files; those that have vanished are left out."""
+        contents = await read_all(self._store, [file.key for file in files])
+        files = [file for file in files if file.key in contents]
+        letters = dict(await bounded_map(self._read_letters, [file.key for file in files], CONCURRENT_REQUESTS))
 
-    async def _dead_letters(self, wanted: Days) -> dict[str, ObjectInfo]:
-        infos = [info async for page in self._store.pages(self._layout.dead_letters) for info in page]
-        return {self._layout.raw_key_of(info.key): info for info in infos if concerns(wanted, info.key)}
+        def examined() -> list[tuple[Case, Parsed | None, list[tuple[str, str]]]]:
+            cases = [self._case(file, contents[file.key].data, letters[file.key], file.key in chosen) for file in files]
+            parsed = parse_again(cases, self._format, self._rules)
+            return [(case, fresh := parsed.get(case.raw.key), list(faults(case, fresh))) for case in cases]
 
-    async def _examined(
-        self,
-        files: Sequence[RawFile],
-        found: Mapping[Layer, LayerContent],
-        letters: Mapping[str, ObjectInfo],
-        parsed_again: Collection[str],
-        report: Report,
-    ) -> list[Case]:
-        """What a batch of raw files comes to; those that have vanished are left out."""
-        contents = await self._contents([file.key for file in files])
-        lettered = [file.key for file in files if file.key in letters and file.key in contents]
-        read = dict(
-            zip(
-                lettered,
-                await bounded_map(lambda key: self._letters(letters[key], report), lettered, CONCURRENT_REQUESTS),
-                strict=True,
-            )
-        )
-        enhanced = found["enhanced"]
-        cases = [
-            Case(
-                raw,
-                contents[raw.key],
-                {layer: found[layer].rows.get(raw.key, NOTHING) for layer in LAYERS},
-                records := enhanced.records.get(raw.key, []),
-                not records and enhanced.should_name(raw),
-                read.get(raw.key),
-                raw.key in parsed_again,
-            )
-            for raw in files
-            if raw.key in contents
-        ]
-        await asyncio.to_thread(examine, cases, self._format, self._rules)
-        return cases
+        for case, parsed, found in await asyncio.to_thread(examined):
+            self._count(case)
+            self.report.parsed_again += parsed is not None
+            for kind, message in found:
+                self.report.find(kind, case.raw.key, message)
 
-    async def _contents(self, keys: Sequence[str]) -> dict[str, bytes]:
-        found = {key: stored.data for key, stored in (await self._store.at_hand(keys)).items()}
+    def _case(self, raw: RawFile, data: bytes, letters: Sequence[Letter] | None, chosen: bool) -> Case:
+        rows = {layer.name: layer.rows.get(raw.key, NOTHING) for layer in (self.processed, self.enhanced)}
+        records = self.enhanced.records.get(raw.key, [])
+        unnamed = not records and self.enhanced.should_name(raw)
+        md5, count = hashlib.md5(data, usedforsecurity=False).hexdigest(), self._format.count_records(data)
+        rejected = rejected_lines(letters or (), count.records)
+        fact = FileRecord(raw.key, len(data), md5, count.records, rows["enhanced"].rows, rejected)
+        return Case(raw, data, fact, count.readable, rows, records, unnamed, letters, chosen)
 
-        async def read(key: str) -> None:
-            try:
-                found[key] = (await self._store.get(key)).data
-            except NotFound:
-                return
-
-        await bounded_map(read, [key for key in keys if key not in found], CONCURRENT_REQUESTS)
-        return found
-
-    async def _letters(self, info: ObjectInfo, report: Report) -> list[Letter] | None:
+    async def _read_letters(self, raw_key: str) -> tuple[str, list[Letter] | None]:
+        """A raw file's dead letters; None where it has none that can be read."""
+        info = self._letters.get(raw_key)
+        stored = None if info is None else await if_found(self._store.get(info.key))
         try:
-            return read_strictly((await self._store.get(info.key)).data)
-        except NotFound:
-            return None
+            return raw_key, None if stored is None else read_strictly(stored.data)
         except ValueError as error:
-            report.find("unreadable_dead_letters", info.key, str(error))
-            return None
+            self.report.find("unreadable_dead_letters", self._layout.dead_letter_key(raw_key), str(error))
+            return raw_key, None
 
-    def _find_double(self, case: Case, digests: dict[str, str], report: Report) -> None:
-        """A feed may serve the same twice; but a file of the same content that has no time in its name is a copy."""
-        other = digests.setdefault(case.md5, case.raw.key)
-        named = [key for key in (case.raw.key, other) if self._layout.snapshot_time(key) is not None]
-        if other != case.raw.key and len(named) < 2 and case.lines:
-            copy, original = (case.raw.key, other) if case.raw.key not in named else (other, case.raw.key)
+    def _count(self, case: Case) -> None:
+        key, report = case.raw.key, self.report
+        fact = self.facts[key] = case.fact
+        report.raw_files += 1
+        report.lines += fact.lines
+        report.rows += fact.rows
+        report.rejected += fact.rejected
+        report.unreadable_files += not case.readable
+        report.other_rules += bool(fact.rows) and case.recipe != recipe_of(self._rules)
+        # A feed may serve the same twice; but a file of the same content that has no time in its name is a copy.
+        other = self._digests.setdefault(fact.md5, key)
+        named = [name for name in (key, other) if self._layout.snapshot_time(name) is not None]
+        if other != key and len(named) < 2 and fact.lines:
+            copy, original = (key, other) if key not in named else (other, key)
             report.find("doubled_raw", copy, f"a copy of {original} under another name: its rows are there twice")
 
-
-def _batches(files: Sequence[RawFile]) -> Iterator[list[RawFile]]:
-    batch: list[RawFile] = []
-    size = 0
-    for raw in files:
-        if batch and (len(batch) == BATCH_FILES or size + raw.size > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(raw)
-        size += raw.size
-    if batch:
-        yield batch
+    def _find_orphans(self, raw: set[str]) -> None:
+        find = self.report.find
+        for layer in (self.processed, self.enhanced):
+            for key in sorted(layer.rows.keys() - raw):
+                rows = layer.rows[key].rows
+                find("orphan_rows", key, f"{rows} rows in {layer.name}, but there is no such raw file")
+        for key in sorted(self.enhanced.records.keys() - raw - self.enhanced.rows.keys()):
+            find("wrong_footer", key, "a footer names it, but there is no such raw file")
+        for key in sorted(self._letters.keys() - raw):
+            find("orphan_dead_letters", self._letters[key].key, f"there is no raw file {key}")
 
 
-def _take_over(case: Case, report: Report) -> None:
-    report.raw_files += 1
-    report.lines += case.lines
-    report.rows += case.rows["enhanced"].rows
-    report.rejected += case.rejected
-    report.unreadable_files += not case.readable
-    report.other_rules += case.other_rules
-    report.parsed_again += bool(case.fresh)
-    for kind, message in case.findings:
-        report.find(kind, case.raw.key, message)
-
-
-def _find_orphans(
-    report: Report, raw: set[str], found: Mapping[Layer, LayerContent], letters: Mapping[str, ObjectInfo]
-) -> None:
-    for layer, content in found.items():
-        for key in sorted(content.rows.keys() - raw):
-            report.find("orphan_rows", key, f"{content.rows[key].rows} rows in {layer}, but there is no such raw file")
-    for key in sorted(found["enhanced"].records.keys() - raw - found["enhanced"].rows.keys()):
-        report.find("wrong_footer", key, "a footer names it, but there is no such raw file")
-    for key in sorted(letters.keys() - raw):
-        report.find("orphan_dead_letters", letters[key].key, f"there is no raw file {key}")
+def _name(key: str) -> str:
+    return key.rpartition("/")[2]

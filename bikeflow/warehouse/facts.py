@@ -8,7 +8,7 @@ from typing import Protocol
 import duckdb
 import pyarrow as pa
 
-from bikeflow.core.model import RawFileFact, Run
+from bikeflow.core.model import FileRecord, RawFile, Run
 
 KEPT = 2_000
 """So many runs, and so many raw files without rows, are published: the newest."""
@@ -51,8 +51,8 @@ class PipelineFacts(Protocol):
         """The newest `count` runs after this one, or of all where it is None or unknown; oldest first."""
         ...
 
-    def files_without_rows(self, count: int) -> list[RawFileFact]:
-        """The newest `count` raw files that lie in a segment without a Parquet file."""
+    def files_without_rows(self, count: int) -> list[tuple[RawFile, FileRecord | None]]:
+        """The newest `count` raw files of segments without a Parquet file, and what they gave (None: not processed)."""
         ...
 
 
@@ -63,7 +63,7 @@ class NoFacts:
         """No runs."""
         return []
 
-    def files_without_rows(self, count: int) -> list[RawFileFact]:
+    def files_without_rows(self, count: int) -> list[tuple[RawFile, FileRecord | None]]:
         """No files."""
         return []
 
@@ -86,7 +86,7 @@ def take_over(connection: duckdb.DuckDBPyConnection, facts: PipelineFacts) -> No
     files = facts.files_without_rows(KEPT)
     if files or connection.execute("SELECT 1 FROM state.files_without_rows LIMIT 1").fetchall():
         connection.execute("DELETE FROM state.files_without_rows")
-        _insert(connection, "files_without_rows", FILES, [_file(file) for file in files])
+        _insert(connection, "files_without_rows", FILES, [_file(*item) for item in files])
 
 
 def _insert(
@@ -116,16 +116,14 @@ def _run(number: int, run: Run) -> dict[str, object]:
     }
 
 
-def _file(fact: RawFileFact) -> dict[str, object]:
-    counts = {"lines": fact.lines, "rows": fact.rows, "rejected": fact.rejected}
+def _file(raw: RawFile, record: FileRecord | None) -> dict[str, object]:
     return {
-        "s3_source_key": fact.key,
-        "system_id": fact.partition.system_id,
-        "date": fact.partition.day,
-        "file_timestamp": _naive(fact.time),
-        "size_bytes": fact.size,
-        "md5": fact.md5,
-        **counts,
+        "s3_source_key": raw.key,
+        "system_id": raw.partition.system_id,
+        "date": raw.partition.day,
+        "file_timestamp": _naive(raw.time),
+        "size_bytes": raw.size,
+        **{name: getattr(record, name, None) for name in ("md5", "lines", "rows", "rejected")},
     }
 
 

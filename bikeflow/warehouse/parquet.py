@@ -12,7 +12,7 @@ from bikeflow.core.model import FileRecord
 from bikeflow.core.schema import ENHANCED
 from bikeflow.runtime.files import remove, write_whole
 from bikeflow.runtime.log import get_logger
-from bikeflow.segments.footer import footer_of
+from bikeflow.segments.footer import UNREADABLE, read_footer
 
 log = get_logger()
 _MAGIC = b"PAR1"
@@ -50,8 +50,8 @@ def swept(root: Path) -> dict[str, int]:
 def raw_file_records(path: Path) -> tuple[FileRecord, ...]:
     """What a segment's footer tells of each of its raw files; nothing where it can't be read."""
     try:
-        footer = footer_of(path)
-    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError):
+        footer = read_footer(path)
+    except UNREADABLE:
         return ()
     return () if footer is None else footer.files
 

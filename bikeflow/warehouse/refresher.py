@@ -16,8 +16,8 @@ from bikeflow.core.errors import BikeflowError
 from bikeflow.core.model import (
     DatabasePublished,
     Partition,
-    PartitionProcessed,
     Publication,
+    RunFinished,
     SegmentObject,
     SegmentWritten,
 )
@@ -80,11 +80,11 @@ class Refresher:
         self.last_error, self.failing_since = predecessor.last_error, predecessor.failing_since
         self._traces.update(predecessor._traces)
 
-    def wake(self, event: PartitionProcessed | None = None) -> None:
+    def wake(self, event: RunFinished | None = None) -> None:
         """Something is to be published: what a run has processed, or (no `event`) what else the ledger has learned."""
         if event is not None:
-            self._traces.update(dict.fromkeys(event.traces))
-            self._written.setdefault(event.partition, []).extend(event.written)
+            self._traces.update(dict.fromkeys(event.run.traces))
+            self._written.setdefault(event.run.partition, []).extend(event.written)
         self._woken.set()
 
     def store_answers(self) -> None:

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from bikeflow.core.model import UTC, Event, PartitionProcessed
+from bikeflow.core.model import UTC, Event, RunFinished
 from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, ProcessingSettings
@@ -100,7 +100,7 @@ class _Arrivals:
         return [path for path, changed in files.items() if known.get(path) != changed and known]
 
     def _hear(self, event: Event) -> None:
-        if isinstance(event, PartitionProcessed):
+        if isinstance(event, RunFinished):
             self._pipeline.shared.refresher.wake(event)
 
 

@@ -90,10 +90,10 @@ async def test_a_run_that_failed_is_tried_again_by_itself_until_it_works(road: R
     assert failed.outcome == "failed"
     await road.store.delete(blocker)
     later = dt.datetime.now(UTC) + dt.timedelta(hours=1)
-    (due,) = road.index.files.due_partitions(later)
+    (due,) = road.index.files.dirty_partitions(later)
     again = await road.processor.process(PartitionJob(due))
     assert again is not None and (again.outcome, again.rows) == ("done", 2)
-    assert road.index.files.due_partitions(later) == []
+    assert road.index.files.dirty_partitions(later) == []
 
 
 async def test_of_two_files_with_the_same_whole_second_of_last_modified_both_are_seen(road: Road) -> None:
@@ -158,7 +158,7 @@ async def test_beyond_a_thousand_keys_the_duplicate_check_compares_with_the_newe
         spool = await Spool.open(tmp_path / "spool", 1_000_000)
         delivery = Delivery(store, layout, spool, ONCE)
         with Ledger(tmp_path, [layout], 60) as ledger:
-            system, memory = wrm(FeedSettings(url=server.url)), ledger.systems[layout.system_id].feed
+            system, memory = wrm(FeedSettings(url=server.url)), ledger.systems[layout.system_id]
             opened = open_fetcher(system, ONCE, delivery, memory, clock=lambda: FIRST + dt.timedelta(hours=2))
             async with opened as fetcher:
                 assert (await fetcher.fetch_once()).outcome == outcome
@@ -176,10 +176,10 @@ async def test_a_failed_listing_is_an_error_and_not_nothing_new(road: Road, tmp_
     stop = asyncio.Event()
     running = asyncio.create_task(watcher.run(stop))
     for _ in range(1_000):
-        if watcher.last_error is not None:
+        if watcher.fault is not None:
             break
         await asyncio.sleep(0.01)
-    assert watcher.last_error is not None
+    assert watcher.fault is not None
     assert watcher.last_poll_at is None
     stop.set()
     await running
@@ -288,7 +288,7 @@ async def test_running_again_multiplies_rows_neither_in_the_views_nor_in_a_plain
             text = raw_file(station(1), station(2), bike(3))
             await pipeline.shared.store.put(lane.layout.raw_key(at), text.encode())
         for _ in range(3):
-            lane.index.files.process_again(lane.index.files.keys(dt.date.min, dt.date.max))
+            lane.index.files.write_again(dt.date.min, dt.date.max)
             await whole_road(pipeline)
             assert query(pipeline, "SELECT count(*) FROM wrm_analytics.wrm_stations_enhanced_data") == [(9,)]
             assert query(pipeline, "SELECT count(*) FROM wrm_analytics.wrm_stations_only") == [(6,)]

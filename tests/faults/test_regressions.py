@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from bikeflow.core.model import UTC, RawFile
+from bikeflow.core.model import UTC, FileRecord, RawFile
 from bikeflow.ledger import FILE_NAME, Ledger
 from bikeflow.ledger.files import FileIndex, FileResult
 from tests.faults.test_predecessor import foreign_parquet
@@ -140,5 +140,5 @@ def test_a_ledger_keeps_no_count_that_breaks_the_conservation_law(tmp_path: Path
         files_of(ledger).observe([(raw, "t")])
         (work,) = files_of(ledger).dirty_segments(at.date())
         with pytest.raises(sqlite3.IntegrityError):
-            results = [FileResult(raw.key, "e", "m", lines=3, rows=1, rejected=1, letters=True)]
+            results = [FileResult(FileRecord(raw.key, 9, "m", lines=3, rows=1, rejected=1), "e", letters=True)]
             files_of(ledger).segment_written(work, {}, results)

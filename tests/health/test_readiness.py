@@ -18,9 +18,10 @@ from bikeflow.core.model import (
     FetchOutcome,
     LaneVitals,
     Outcome,
-    PartitionProcessed,
     Run,
     RunFinished,
+    Segment,
+    SegmentWritten,
     Vitals,
 )
 from bikeflow.health.observations import Observations
@@ -52,7 +53,8 @@ def published(duration_seconds: float = 0.1) -> DatabasePublished:
     return DatabasePublished(now(), now(-5), 4096, 1, 1_234_567, 250, 90, traces=(), duration_seconds=duration_seconds)
 
 
-PROCESSED = PartitionProcessed(DAY, "r", ())
+SEGMENT = Segment(DAY, dt.time(0), dt.time(0, 59, 59))
+PROCESSED = replace(ran("done"), written=(SegmentWritten(SEGMENT, None),))
 
 
 class World:

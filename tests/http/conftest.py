@@ -76,7 +76,7 @@ class Scene:
         """A raw file is put in the lake, processed and published."""
         await self.store.put(self.layout.raw_key(at), text.encode())
         await self.pipeline.reconcile()
-        await self.pipeline.shared.processors[0].process(PartitionJob(wrm_day(at.date())))
+        await self.pipeline.shared.processor.process(PartitionJob(wrm_day(at.date())))
         await self.pipeline.shared.refresher.refresh_once()
 
 

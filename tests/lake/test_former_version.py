@@ -118,7 +118,7 @@ async def test_what_the_former_version_left_is_taken_up_without_writing_or_parsi
             assert copies(data_dir) == copied
         assert await lane.delivery.drain()
         (run,) = await whole_road(pipeline)
-        assert (run.outcome, run.files, pipeline.shared.writer.files_parsed) == ("done", 2, 2)
+        assert (run.outcome, run.files, pipeline.shared.processor.files_parsed) == ("done", 2, 2)
         assert_same_rows(pipeline.database_path, archive)
         after = await versions(pipeline)
     assert {key for key in before if after[key] != before[key]} == {

@@ -61,7 +61,7 @@ async def test_raw_files_become_segments_of_both_layers(road: Road) -> None:
         rows = first.read().to_pylist()
         assert [row["station_id"] for row in rows] == ["1", "1", "2", "2", "fb1"]
         assert [row["s3_source_key"].split("_")[-1] for row in rows[:2]] == ["18-10-07.txt", "18-59-59.txt"]
-    assert road.processed[0].partition == wrm_day(dt.date(2025, 6, 1))
+    assert road.finished[0].run.partition == wrm_day(dt.date(2025, 6, 1))
     assert (await road.verify()).findings == []
 
 
@@ -88,12 +88,12 @@ async def test_the_four_real_snapshots_come_out_whole_and_doing_it_again_changes
     assert (report.findings, report.lines, report.rows, report.rejected) == ([], 1798, 1798, 0)
     before = await road.keys()
     assert await road.process() == []
-    road.index.files.process_again(road.index.files.keys(dt.date.min, dt.date.max))
+    road.index.files.write_again(dt.date.min, dt.date.max)
     assert len(await road.process()) == 2
     after = await road.keys()
     assert before.keys() == after.keys()
     contents = await road.objects("enhanced/all/")
-    road.index.files.process_again(road.index.files.keys(dt.date.min, dt.date.max))
+    road.index.files.write_again(dt.date.min, dt.date.max)
     await road.process()
     assert await road.objects("enhanced/all/") == contents
 
@@ -298,7 +298,7 @@ async def test_a_day_that_is_sealed_while_an_hour_of_it_is_being_written_holds_e
     await road.reconciler.reconcile()
     (hour,) = road.index.files.dirty_segments(day)
     assert await road.reconciler.seal_finished_days() == [wrm_day(day)]
-    await road.writer.write(hour)
+    await road.processor.write(hour)
     await road.processor.process(PartitionJob(wrm_day(day)))
     assert await road.row_counts() == await road.row_counts("processed") == {short("04-01-00"): 1}
     assert [key[-14:-8] for key in await road.keys("enhanced/")] == ["235959"]

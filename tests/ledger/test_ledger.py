@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from bikeflow.core.layout import LAYERS
-from bikeflow.core.model import UTC, FetchState, ObjectInfo, RawFile, Run
+from bikeflow.core.model import UTC, FetchState, FileRecord, ObjectInfo, RawFile, Run
 from bikeflow.ledger import FILE_NAME, Ledger, SystemIndex
+from bikeflow.ledger.database import queries
 from bikeflow.ledger.files import FileResult, SegmentWork
-from bikeflow.ledger.queries import all_queries
 from tests.support.wrm import wrm_day, wrm_layout
 
 LAYOUT = wrm_layout("p/")
@@ -33,7 +33,10 @@ def info(key: str, etag: str = "e") -> ObjectInfo:
 
 
 def write(ledger: Ledger, work: SegmentWork, rejected: int = 0) -> None:
-    results = [FileResult(file.key, file.etag, "md5", 5, 5 - rejected, rejected, rejected > 0) for file in work.files]
+    results = [
+        FileResult(FileRecord(file.key, file.size, "md5", 5, 5 - rejected, rejected), file.etag, rejected > 0)
+        for file in work.files
+    ]
     objects = {layer: info(LAYOUT.segment_key(layer, work.segment)) for layer in LAYERS}
     index(ledger).files.segment_written(work, objects, results)
 
@@ -57,9 +60,9 @@ def test_a_new_raw_file_makes_its_segment_dirty_until_it_is_written(ledger: Ledg
     (work,) = work_of(ledger)
     assert (work.segment.start, work.segment.end) == (dt.time(12), dt.time(12, 59, 59))
     assert (work.files, set(work.changed), work.traces) == ((raw(),), {raw().key}, ("t1",))
-    assert index(ledger).files.due_partitions(NOON) == [PARTITION]
+    assert index(ledger).files.dirty_partitions(NOON) == [PARTITION]
     write(ledger, work)
-    assert (work_of(ledger), index(ledger).files.due_partitions(NOON)) == ([], [])
+    assert (work_of(ledger), index(ledger).files.dirty_partitions(NOON)) == ([], [])
     assert index(ledger).files.observe([(raw(), "t2")]) == []
     assert work_of(ledger) == []
     assert [item.key for item in index(ledger).files.segment_objects()] == [
@@ -123,12 +126,12 @@ def test_a_failing_partition_waits_twice_as_long_each_time(ledger: Ledger) -> No
             retry_max_seconds=30,
         )
         waits.append(
-            next(s for s in range(1, 60) if index(ledger).files.due_partitions(NOON + dt.timedelta(seconds=s)))
+            next(s for s in range(1, 60) if index(ledger).files.dirty_partitions(NOON + dt.timedelta(seconds=s)))
         )
     assert waits == [5, 10, 20, 30]
     assert ledger.runs.failing()[0]["error"] == "broken"
     ledger.runs.retry_now()
-    assert index(ledger).files.due_partitions(NOON) == [PARTITION]
+    assert index(ledger).files.dirty_partitions(NOON) == [PARTITION]
     assert [row["run_id"] for row in ledger.runs.latest(2)] == ["r3", "r2"]
 
 
@@ -141,10 +144,10 @@ def test_the_key_from_which_a_poll_lists(ledger: Ledger) -> None:
 def test_what_the_fetcher_remembers_survives_a_restart(tmp_path: Path) -> None:
     state = FetchState("ab", "k", NOON, {"u": ('"x"', ""), "v": ("", "yesterday")})
     with Ledger(tmp_path, [LAYOUT], 60) as ledger:
-        assert index(ledger).feed.fetch_state() is None
-        index(ledger).feed.save_fetch_state(state)
+        assert index(ledger).fetch_state() is None
+        index(ledger).save_fetch_state(state)
     with Ledger(tmp_path, [LAYOUT], 60) as ledger:
-        assert index(ledger).feed.fetch_state() == state
+        assert index(ledger).fetch_state() == state
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a database", b"SQLite format 3\x00" + bytes(2000)])
@@ -161,13 +164,13 @@ def test_a_lost_ledger_adopts_what_the_footers_tell(ledger: Ledger) -> None:
     index(ledger).files.observe([(raw(0), "t"), (raw(1), "t")])
     (work,) = work_of(ledger)
     objects = {layer: info(LAYOUT.segment_key(layer, work.segment)) for layer in LAYERS}
-    results = [FileResult(file.key, file.etag, "md5", 5, 4, 1, True) for file in work.files]
-    assert not index(ledger).objects.adopt(work.segment, objects, results[:1])
+    results = [FileResult(FileRecord(file.key, file.size, "md5", 5, 4, 1), file.etag, True) for file in work.files]
+    assert not index(ledger).adopt(work.segment, objects, results[:1])
     assert work_of(ledger)[0].changed == {raw(1).key}
-    assert index(ledger).objects.adopt(work.segment, objects, results)
+    assert index(ledger).adopt(work.segment, objects, results)
     assert work_of(ledger) == []
-    assert index(ledger).files.lettered_keys() == {raw(0).key, raw(1).key}
-    index(ledger).objects.lost(work.segment, "processed")
+    assert index(ledger).files.processed() == {raw(0).key: True, raw(1).key: True}
+    index(ledger).lost(work.segment, "processed")
     (again,) = work_of(ledger)
     assert (set(again.changed), list(again.etags)) == (set(), ["enhanced"])
 
@@ -207,25 +210,25 @@ def _steps_of_an_arrival(folder: Path, files: int) -> dict[str, int]:
 
     counted(partial(index(ledger).files.key_before_newest, 3))
     counted(partial(index(ledger).files.observe, [(raw(1), "t")]))
-    counted(partial(index(ledger).files.unsealed, DAY, NOON))
-    counted(partial(index(ledger).files.due_partitions, NOON))
+    counted(partial(index(ledger).files.days_to_seal, DAY, NOON))
+    counted(partial(index(ledger).files.dirty_partitions, NOON))
     counted(partial(index(ledger).files.dirty_segments, DAY))
     counted(partial(write, ledger, work_of(ledger)[0]))
     counted(partial(index(ledger).files.published_segments))
-    counted(partial(ledger.reports.runs_since, None, 10))
-    counted(partial(ledger.reports.files_without_rows, 10))
+    counted(partial(ledger.runs.runs_since, None, 10))
+    counted(partial(ledger.runs.files_without_rows, 10))
     ledger.close()
     return steps
 
 
-WHOLE_SYSTEM = {"key_before_newest", "known_etags", "lettered_keys", "processed_keys", "totals"}
+WHOLE_SYSTEM = {"key_before_newest", "known_etags", "processed_files"}
 """Queries that go through all raw files of a system, or walk them from the newest."""
 
 
 def test_no_query_but_those_of_a_whole_system_goes_through_all_its_raw_files(ledger: Ledger) -> None:
     connection = ledger._database._connection
     wide = set()
-    for name, sql in all_queries().items():
+    for name, sql in queries().items():
         plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", dict.fromkeys(re.findall(r":(\w+)", sql)))
         steps = [step["detail"] for step in plan]
         wide |= {name for step in steps if re.fullmatch(r"(SCAN raw.*|SEARCH raw\w* USING .*\(system_id=\?\))", step)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bikeflow.core.layout import LAYERS, Layout
-from bikeflow.core.model import UTC, FetchState, ObjectInfo, Partition, RawFile, Run
+from bikeflow.core.model import UTC, FetchState, FileRecord, ObjectInfo, Partition, RawFile, Run
 from bikeflow.ledger import Ledger
 from bikeflow.ledger.files import FileResult, SegmentWork
 
@@ -35,7 +35,9 @@ def observe(ledger: Ledger, *files: RawFile) -> None:
 
 
 def write(ledger: Ledger, layout: Layout, work: SegmentWork) -> None:
-    results = [FileResult(file.key, file.etag, "md5", 5, 4, 1, letters=True) for file in work.files]
+    results = [
+        FileResult(FileRecord(file.key, file.size, "md5", 5, 4, 1), file.etag, letters=True) for file in work.files
+    ]
     info = {layer: ObjectInfo(layout.segment_key(layer, work.segment), 100, "e", NOON) for layer in LAYERS}
     ledger.systems[layout.system_id].files.segment_written(work, info, results)
 
@@ -50,14 +52,14 @@ def write_all(ledger: Ledger, layout: Layout) -> None:
 def shown(ledger: Ledger, layout: Layout) -> list[object]:
     """All that can be asked of one system."""
     index = ledger.systems[layout.system_id]
-    files, objects = index.files, index.objects
+    files = index.files
     return [
-        files.known_keys(), files.key_before_newest(0), files.lettered_keys(), files.processed_keys(),
-        files.keys(DAY, DAY), files.due_partitions(NOON), files.dirty_partitions(), files.dirty_files(DAY, DAY),
+        files.known_keys(), files.key_before_newest(0), files.processed(),
+        files.dirty_partitions(NOON), files.dirty_partitions(), files.dirty_files(DAY, DAY),
         files.dirty_segments(DAY),
-        files.unsealed(dt.date(2025, 6, 9), NOON), files.segment_objects(), files.published_segments(),
-        files.reconciled_at(), files.totals(), files.totals(DAY), files.raw_files([raw(ONE).key, raw(OTHER).key]),
-        [objects.known(layer) for layer in LAYERS], objects.foreign(), index.feed.fetch_state(),
+        files.days_to_seal(dt.date(2025, 6, 9), NOON), files.segment_objects(), files.published_segments(),
+        files.reconciled_at(), files.totals(), files.totals(DAY, DAY), files.raw_files([raw(ONE).key, raw(OTHER).key]),
+        [index.known_objects(layer) for layer in LAYERS], index.foreign_objects(), index.fetch_state(),
     ]  # fmt: skip
 
 
@@ -70,18 +72,18 @@ def test_whatever_happens_to_one_system_shows_nothing_in_the_other(ledger: Ledge
     observe(ledger, raw(ONE), raw(ONE, 90), raw(ONE, day=2))
     (first, second) = one.files.dirty_segments(DAY)
     write(ledger, ONE, first)
-    one.objects.set_foreign({"one/enhanced/all/theirs.parquet": "x"})
-    one.feed.save_fetch_state(memory)
+    one.set_foreign_objects({"one/enhanced/all/theirs.parquet": "x"})
+    one.save_fetch_state(memory)
     one.files.set_reconciled(NOON)
     fail(ledger, Partition("one", DAY))
     one.files.seal(Partition("one", dt.date(2025, 6, 2)))
     one.files.process_again([raw(ONE).key, raw(OTHER).key])
-    one.objects.lost(first.segment, "enhanced")
-    one.files.write_again(DAY)
-    one.objects.adopt(second.segment, {}, [])
+    one.lost(first.segment, "enhanced")
+    one.files.write_again(DAY, DAY)
+    one.adopt(second.segment, {}, [])
     one.files.forget([raw(ONE).key, raw(OTHER).key])
     assert shown(ledger, OTHER) == before
-    assert ledger.systems["other"].feed.fetch_state() is None and one.feed.fetch_state() == memory
+    assert ledger.systems["other"].fetch_state() is None and one.fetch_state() == memory
     assert all(key.startswith("one/") for key in one.files.known_keys())
 
 
@@ -94,13 +96,13 @@ def test_a_partition_that_failed_waits_and_the_same_day_of_the_other_system_does
     observe(ledger, raw(ONE), raw(OTHER))
     fail(ledger, Partition("one", DAY))
     one, other = (ledger.systems[name].files for name in ("one", "other"))
-    assert (one.due_partitions(NOON), other.due_partitions(NOON)) == ([], [Partition("other", DAY)])
+    assert (one.dirty_partitions(NOON), other.dirty_partitions(NOON)) == ([], [Partition("other", DAY)])
     assert [(row["system_id"], row["day"]) for row in ledger.runs.failing()] == [("one", "2025-06-01")]
     fail(ledger, Partition("other", DAY))
     ledger.runs.retry_now("one")
-    assert (one.due_partitions(NOON), other.due_partitions(NOON)) == ([Partition("one", DAY)], [])
+    assert (one.dirty_partitions(NOON), other.dirty_partitions(NOON)) == ([Partition("one", DAY)], [])
     ledger.runs.retry_now()
-    assert other.due_partitions(NOON) == [Partition("other", DAY)]
+    assert other.dirty_partitions(NOON) == [Partition("other", DAY)]
 
 
 def test_the_database_is_made_of_the_systems_whose_lake_is_known(ledger: Ledger) -> None:

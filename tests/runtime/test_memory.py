@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bikeflow.runtime.memory import available_bytes, memory_bytes
-from bikeflow.segments.engines.budget import MemoryBudget
+from bikeflow.segments.engines.base import MemoryBudget
 
 
 @pytest.mark.parametrize(

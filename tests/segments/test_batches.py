@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from bikeflow.core.model import UTC, RawFile
-from bikeflow.segments.builder import PARSED_BYTES, _batches
+from bikeflow.segments.builder import PARSED_BYTES, batches
 from tests.support.wrm import wrm_day
 
 NOON = dt.datetime(2025, 5, 31, 12, tzinfo=UTC)
@@ -29,6 +29,6 @@ MOST = PARSED_BYTES
 )
 def test_a_batch_is_as_large_as_it_may_be_and_never_empty(sizes: list[int], wanted: list[list[int]]) -> None:
     files = [RawFile(f"{number}", wrm_day(NOON.date()), NOON, size, "etag", NOON) for number, size in enumerate(sizes)]
-    batches = list(_batches(files))
-    assert [[file.size for file in batch] for batch in batches] == wanted
-    assert [file for batch in batches for file in batch] == files
+    parts = list(batches(files, PARSED_BYTES))
+    assert [[file.size for file in batch] for batch in parts] == wanted
+    assert [file for batch in parts for file in batch] == files

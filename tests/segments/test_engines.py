@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from bikeflow.core.errors import Permanent
 from bikeflow.segments.engines import WorkerConfig
-from bikeflow.segments.engines.worker import VERSIONS, build_elsewhere
+from bikeflow.segments.engines.dask import VERSIONS, build_elsewhere
 from bikeflow.settings.sections import LogSettings, ProcessingSettings, StorageSettings
 from tests.support.cluster import Cluster, cluster
 from tests.support.lines import raw_file, station
@@ -158,7 +158,7 @@ async def test_every_engine_gives_the_same_bytes_and_the_same_record(
         (finished,) = road.finished
         assert finished.rejected_by_check == {"required": 8, "header": 1}
         assert finished.flagged_by_flag["over_capacity"] > 0
-        assert road.writer.files_parsed == 9
+        assert road.processor.files_parsed == 9
         late = name(7 * 2 + 1, 48)
         await road.put_raw(late, raw_file(station(1)))
         (again,) = await road.process()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bikeflow.core.scope import Scope
-from bikeflow.service.audit import audit, audit_and_repair
+from bikeflow.service.work import audit
 from bikeflow.settings import Settings
 from bikeflow.store import open_store
 from bikeflow.verifier import Finding, Report
@@ -16,7 +16,8 @@ def _silent(_done: int, _total: int) -> None:
 async def verified(settings: Settings, sample: int | None = 0, scope: Scope | None = None) -> Report:
     """What `bikeflow verify` finds; `sample` None: all raw files are parsed again."""
     async with open_store(settings.storage, settings.data_dir) as store:
-        return await audit(settings, store, scope or Scope(), sample=sample, tell=_silent)
+        report, _ = await audit(settings, store, scope or Scope(), sample=sample, tell=_silent)
+        return report
 
 
 async def repaired(
@@ -24,4 +25,4 @@ async def repaired(
 ) -> tuple[Report, list[Finding]]:
     """What `bikeflow verify --repair` leaves, and what it found."""
     async with open_store(settings.storage, settings.data_dir) as store:
-        return await audit_and_repair(settings, store, scope or Scope(), sample=sample, tell=_silent)
+        return await audit(settings, store, scope or Scope(), sample=sample, tell=_silent, repair=True)

@@ -15,7 +15,7 @@ def wrm_lane(pipeline: Pipeline) -> Lane:
 
 async def process_dirty(pipeline: Pipeline) -> list[Run]:
     """Process whatever is dirty, system by system."""
-    processor = pipeline.shared.processors[0]
+    processor = pipeline.shared.processor
     dirty = [day for lane in pipeline.lanes.values() for day in lane.index.files.dirty_partitions()]
     runs = [await processor.process(PartitionJob(day)) for day in dirty]
     return [run for run in runs if run is not None]

@@ -12,14 +12,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from bikeflow.core.layout import Layer, Layout
-from bikeflow.core.model import PartitionJob, PartitionProcessed, Run, RunFinished
+from bikeflow.core.model import PartitionJob, Run, RunFinished, SchemaDrifted
 from bikeflow.core.scope import Scope
 from bikeflow.feeds import format_of
 from bikeflow.lake.processor import Processor
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.lake.reconciler import Reconciler
 from bikeflow.lake.watcher import Watcher
-from bikeflow.lake.writer import SegmentWriter
 from bikeflow.ledger import Ledger, SystemIndex
 from bikeflow.segments.engines import WorkerConfig, open_engine
 from bikeflow.settings.sections import LogSettings, ProcessingSettings, RetrySettings, StorageSettings, WatcherSettings
@@ -38,19 +37,13 @@ class Road:
     layout: Layout
     ledger: Ledger
     reconciler: Reconciler
-    writer: SegmentWriter
     processor: Processor
-    told: list[RunFinished | PartitionProcessed] = field(default_factory=list)
+    told: list[RunFinished | SchemaDrifted] = field(default_factory=list)
 
     @property
     def index(self) -> SystemIndex:
         """What the ledger knows of the one system."""
         return self.ledger.systems[self.layout.system_id]
-
-    @property
-    def processed(self) -> list[PartitionProcessed]:
-        """What the processor has told the refresher."""
-        return [event for event in self.told if isinstance(event, PartitionProcessed)]
 
     @property
     def finished(self) -> list[RunFinished]:
@@ -119,8 +112,7 @@ async def open_road(
         cache = ObjectCache(store, data_dir / "cache", storage.cache_max_bytes)
         engine = await stack.enter_async_context(open_engine(config, store, cache))
         ledger = stack.enter_context(Ledger(data_dir, [layout], segment_minutes))
-        writer = SegmentWriter(engine, ledger)
-        told: list[RunFinished | PartitionProcessed] = []
-        processor = Processor(PartitionQueue(8), ledger, writer, told.append)
+        told: list[RunFinished | SchemaDrifted] = []
+        processor = Processor(PartitionQueue(8), ledger, engine, told.append)
         reconciler = Reconciler(store, layout, ledger.systems[layout.system_id], format_of(systems[0]), 60)
-        yield Road(store, layout, ledger, reconciler, writer, processor, told)
+        yield Road(store, layout, ledger, reconciler, processor, told)

@@ -43,7 +43,7 @@ async def test_an_archive_of_the_version_before_is_taken_up_without_parsing_or_w
     before = await asyncio.to_thread(parquet_files, real)
     async with open_road(StorageSettings(), real) as road:
         assert await road.process() == []
-        assert road.writer.files_parsed == 0
+        assert road.processor.files_parsed == 0
     await process(settings_for(real))
     assert await asyncio.to_thread(parquet_files, real) == before
     report = await looked_at(real, None)

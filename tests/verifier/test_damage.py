@@ -19,7 +19,7 @@ from bikeflow.service.pipeline import open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, RulesSettings
 from bikeflow.store import open_store
-from bikeflow.verifier import Report, Verifier, lake, remade
+from bikeflow.verifier import Report, Verifier, lake, tables
 from tests.support.audits import repaired as repaired_lake
 from tests.support.audits import verified
 from tests.support.real import REAL, SNAPSHOTS
@@ -54,6 +54,9 @@ DAMAGES: dict[str, Work] = {
     "footer: a record twice": damage.footer(lambda records: records.append(records[-1])),
     "footer: records in another order": damage.footer(lambda records: records.reverse()),
     "footer: of one layer": damage.footer(lambda records: records[0].update(recipe="2 1.0 2.0"), "processed"),
+    "footer: no JSON": damage.other_metadata(b"bikeflow.files", lambda t: t[:-1]),
+    "footer: a record with a field too many": damage.footer(lambda records: records[0].update(colour="red")),
+    "footer: no date": damage.other_metadata(b"bikeflow.segment", lambda t: b"today" + t[10:], "enhanced"),
     "footer: another start": damage.other_metadata(b"bikeflow.segment", lambda t: t.replace(b"00:00:00", b"23:00:00")),
     "footer: another day": damage.other_metadata(b"bikeflow.segment", lambda t: t.replace(b"05-12", b"05-13")),
     "footer: another version in one layer": damage.other_metadata(b"bikeflow.version", lambda _: b"9.9", "processed"),
@@ -188,7 +191,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else is at work: nothing needs time to settle."""
     monkeypatch.setattr(lake, "SETTLE_SECONDS", 0)
-    monkeypatch.setattr(remade, "_SETTLED", dt.timedelta())
+    monkeypatch.setattr(tables, "_SETTLED", dt.timedelta())
 
 
 @pytest.fixture

@@ -195,7 +195,7 @@ async def test_a_gap_over_midnight_and_days_without_snapshots_are_seen(analytics
 
 async def test_a_file_taken_just_after_midnight_counts_in_the_hour_of_its_own_day(tmp_path: Path) -> None:
     async with open_road(StorageSettings(), tmp_path / "data") as road:
-        warehouse = Warehouse(WarehouseSettings(), tmp_path / "data", road.ledger.reports)
+        warehouse = Warehouse(WarehouseSettings(), tmp_path / "data", road.ledger.runs)
         analytics = Analytics(tmp_path / "data", None, Mirror(road.store, tmp_path / "data"), warehouse)  # type: ignore[arg-type]
         for name in (
             f"dt={DAY}/wrm_stations_{NEXT_DAY}_00-00-04.txt",

@@ -15,7 +15,7 @@ import structlog
 
 from bikeflow.core.errors import Permanent, Transient
 from bikeflow.core.layout import segment_of
-from bikeflow.core.model import DatabasePublished, PartitionProcessed, SegmentObject
+from bikeflow.core.model import DatabasePublished, Run, RunFinished, SegmentObject
 from bikeflow.settings.sections import RetrySettings, WarehouseSettings
 from bikeflow.warehouse.refresher import Refresher
 from tests.support.parquet import PARTITION, at, parquet, snapshot
@@ -24,6 +24,14 @@ from tests.warehouse.conftest import Analytics, open_analytics
 
 RETRY = RetrySettings(attempts=2, initial_seconds=0.01, max_seconds=0.05)
 PATIENCE_SECONDS = 120.0
+
+
+def run_of(hour: int) -> RunFinished:
+    """A run over this hour's segment has ended."""
+    traces = (f"trace-{hour}",)
+    return RunFinished(
+        Run(f"run-{hour}", PARTITION, at(hour), at(hour), "done", 1, 1, 1, 1, 0, None, traces), 0, {}, {}
+    )
 
 
 @dataclass
@@ -38,7 +46,7 @@ class Scene:
     async def put(self, hour: int, *ids: str) -> None:
         """A segment is processed."""
         await self.analytics.layer.put_hour(hour, *snapshot(at(hour), *ids))
-        self.refresher.wake(PartitionProcessed(PARTITION, f"run-{hour}", (f"trace-{hour}",)))
+        self.refresher.wake(run_of(hour))
 
     async def until(self, condition: Callable[[], bool]) -> None:
         for _ in range(int(PATIENCE_SECONDS / 0.01)):
@@ -111,7 +119,7 @@ async def test_wakes_that_come_together_give_one_refresh(analytics: Analytics) -
         for hour in range(5):
             await scene.analytics.layer.put_hour(hour, *snapshot(at(hour), str(hour)))
         for hour in range(5):
-            scene.refresher.wake(PartitionProcessed(PARTITION, f"run-{hour}", (f"trace-{hour}",)))
+            scene.refresher.wake(run_of(hour))
         await scene.until(lambda: len(scene.published) == 2)
         assert scene.published[1].traces == tuple(f"trace-{hour}" for hour in range(5))
         assert scene.stations() == ["0", "1", "2", "3", "4"]

@@ -34,7 +34,7 @@ NEXT_DAY = DAY + dt.timedelta(days=1)
 async def travelled(data_dir: Path) -> AsyncIterator[tuple[Road, Analytics]]:
     """The road from raw files to the published database."""
     async with open_road(StorageSettings(), data_dir) as road:
-        warehouse = Warehouse(WarehouseSettings(), data_dir, road.ledger.reports)
+        warehouse = Warehouse(WarehouseSettings(), data_dir, road.ledger.runs)
         yield road, Analytics(data_dir, EnhancedLayer(road.store, road.layout), Mirror(road.store, data_dir), warehouse)
         warehouse.close()
 

@@ -8,34 +8,46 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import CancelledError
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 from pydantic import SecretStr
 
+from bikeflow import __version__
 from bikeflow.core.errors import ConfigError, Permanent, Transient
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime.log import get_logger
 from bikeflow.segments.builder import Built
-from bikeflow.segments.engines.base import Engine, WorkerConfig
-from bikeflow.segments.engines.worker import VERSIONS, build_elsewhere
-from bikeflow.store import ObjectCache, Store
+from bikeflow.segments.engines.base import Engine, WorkerConfig, build_segment
+from bikeflow.settings import store_secrets
 
 _CLOSE_SECONDS = 5.0
 LOOK_SECONDS = 30.0
 """How often it is looked at whether the cluster still has workers; those that restart are back by then."""
 
+VERSIONS = f"bikeflow {__version__}, pyarrow {pa.__version__}"
+"""What the bytes of a Parquet file depend on besides its raw files."""
+
 log = get_logger()
 
 
-class DaskEngine:
-    """Submits segments to a scheduler; connects when there is work, and again when the connection is lost."""
+class DaskEngine(Engine):
+    """Submits segments to a scheduler; connects when there is work, and again when the connection is lost.
 
-    def __init__(self, distributed: Any, config: WorkerConfig) -> None:
-        self._distributed = distributed
+    Raises ConfigError where Dask is not installed.
+    """
+
+    def __init__(self, config: WorkerConfig) -> None:
+        try:
+            import distributed  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise ConfigError(
+                'processing.engine = "dask" needs an extra that is not installed: pip install "bikeflow[dask]"'
+            ) from error
+        self._distributed: Any = distributed
         self._address = config.processing.scheduler
         # The secrets of the store travel on no wire: workers have their own.
         storage = config.storage.model_copy(update={"access_key_id": SecretStr(""), "secret_access_key": SecretStr("")})
@@ -69,11 +81,8 @@ class DaskEngine:
             raise Permanent(f"scheduler and workers of the Dask cluster need {VERSIONS} installed") from error
         finally:
             future.release()
-        parsed(built.files)
+        parsed(len(built.parsed))
         return built
-
-    def fail_fast(self) -> None:
-        """See `Engine.fail_fast`: workers are not told, the deadline is for them too."""
 
     async def close(self) -> None:
         """Leave the cluster; tasks that nobody waits for any more are dropped by it."""
@@ -113,17 +122,27 @@ class DaskEngine:
             await client.close(timeout=_CLOSE_SECONDS)
 
 
-@asynccontextmanager
-async def open_dask(config: WorkerConfig, _store: Store, _cache: ObjectCache) -> AsyncIterator[Engine]:
-    """An engine whose workers read and write the store themselves. Raises ConfigError where Dask is not installed."""
-    try:
-        import distributed  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise ConfigError(
-            'processing.engine = "dask" needs an extra that is not installed: pip install "bikeflow[dask]"'
-        ) from error
-    engine = DaskEngine(distributed, config)
-    try:
-        yield engine
-    finally:
-        await engine.close()
+async def build_elsewhere(config: WorkerConfig, work: SegmentWork, versions: str) -> Built:
+    """Build a segment on another machine, which has its own secrets; `versions` are those of who asks.
+
+    Raises Permanent where this worker would write other bytes, has no secrets or sees no such local lake.
+    """
+    if versions != VERSIONS:
+        raise Permanent(f"a Dask worker has {VERSIONS}, but the service has {versions}: install the same versions")
+    storage = config.storage
+    if storage.backend == "local":
+        if not (config.data_dir / "lake").is_dir():
+            raise Permanent(
+                f"a Dask worker sees no {config.data_dir / 'lake'}: workers on other machines need"
+                ' storage.backend = "s3", or that directory in a shared file system'
+            )
+    else:
+        secrets = store_secrets()
+        if secrets is None:
+            raise Permanent(
+                "a Dask worker has no secrets of the store: set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY for it,"
+                " or give it systemd credentials"
+            )
+        own = dict(zip(("access_key_id", "secret_access_key"), secrets, strict=True))
+        config = replace(config, storage=storage.model_copy(update=own))
+    return await build_segment(config, work)

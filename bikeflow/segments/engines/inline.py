@@ -3,47 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime.memory import give_back, memory_bytes
 from bikeflow.segments.builder import Built, SegmentBuilder
-from bikeflow.segments.engines.base import Engine, WorkerConfig
-from bikeflow.segments.engines.budget import MemoryBudget, build_bytes
+from bikeflow.segments.engines.base import Engine, MemoryBudget, WorkerConfig, build_bytes
 from bikeflow.store import ObjectCache, Store
 
 FEW_FILES, SMALL_BYTES = 16, 24 * 1024 * 1024
-"""What parsing so many files, and building so large a segment, leaves free, the next arrival uses: to give it back and
-fetch it anew takes longer. An hour of 30-second snapshots of a large city is smaller, a day is not."""
+"""Below these limits, memory that a segment no longer needs is kept for the next arrival: to return it, and ask for it
+again, takes longer. An hour of 30-second snapshots of a large city stays below, a day does not."""
 
 
-class InlineEngine:
-    """Builds here, as many segments at once as memory allows."""
+class InlineEngine(Engine):
+    """Builds here, with the caller's own store and cache, as many segments at once as memory allows."""
 
-    def __init__(self, builder: SegmentBuilder, budget: MemoryBudget) -> None:
-        self._builder = builder
-        self._budget = budget
-
-    async def ready(self) -> None:
-        """See `Engine.ready`: always."""
+    def __init__(self, config: WorkerConfig, store: Store, cache: ObjectCache) -> None:
+        self._builder = SegmentBuilder(store, cache, config.systems, config.retry)
+        self._budget = MemoryBudget(memory_bytes(config.processing.memory_limit))
 
     async def build(self, work: SegmentWork, parsed: Callable[[int], None]) -> Built:
         """See `Engine.build`."""
         size = build_bytes(work)
         async with self._budget.room(size):
             built = await self._builder.build(work, parsed)
-        if built.files > FEW_FILES or size > SMALL_BYTES:
+        if len(built.parsed) > FEW_FILES or size > SMALL_BYTES:
             await asyncio.to_thread(give_back)
         return built
 
     def fail_fast(self) -> None:
         """See `Engine.fail_fast`."""
         self._builder.fail_fast()
-
-
-@asynccontextmanager
-async def open_inline(config: WorkerConfig, store: Store, cache: ObjectCache) -> AsyncIterator[Engine]:
-    """An engine over the caller's own store and cache."""
-    builder = SegmentBuilder(store, cache, config.systems, config.retry)
-    yield InlineEngine(builder, MemoryBudget(memory_bytes(config.processing.memory_limit)))

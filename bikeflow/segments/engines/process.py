@@ -7,10 +7,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import asynccontextmanager
 from multiprocessing.connection import wait
 
 from bikeflow.core.errors import Transient
@@ -18,10 +17,8 @@ from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime import log
 from bikeflow.runtime.memory import economise, give_back, memory_bytes
 from bikeflow.segments.builder import Built
-from bikeflow.segments.engines.base import Engine, WorkerConfig
-from bikeflow.segments.engines.budget import MemoryBudget, build_bytes
-from bikeflow.segments.engines.worker import build_segment
-from bikeflow.store import ObjectCache, Store
+from bikeflow.segments.engines.base import Engine, MemoryBudget, WorkerConfig, build_bytes, build_segment
+from bikeflow.settings.sections import LogSettings
 
 _TRIES = 4
 """How often a segment is begun whose worker dies: one that needs too much memory would take down every one."""
@@ -29,17 +26,17 @@ _TRIES = 4
 logger = log.get_logger()
 
 
-class ProcessEngine:
-    """Hands segments to a pool of processes, which is replaced when one of them dies."""
+class ProcessEngine(Engine):
+    """Hands segments to a pool of processes, which is replaced when one of them dies.
+
+    They read and write the store themselves, and start with the first work.
+    """
 
     def __init__(self, config: WorkerConfig) -> None:
         self._worker_config = config
         self._budget = MemoryBudget(memory_bytes(config.processing.memory_limit))
         self._pool = self._new_pool()
         self._building = 0
-
-    async def ready(self) -> None:
-        """See `Engine.ready`: always."""
 
     async def build(self, work: SegmentWork, parsed: Callable[[int], None]) -> Built:
         """See `Engine.build`; `parsed` is told when the whole segment is done."""
@@ -48,18 +45,15 @@ class ProcessEngine:
                 pool = self._pool
                 self._building += 1
                 try:
-                    built = await asyncio.get_running_loop().run_in_executor(pool, _build, work)
+                    built = await asyncio.get_running_loop().run_in_executor(pool, _build, self._worker_config, work)
                 except BrokenProcessPool:
                     self._replace(pool)
                     continue
                 finally:
                     self._building -= 1
-                parsed(built.files)
+                parsed(len(built.parsed))
                 return built
         raise Transient(f"{_TRIES} worker processes died over it, perhaps of too little memory")
-
-    def fail_fast(self) -> None:
-        """See `Engine.fail_fast`: workers are not told, the deadline is for them too."""
 
     async def close(self) -> None:
         """End the workers: at once where they still work, as nobody wants to know any more."""
@@ -77,29 +71,13 @@ class ProcessEngine:
         # Forking a process that has threads, as this one has, can leave a lock locked forever in the child.
         context = multiprocessing.get_context("spawn")
         workers = self._worker_config.processing.workers
-        return ProcessPoolExecutor(workers, context, initializer=_start, initargs=(self._worker_config,))
+        return ProcessPoolExecutor(workers, context, initializer=_start, initargs=(self._worker_config.log,))
 
 
-@asynccontextmanager
-async def open_process(config: WorkerConfig, _store: Store, _cache: ObjectCache) -> AsyncIterator[Engine]:
-    """An engine whose workers read and write the store themselves; they start with the first work."""
-    engine = ProcessEngine(config)
-    try:
-        yield engine
-    finally:
-        await engine.close()
-
-
-_worker_config: WorkerConfig
-"""In a worker: where it works."""
-
-
-def _start(config: WorkerConfig) -> None:
+def _start(settings: LogSettings) -> None:
     """Prepare a worker process; it never outlives the process that it works for."""
-    global _worker_config  # noqa: PLW0603 - a pool's workers have no other place for what they are given at the start
-    _worker_config = config
     economise()
-    log.configure(config.log)
+    log.configure(settings)
     # Ctrl-C in a terminal goes to all processes, but what becomes of the work is for the first one to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -112,7 +90,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _build(work: SegmentWork) -> Built:
-    built = asyncio.run(build_segment(_worker_config, work))
+def _build(config: WorkerConfig, work: SegmentWork) -> Built:
+    built = asyncio.run(build_segment(config, work))
     give_back()
     return built

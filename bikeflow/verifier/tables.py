@@ -1,0 +1,187 @@
+"""The published database, table by table, against one that is rebuilt from the lake."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import re
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import duckdb
+
+from bikeflow.core.errors import BikeflowError
+from bikeflow.core.model import UTC, Segment
+from bikeflow.ledger import FILE_NAME
+from bikeflow.ledger.database import Database
+from bikeflow.ledger.runs import RunLog
+from bikeflow.runtime.lock import holder
+from bikeflow.segments.footer import read_footer
+from bikeflow.settings import Settings
+from bikeflow.verifier.report import Report
+from bikeflow.warehouse.facts import KEPT
+from bikeflow.warehouse.mirror import empty_file, mirror_root
+from bikeflow.warehouse.parquet import write_empty
+from bikeflow.warehouse.statements import COMPATIBLE, MIRRORED, PARTS, SCHEMA, published
+from bikeflow.warehouse.warehouse import Warehouse
+
+_RUNS = "pipeline_runs"
+_LEFT_OUT = {"history", _RUNS}
+"""The rows of these are compared one by one elsewhere."""
+_OF_THE_LEDGER = {"pipeline_files_without_rows", "pipeline_files", "data_quality"}
+_TIMES = {"publication": "published_at"}
+"""What no lake tells: when it was published."""
+_DEFINITIONS = f"""
+SELECT 'view ' || schema_name || '.' || view_name, sql || coalesce(comment, '') FROM duckdb_views()
+WHERE schema_name IN ('{SCHEMA}', '{COMPATIBLE}') AND NOT internal
+UNION ALL
+SELECT 'table ' || schema_name || '.' || table_name, sql || coalesce(comment, '') FROM duckdb_tables()
+WHERE schema_name = '{SCHEMA}' AND NOT internal
+UNION ALL
+SELECT 'column ' || schema_name || '.' || table_name || '.' || column_name, data_type || coalesce(comment, '')
+FROM duckdb_columns()
+WHERE schema_name IN ('{SCHEMA}', '{COMPATIBLE}') AND NOT internal
+UNION ALL
+SELECT 'function ' || function_name, macro_definition FROM duckdb_functions() WHERE schema_name = '{PARTS}'
+UNION ALL
+SELECT 'view ' || view_name, sql FROM duckdb_views()
+WHERE schema_name = '{PARTS}' AND NOT regexp_matches(view_name, '_(open|sealed)$')
+"""  # noqa: S608
+_WRONG_RUNS = """
+SELECT count(*) > 0
+FROM told
+FULL JOIN known USING (run_id)
+WHERE CASE
+    WHEN known.started_at IS NULL THEN told.started_at > (SELECT min(started_at) FROM known)
+    WHEN told.started_at IS NULL THEN known.finished_at < $settled
+        AND ((SELECT count(*) FROM told) < $kept OR known.started_at > (SELECT min(started_at) FROM told))
+    ELSE told IS DISTINCT FROM known
+END
+UNION ALL
+SELECT count(*) > count(DISTINCT run_id) FROM told
+"""
+"""What one of the two does not know counts only as far as its memory reaches, and publications had time to come."""
+_LIST = re.compile(r"string_split\('((?:[^']|'')*)'")
+_ESCAPED = re.compile(r"\[([*?[])\]")
+_SETTLED = dt.timedelta(minutes=1)
+"""A run that ended so long before a publication is in it."""
+
+
+def compare_tables(settings: Settings, path: Path, report: Report) -> None:
+    """Compare all tables and views of a database with those that follow from the very files that it names.
+
+    A service may publish meanwhile: then what only the ledger tells may be newer than the database.
+    """
+    busy = holder(settings.data_dir) is not None
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bikeflow-verify-")))
+        reports = _reports(settings.data_dir / FILE_NAME, stack, at_rest=not busy)
+        left_out = _LEFT_OUT | (_OF_THE_LEDGER if busy or reports is None else set())
+        compared = [item.name for item in published() if item.name not in left_out]
+        try:
+            found = stack.enter_context(duckdb.connect(path, read_only=True))
+            fresh = stack.enter_context(duckdb.connect(_rebuilt(settings, folder, found, reports), read_only=True))
+            faults = dict(_differences(found, fresh, compared))
+            if reports is not None and _runs_differ(found, fresh):
+                faults[_RUNS] = "its runs are not those of the ledger"
+            report.tables = len(compared)
+        except (BikeflowError, duckdb.Error) as error:
+            faults = {"": str(error).partition("\n")[0]}
+    for name, message in faults.items():
+        report.find("database_differs", f"{path}:{name}" if name else str(path), message)
+
+
+def _reports(ledger: Path, stack: contextlib.ExitStack, *, at_rest: bool) -> RunLog | None:
+    """What the ledger knows of runs and raw files; None where there is none that can be read."""
+    try:
+        database = Database(ledger, read_only=True, at_rest=at_rest)
+    except (BikeflowError, sqlite3.Error):
+        return None
+    stack.callback(database.close)
+    return RunLog(database)
+
+
+def _rebuilt(settings: Settings, folder: Path, found: duckdb.DuckDBPyConnection, reports: RunLog | None) -> Path:
+    """A database in `folder` of the files that the one found names, as of when that was published.
+
+    Raises Transient, Permanent.
+    """
+    files, at = _named_files(found), _published_at(found) or dt.datetime.now(UTC)
+    own = settings.warehouse.model_copy(update={"path": None, "mode": "local"})
+    root = mirror_root(folder)
+    write_empty(empty_file(root))
+    systems = [system.id for system in settings.all_systems]
+    warehouse = Warehouse(own, folder, reports, systems, now=lambda: at)
+    try:
+        warehouse.refresh({segment: _linked(path, root) for segment, path in files.items()})
+    finally:
+        warehouse.close()
+    return warehouse.path
+
+
+def _named_files(published: duckdb.DuckDBPyConnection) -> dict[Segment, Path]:
+    """The mirror's files that a published database names, by segment."""
+    rows = published.execute(
+        "SELECT sql FROM duckdb_views() WHERE schema_name = $1 AND view_name IN ($2, $3)",
+        [PARTS, f"{MIRRORED}_open", f"{MIRRORED}_sealed"],
+    ).fetchall()
+    patterns = [line for (sql,) in rows for text in _LIST.findall(sql) for line in text.replace("''", "'").split("\n")]
+    paths = [Path(_ESCAPED.sub(r"\1", pattern)) for pattern in patterns]
+    found = {}
+    for path in paths:
+        footer = read_footer(path, path.parent.parent.name.removeprefix("system_id="))
+        if footer is not None:
+            found[footer.segment] = path
+    return found
+
+
+def _linked(path: Path, root: Path) -> Path:
+    """A file of the mirror, in another mirror."""
+    link = root.joinpath(*path.parts[-3:])
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(path)
+    return link
+
+
+def _differences(
+    found: duckdb.DuckDBPyConnection, fresh: duckdb.DuckDBPyConnection, compared: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    """Names of objects that differ, and in what."""
+    told, wanted = (connection.execute(_DEFINITIONS).fetchall() for connection in (found, fresh))
+    changed = sorted({name for name, _ in {*told} ^ {*wanted}})
+    if changed:  # another version may have published it, and its tables mean something else
+        count = len(changed)
+        yield "", f"{count} definitions are not those of this bikeflow, such as {changed[0]}: run `bikeflow refresh`"
+        return
+    for name in compared:
+        if _digest(found, name) != _digest(fresh, name):
+            yield name, "its content is not what follows from the lake"
+
+
+def _digest(connection: duckdb.DuckDBPyConnection, name: str) -> object:
+    """A number that depends on each value in an object's rows, and not on their order."""
+    columns = [
+        # sums of floats may differ in their last bits, by the order of adding
+        f"printf('%.9g', \"{column}\")" if kind == "DOUBLE" else f'"{column}"'
+        for column, kind, *_ in connection.execute(f"DESCRIBE {SCHEMA}.{name}").fetchall()
+        if _TIMES.get(name) != column
+    ]
+    sql = f"SELECT count(*), sum(hash({', '.join(columns)})::HUGEINT)::VARCHAR FROM {SCHEMA}.{name}"  # noqa: S608
+    return connection.execute(sql).fetchone()
+
+
+def _runs_differ(found: duckdb.DuckDBPyConnection, fresh: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the runs in the database are not those that the ledger knows, as far as its memory reaches."""
+    published_at = _published_at(found)
+    settled = published_at and (published_at - _SETTLED).replace(tzinfo=None)
+    with duckdb.connect(":memory:") as connection:
+        for name, one in (("told", found), ("known", fresh)):
+            connection.register(name, one.table(_RUNS).to_arrow_table())
+        return (True,) in connection.execute(_WRONG_RUNS, {"settled": settled, "kept": KEPT}).fetchall()
+
+
+def _published_at(connection: duckdb.DuckDBPyConnection) -> dt.datetime | None:
+    row = connection.execute(f"SELECT max(published_at) FROM {SCHEMA}.publication").fetchone()  # noqa: S608
+    return row[0].replace(tzinfo=UTC) if row and row[0] else None
