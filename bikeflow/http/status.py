@@ -6,7 +6,6 @@ import datetime as dt
 import os
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from bikeflow import __version__
 from bikeflow.core.model import UTC, DatabasePublished, FetchFinished, Vitals
@@ -16,7 +15,7 @@ from bikeflow.health.readiness import Verdict, state_of, verdict_document
 from bikeflow.health.sentence import sentence
 from bikeflow.ledger import Ledger
 from bikeflow.settings import Settings
-from bikeflow.settings.systems import System
+from bikeflow.settings.systems import System, public_url
 
 LATEST_RUNS = 8
 Document = dict[str, Any]
@@ -82,9 +81,7 @@ def _run(row: Mapping[str, object]) -> Document:
 
 
 def _feed(system: System) -> Document:
-    # The query of a URL may hold a key.
-    url = urlsplit(system.feed.url)._replace(query="", fragment="").geturl()
-    return {"url": url, "interval_seconds": system.feed.interval_seconds}
+    return {"url": public_url(system.feed.url), "interval_seconds": system.feed.interval_seconds}
 
 
 def _system(system: System, seen: Observations, vitals: Vitals | None) -> Document:

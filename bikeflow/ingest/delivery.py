@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -49,26 +48,14 @@ class Delivery:
         self._answering = asyncio.Event()
         self._finishing = False
         self._leaving_rest = False
-        self._failing_since: float | None = None
-        self._error = ""
+        self.fault: Fault | None = None
+        """Since when and why the store has not taken what waits, or None while it does."""
         self.attempts = 0
         """Snapshots that were tried to deliver, with success or not."""
 
     def take_over(self, predecessor: Delivery) -> None:
         """Know since when and why the same store has not taken what waits."""
-        self._failing_since, self._error = predecessor._failing_since, predecessor._error
-
-    @property
-    def fault(self) -> Fault | None:
-        """Since when and why the store has not taken what waits, or None while it does."""
-        if self.failing_seconds is None:
-            return None
-        return Fault(dt.datetime.now(UTC) - dt.timedelta(seconds=self.failing_seconds), self._error)
-
-    @property
-    def failing_seconds(self) -> float | None:
-        """For how long the store has not taken what waits, or None while it does."""
-        return None if self._failing_since is None else time.monotonic() - self._failing_since
+        self.fault = predecessor.fault
 
     async def accept(self, at: dt.datetime, trace_id: str, data: bytes) -> str:
         """Keep a snapshot taken at `at` (whole seconds); gives its key. Raises `NotSpooled`.
@@ -197,22 +184,17 @@ class Delivery:
             self._note_failure(error)
 
     def _note_failure(self, error: BaseException) -> None:
-        self._error = str(error)
-        if self._failing_since is None:
-            self._failing_since = time.monotonic()
-            _log.warning(
-                "store_unreachable",
-                store=self.store.describe(),
-                error=str(error),
-                waiting_in_spool=self.spool.depth,
-            )
+        if self.fault is None:
+            waiting = self.spool.depth
+            _log.warning("store_unreachable", store=self.store.describe(), error=str(error), waiting_in_spool=waiting)
+        self.fault = Fault(self.fault.since if self.fault else dt.datetime.now(UTC), str(error))
 
     def _note_success(self) -> None:
-        if self._failing_since is not None:
+        if self.fault is not None:
             _log.info(
                 "store_recovered",
                 store=self.store.describe(),
-                down_seconds=round(time.monotonic() - self._failing_since, 1),
+                down_seconds=round((dt.datetime.now(UTC) - self.fault.since).total_seconds(), 1),
                 waiting_in_spool=self.spool.depth,
             )
-            self._failing_since = None
+            self.fault = None

@@ -15,10 +15,10 @@ from bikeflow import __version__
 from bikeflow.core.errors import Permanent, Transient
 from bikeflow.core.model import UTC
 from bikeflow.feeds.base import Answer
-from bikeflow.ingest.place import public_url
 from bikeflow.ingest.unpack import CHUNK_BYTES, BadEncoding, Unpacker
 from bikeflow.runtime.retry import LONGEST_REQUESTED_WAIT_SECONDS, retry_after_seconds
 from bikeflow.settings.sections import FeedSettings
+from bikeflow.settings.systems import public_url
 
 USER_AGENT = f"bikeflow/{__version__} (archives a public bike-share feed)"
 MAX_REDIRECTS = 5

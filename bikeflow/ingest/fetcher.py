@@ -7,10 +7,9 @@ import datetime as dt
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from bikeflow.core.errors import NotAFeed, Permanent, Transient
 from bikeflow.core.model import UTC, FetchFinished, FetchOutcome, FetchState
@@ -20,14 +19,13 @@ from bikeflow.ingest.breaker import CircuitOpen
 from bikeflow.ingest.dead_letters import FeedDeadLetters
 from bikeflow.ingest.delivery import Delivery
 from bikeflow.ingest.journal import Journal
-from bikeflow.ingest.outcome import FetcherStatus, FetchMemory
-from bikeflow.ingest.place import public_url
 from bikeflow.ingest.spool import NotSpooled
 from bikeflow.ingest.upstream import Upstream
+from bikeflow.ledger.feed import FeedMemory
 from bikeflow.runtime.log import bound, get_logger
 from bikeflow.runtime.retry import tick
 from bikeflow.settings.sections import RetrySettings
-from bikeflow.settings.systems import System
+from bikeflow.settings.systems import System, public_url
 
 if TYPE_CHECKING:
     from bikeflow.feeds.base import Answer
@@ -47,16 +45,16 @@ def utc_now() -> dt.datetime:
 class Fetcher:
     """One system's fetcher; `run` is the role, `fetch_once` a single fetch. `clock` tells the time of new snapshots.
 
-    The first fetch is made at once, and the ticks follow `offset_seconds` later: systems that take turns within their
-    interval do not come all at once.
+    As a context it closes its connections. The first fetch is made at once, and the ticks follow `offset_seconds`
+    later: systems that take turns within their interval do not come all at once.
     """
 
     def __init__(
         self,
         system: System,
-        upstream: Upstream,
+        retry: RetrySettings,
         delivery: Delivery,
-        memory: FetchMemory,
+        memory: FeedMemory,
         clock: Callable[[], dt.datetime] = utc_now,
         on_fetched: Callable[[FetchFinished], None] = lambda event: None,
         offset_seconds: float = 0,
@@ -64,14 +62,14 @@ class Fetcher:
         self._system = system
         self._offset_seconds = offset_seconds
         self._settings = system.feed
-        self._upstream = upstream
+        self._upstream = Upstream(system.feed, retry)
         self._delivery = delivery
         self._memory = memory
         self._format = format_of(system)
         self._clock = clock
         self._on_fetched = on_fetched
         self._place = public_url(system.feed.url)
-        self._journal = Journal(self._place)
+        self.journal = Journal(self._place)
         self._dead_letters = FeedDeadLetters(delivery.store, delivery.layout, self._format)
         self._known: FetchState | None = None
         self._last = asyncio.Event()
@@ -79,22 +77,11 @@ class Fetcher:
         self._next_tick: float | None = None
         self._last_tick: float | None = None
 
-    @property
-    def status(self) -> FetcherStatus:
-        """How the fetcher is doing now."""
-        journal, spool = self._journal, self._delivery.spool
-        return FetcherStatus(
-            last=journal.last,
-            last_success_at=journal.last_success_at,
-            failing_since=journal.failing_since,
-            consecutive_failures=journal.consecutive_failures,
-            counts=dict(journal.counts),
-            spool_entries=spool.depth,
-            spool_bytes=spool.size_bytes,
-            store_failing_seconds=self._delivery.failing_seconds,
-            fault=journal.fault,
-            store_fault=self._delivery.fault,
-        )
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._upstream.close()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fetch at every tick and deliver beside it until `stop` is set, then finish what is in hand; or `leave`."""
@@ -121,7 +108,7 @@ class Fetcher:
         clock, interval = asyncio.get_running_loop().time, self._settings.interval_seconds
         self._known = predecessor._known
         if predecessor._place == self._place:
-            self._journal = predecessor._journal
+            self.journal = predecessor.journal
         if predecessor._settings.url != self._settings.url or predecessor._last_tick is None:
             self._next_tick = clock()
         else:
@@ -136,7 +123,7 @@ class Fetcher:
             outcome = await self._outcome(trace_id, stop)
             seconds = round(time.monotonic() - started, 3)
             outcome = replace(outcome, duration_seconds=seconds, attempts=self._upstream.attempts - attempts)
-            self._journal.note(outcome)
+            self.journal.note(outcome)
         self._on_fetched(FetchFinished(self._system.id, utc_now(), outcome))
         return outcome
 
@@ -174,7 +161,7 @@ class Fetcher:
 
         async def ask(url: str) -> Answer:
             validators = known.validators.get(url) if known else None
-            answers[url] = await self._upstream.ask(url, validators, stop, self._journal.note_retry)
+            answers[url] = await self._upstream.ask(url, validators, stop, self.journal.note_retry)
             return answers[url]
 
         try:
@@ -250,19 +237,3 @@ class Fetcher:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-@asynccontextmanager
-async def open_fetcher(
-    system: System,
-    retry: RetrySettings,
-    delivery: Delivery,
-    memory: FetchMemory,
-    *,
-    clock: Callable[[], dt.datetime] = utc_now,
-    on_fetched: Callable[[FetchFinished], None] = lambda event: None,
-    offset_seconds: float = 0,
-) -> AsyncIterator[Fetcher]:
-    """A fetcher whose connections close with the context."""
-    async with Upstream(system.feed, retry) as upstream:
-        yield Fetcher(system, upstream, delivery, memory, clock, on_fetched, offset_seconds)

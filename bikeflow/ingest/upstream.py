@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from tenacity import RetryCallState
 from tenacity.stop import stop_before_delay
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 class Upstream:
-    """Asks for documents; `attempts` counts the requests that were made.
-
-    As a context it closes its connections.
-    """
+    """Asks for documents; `attempts` counts the requests that were made."""
 
     def __init__(self, settings: FeedSettings, retry: RetrySettings) -> None:
         self._settings = settings
@@ -32,10 +29,8 @@ class Upstream:
         self._breaker = Breaker(settings)
         self.attempts = 0
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
+        """Close the connections."""
         await self._closing.aclose()
 
     async def ask(

@@ -21,14 +21,13 @@ from bikeflow.health.alerts.role import open_alerts
 from bikeflow.health.sd_notify import Notifier
 from bikeflow.health.supervision import Progress, longest_step_seconds, supervised
 from bikeflow.http.site import open_site
-from bikeflow.ingest.place import public_url
 from bikeflow.runtime.lock import exclusive, refuse_demo
 from bikeflow.runtime.log import get_logger
 from bikeflow.service.reload import Reload
 from bikeflow.service.roles import Roles
 from bikeflow.settings import LoadedSettings, Settings
 from bikeflow.settings.sections import DaemonSettings
-from bikeflow.settings.systems import System
+from bikeflow.settings.systems import System, public_url
 
 log = get_logger()
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from bikeflow.settings.model import FIELDS, SECRETS, Settings, public_values
+from bikeflow.settings.systems import public_url
 
 _WITHOUT_PIPELINE = ("http", "log", "daemon", "alerts")
 """Sections that no role reads."""
@@ -35,8 +34,8 @@ def _value(settings: Settings, key: str) -> object:
 
 
 def _shown(key: str, value: object) -> str:
-    if key == "feed.url":  # its query may hold a key
-        return urlsplit(str(value))._replace(query="", fragment="").geturl()
+    if key == "feed.url":
+        return public_url(str(value))
     if isinstance(value, list):  # of systems, whose URLs may hold one as well
         return ", ".join(table["id"] for table in value) or "none"
     return "none" if value is None else str(value) or '""'

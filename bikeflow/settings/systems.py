@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import ValidationError
 
@@ -30,6 +31,12 @@ class System:
     timezone: str
     feed: FeedSettings
     rules: RulesSettings
+
+
+def public_url(url: str) -> str:
+    """The URL fit for logs and pages: without user name, password and query, which may hold secrets."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def the_one_system(feed: FeedSettings, storage: StorageSettings, rules: RulesSettings) -> System:
