@@ -31,7 +31,7 @@ def map_command(
     if not path.exists():
         raise BikeflowError(f"there is no database at {path} yet; {options.start_hint(settings.data_dir)}")
     now = dt.datetime.now(dt.UTC)
-    document = PublishedDatabase(path).map(lambda snapshot: freshness(snapshot, settings, None, now))
+    document = PublishedDatabase(path, lambda snapshot: freshness(snapshot, settings, None, now)).map()
     text = map_file(settings.map, document)
     part = out.with_name(f".{out.name}.part")
     try:

@@ -16,13 +16,13 @@ from aiohttp import web
 from bikeflow.core.errors import Transient
 from bikeflow.core.model import UTC
 from bikeflow.feeds import layout_of
-from bikeflow.health.readiness import Verdict, verdict_document
+from bikeflow.health.health import Health
+from bikeflow.health.readiness import verdict_document
 from bikeflow.http.metrics import Metrics
 from bikeflow.http.pages import Page, map_page, page
-from bikeflow.http.published import Costly, Freshness, PublishedDatabase
-from bikeflow.http.status import Document, latest_runs, ledger_document
+from bikeflow.http.published import Costly, PublishedDatabase
+from bikeflow.http.status import Document, latest_runs, ledger_document, live_document
 from bikeflow.ledger import Ledger
-from bikeflow.settings import Settings
 
 MAX_RUNS = 1_000
 _RUNS = 50
@@ -31,33 +31,18 @@ Answer = TypeVar("Answer")
 
 
 class Routes:
-    """The handlers; `live` is the part of the status that is known without looking it up.
+    """The handlers; `health` has the settings of the pipeline that they answer for, too."""
 
-    `freshness` says whether a snapshot of some time is the city as it is now.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        metrics: Metrics,
-        verdict: Callable[[], Verdict],
-        live: Callable[[], Document],
-        freshness: Freshness,
-        database: PublishedDatabase,
-    ) -> None:
-        self._settings = settings
+    def __init__(self, health: Health, metrics: Metrics) -> None:
+        self._health = health
         self._metrics = metrics
-        self._verdict = verdict
-        self._live = live
-        self._freshness = freshness
-        self._database = database
-        self._totals = Costly(self._lake)
+        self.adopt()
         # One thread of our own: a storm of requests must not take those that the pipeline works with.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="http")
 
-    def adopt(self, settings: Settings, database: PublishedDatabase) -> None:
-        """Answer for a pipeline with these settings from now on."""
-        self._settings, self._database = settings, database
+    def adopt(self) -> None:
+        """Forget what was read: the database and the ledger may be others from now on."""
+        self._database = PublishedDatabase(self._health.database, self._health.fresh)
         self._totals = Costly(self._lake)
 
     def application(self) -> web.Application:
@@ -87,8 +72,8 @@ class Routes:
 
     async def map(self, _request: web.Request) -> web.Response:
         """The map."""
-        answer = _page(map_page(self._settings.map))
-        if self._settings.map.tile_url:
+        answer = _page(map_page(self._health.settings.map))
+        if self._health.settings.map.tile_url:
             # servers of tiles want to know who asks
             answer.headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
         return answer
@@ -99,7 +84,7 @@ class Routes:
 
     async def readiness(self, _request: web.Request) -> web.Response:
         """200 while all parts really work, else 503; which one does not, why and since when."""
-        verdict = self._verdict()
+        verdict = self._health.verdict()
         ready = not any(verdict.values())
         return _json({"ready": ready, "parts": verdict_document(verdict)}, status=200 if ready else _UNAVAILABLE)
 
@@ -110,7 +95,7 @@ class Routes:
 
     async def status(self, _request: web.Request) -> web.Response:
         """All of it in one document; what can't be looked up now is null."""
-        return _json({**self._live(), **await self._in_thread(self._looked_up)})
+        return _json({**live_document(self._health), **await self._in_thread(self._looked_up)})
 
     async def stations(self, _request: web.Request) -> web.Response:
         """The newest state of each station."""
@@ -122,7 +107,7 @@ class Routes:
 
     async def map_document(self, _request: web.Request) -> web.Response:
         """All that the map shows."""
-        return await self._published(lambda: self._database.map(self._freshness), "application/json")
+        return await self._published(self._database.map, "application/json")
 
     async def runs(self, request: web.Request) -> web.Response:
         """The newest runs, newest first; `?limit=` says how many."""
@@ -150,7 +135,7 @@ class Routes:
         with suppress(sqlite3.Error, Transient), self._ledger() as ledger:
             found |= ledger_document(ledger, self._totals.get(), dt.datetime.now(UTC).date())
         with suppress(Transient):
-            found["city"] = self._database.city(self._freshness)
+            found["city"] = self._database.city()
         return found
 
     def _latest_runs(self, limit: int) -> list[Document]:
@@ -162,7 +147,7 @@ class Routes:
             return ledger.totals()
 
     def _ledger(self) -> Ledger:
-        settings = self._settings
+        settings = self._health.settings
         layouts = [layout_of(system) for system in settings.all_systems]
         return Ledger(settings.data_dir, layouts, settings.processing.segment_minutes, read_only=True)
 

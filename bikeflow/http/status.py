@@ -9,28 +9,23 @@ from typing import Any
 
 from bikeflow import __version__
 from bikeflow.core.model import UTC, DatabasePublished, FetchFinished, Vitals
-from bikeflow.health.freshness import freshness
+from bikeflow.health.health import Health
 from bikeflow.health.observations import Observations
-from bikeflow.health.readiness import Verdict, state_of, verdict_document
-from bikeflow.health.sentence import sentence
+from bikeflow.health.readiness import verdict_document
 from bikeflow.ledger import Ledger
-from bikeflow.settings import Settings
 from bikeflow.settings.systems import System, public_url
 
 LATEST_RUNS = 8
 Document = dict[str, Any]
 
 
-def live_document(
-    settings: Settings, seen: Observations, vitals: Vitals | None, verdict: Verdict, now: dt.datetime
-) -> Document:
+def live_document(health: Health) -> Document:
     """What the running service knows without looking anything up."""
-    published = seen.published
-    fresh = freshness(published.newest_snapshot if published else None, settings, seen, now)
-    stale = published is not None and fresh["stale"]
+    settings, seen, vitals, verdict = health.settings, health.seen, health.vitals(), health.verdict()
+    now, published = dt.datetime.now(UTC), seen.published
     return {
-        "state": state_of(seen, verdict),
-        "sentence": sentence(state_of(seen, verdict), verdict, vitals, seen, now, stale=stale),
+        "state": health.state(verdict),
+        "sentence": health.sentence(),
         "now": stamp(now),
         "service": {
             "version": __version__,
@@ -45,7 +40,7 @@ def live_document(
         "systems": {system.id: _system(system, seen, vitals) for system in settings.all_systems},
         "spool": {"snapshots": vitals.spool_snapshots, "bytes": vitals.spool_bytes} if vitals else None,
         "queue": {"waiting": vitals.queue_waiting, "running": vitals.queue_in_flight} if vitals else None,
-        "database": published and {**_database(published, now), **fresh},
+        "database": published and {**_database(published, now), **health.fresh(published.newest_snapshot)},
         "exports": verdict_document(seen.exports),
     }
 
@@ -107,15 +102,8 @@ def _plain(at: object) -> str:
 def _fetch(event: FetchFinished | None) -> Document | None:
     if event is None:
         return None
-    outcome = event.outcome
-    return {
-        "at": stamp(event.at),
-        "outcome": outcome.outcome,
-        "bytes": outcome.bytes,
-        "duration_seconds": outcome.duration_seconds,
-        "attempts": outcome.attempts,
-        "error": outcome.error,
-    }
+    names = ("outcome", "bytes", "duration_seconds", "attempts", "error")
+    return {"at": stamp(event.at), **{name: getattr(event.outcome, name) for name in names}}
 
 
 def _database(published: DatabasePublished, now: dt.datetime) -> Document:
