@@ -8,7 +8,6 @@ letters need both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
-from bikeflow.feeds.wrm.columns import BATTERY, BOOLEAN, REAL, WHOLE
-from bikeflow.feeds.wrm.document import Document, Header, Record, records
-from bikeflow.feeds.wrm.exact import MICROSECONDS, Rejected, TypedRow, typed
+from bikeflow.feeds.wrm.document import BATTERY, BOOLEAN, REAL, WHOLE, Document, Header, Record, Rejected, records
+from bikeflow.feeds.wrm.exact import MICROSECONDS, typed
 from bikeflow.feeds.wrm.lines import Lines, sort_out
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -62,33 +60,26 @@ _BLOCK_BYTES = 16 << 20
 """More than a usual batch has: then each column is one chunk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A line that could not be typed."""
-
-    document: int
-    record: Record
-    reason: Rejected
-
-
 class _Refused(Exception):
     """The fast path is not sure about this text."""
 
 
-def parse(documents: Sequence[Document]) -> tuple[pa.Table, list[Broken]]:
-    """All lines of all documents: typed rows (columns `TYPED`) ordered by document and line, and the broken ones."""
+def parse(documents: Sequence[Document]) -> tuple[pa.Table, list[tuple[int, Record, Rejected]]]:
+    """All lines of all documents: typed rows (columns `TYPED`) ordered by document and line.
+
+    With them the lines that can't be typed, in no order: the index of the document, the line, and why.
+    """
     tables: list[pa.Table] = []
-    broken: list[Broken] = []
+    broken: list[tuple[int, Record, Rejected]] = []
     by_header: dict[Header, list[int]] = {}
     for index, document in enumerate(documents):
         by_header.setdefault(document.header, []).append(index)
     for header, indices in by_header.items():
         _parse_alike(documents, header, indices, tables, broken)
-    table = pa.concat_tables([TYPED.empty_table(), *tables]).unify_dictionaries().combine_chunks()
+    table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
     position = (table["document"].to_numpy() << 40) + table["line"].to_numpy()
     if (np.diff(position) < 0).any():
         table = table.take(pa.array(np.argsort(position)))
-    broken.sort(key=lambda item: (item.document, item.record.line_number))
     return table, broken
 
 
@@ -97,21 +88,20 @@ def _parse_alike(
     header: Header,
     indices: Sequence[int],
     tables: list[pa.Table],
-    broken: list[Broken],
+    broken: list[tuple[int, Record, Rejected]],
 ) -> None:
     """Documents of one header: most lines all at once, the others one by one."""
     found = sort_out(documents, indices)
     careful = found.odd
     careful.extend((index, record) for index in found.tangled for record in records(documents[index]))
     _parse_plain(header, found.plain, tables, careful)
-    rows: list[tuple[int, TypedRow]] = []
+    rows: list[dict[str, object]] = []
     for index, record in careful:
         try:
-            rows.append((index, typed(record, header)))
+            rows.append({**typed(record, header), "document": index})
         except Rejected as reason:
-            broken.append(Broken(index, record, reason))
-    if rows:
-        tables.append(_rows_table(rows))
+            broken.append((index, record, reason))
+    tables.append(pa.Table.from_pylist(rows, TYPED))
 
 
 def _parse_plain(header: Header, lines: Lines, tables: list[pa.Table], careful: list[tuple[int, Record]]) -> None:
@@ -205,9 +195,3 @@ def _microseconds(texts: pa.Array) -> npt.NDArray[np.int64]:
     if (high != low >> 63).any() or (low < MICROSECONDS[0]).any() or (low > MICROSECONDS[-1]).any():
         raise _Refused
     return low
-
-
-def _rows_table(rows: Sequence[tuple[int, TypedRow]]) -> pa.Table:
-    columns = {item.name: [getattr(row, item.name) for _, row in rows] for item in fields(TypedRow)}
-    columns["document"] = [index for index, _ in rows]
-    return pa.table(columns, schema=TYPED)
