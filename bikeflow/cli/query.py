@@ -7,18 +7,15 @@ import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, Annotated
 
 import typer
+from duckdb import DuckDBPyConnection, Statement
 
-from bikeflow.cli import options
-from bikeflow.cli.database import connected
-from bikeflow.cli.scope import SystemId, chosen_id
-
-if TYPE_CHECKING:
-    from typing import IO
-
-    from duckdb import DuckDBPyConnection, Statement
+from bikeflow.cli import results
+from bikeflow.cli.options import Given, Json, SystemId, grouped
+from bikeflow.cli.sources import connected
+from bikeflow.core.errors import BikeflowError, ConfigError
 
 OVERVIEW = """
 SELECT if(schema_name = 'main', 'main.' || name, name) AS name, kind, comment
@@ -43,10 +40,18 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
+_WRITERS = {
+    Format.TABLE: results.write_table,
+    Format.CSV: results.write_csv,
+    Format.JSON: results.write_json,
+    Format.PARQUET: results.write_parquet,
+}
 ENDINGS = {".csv": Format.CSV, ".json": Format.JSON, ".parquet": Format.PARQUET, ".txt": Format.TABLE}
 
 
+@grouped
 def query(
+    given: Given,
     sql: Annotated[
         str | None, typer.Argument(metavar="SQL", help="The statement, or - to read it from standard input.")
     ] = None,
@@ -61,10 +66,7 @@ def query(
         typer.Option("--out", "-o", metavar="FILE", help=f"Write to a file that ends in {', '.join(ENDINGS)}."),
     ] = None,
     system: SystemId = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    data_dir: options.DataDir = None,
+    as_json: Json = False,
 ) -> None:
     """Ask the published database; without SQL, show what it holds.
 
@@ -74,15 +76,12 @@ def query(
     chosen = Format.JSON if as_json else form or _default_format(out)
     if chosen is Format.PARQUET and out is None and sys.stdout.isatty():
         raise typer.BadParameter("Parquet is not text: add --out FILE", param_hint="--format")
-    settings = options.load(config, overrides, data_dir).settings
-    statements = _statements(sql)
-    with connected(settings, chosen_id(settings, system)) as connection:
+    settings, statements = given.settings, _statements(sql)
+    with connected(settings, system) as connection:
         _run(connection, statements, chosen, out)
 
 
 def _default_format(out: Path | None) -> Format:
-    from bikeflow.core.errors import ConfigError
-
     if out is None:
         return Format.TABLE if sys.stdout.isatty() else Format.CSV
     if not out.suffix:
@@ -104,8 +103,6 @@ def _statements(sql: str | None) -> str:
 
 def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | None) -> None:
     """Run all statements, and write what each gives; only tables can be written one after another."""
-    from bikeflow.core.errors import BikeflowError
-
     statements = connection.extract_statements(sql)
     if not statements:
         raise BikeflowError("there is no statement in this SQL")
@@ -123,7 +120,7 @@ def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | Non
             connection.execute(statement)
             if number in answering:
                 file.write("\n" if number > answering[0] else "")
-                _write(connection, form, file)
+                _WRITERS[form](connection, file)
 
 
 def _answers(statement: Statement) -> bool:
@@ -134,8 +131,6 @@ def _answers(statement: Statement) -> bool:
 @contextlib.contextmanager
 def _opened(out: Path | None) -> Iterator[IO[str]]:
     """Standard output, or a file that is replaced when all is written."""
-    from bikeflow.core.errors import BikeflowError
-
     if out is None:
         yield sys.stdout
         return
@@ -150,14 +145,3 @@ def _opened(out: Path | None) -> Iterator[IO[str]]:
         raise BikeflowError(f"{out}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
-
-
-def _write(connection: DuckDBPyConnection, form: Format, file: IO[str]) -> None:
-    from bikeflow.cli import results
-
-    {
-        Format.TABLE: results.write_table,
-        Format.CSV: results.write_csv,
-        Format.JSON: results.write_json,
-        Format.PARQUET: results.write_parquet,
-    }[form](connection, file)

@@ -9,7 +9,7 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 import typer
@@ -48,6 +48,19 @@ def printable(text: str) -> str:
 def echo(text: str) -> None:
     """Print a line; control characters do not reach a terminal, and go unchanged into a file or pipe."""
     typer.echo(printable(text) if sys.stdout.isatty() else text)
+
+
+def echo_json(document: object, indent: int | None = None) -> None:
+    """Print a JSON document, as `echo` does."""
+    echo(json.dumps(document, ensure_ascii=False, indent=indent, default=str))
+
+
+def fail_of_partitions(failed: Mapping[str, str]) -> None:
+    """Tell of partitions whose run has failed, with the reasons; exit code 1 where there are any."""
+    for partition, error in failed.items():
+        typer.echo(f"error: {partition}: {printable(error)}", err=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 def write_csv(result: DuckDBPyConnection, file: IO[str]) -> None:

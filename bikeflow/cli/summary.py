@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
+from duckdb import DuckDBPyConnection
 
-from bikeflow.cli import options
-from bikeflow.cli.database import connected
-from bikeflow.cli.scope import SystemId, chosen_id
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+from bikeflow.cli.options import Given, Json, SystemId, grouped
+from bikeflow.cli.results import echo_json, objects, write_table
+from bikeflow.cli.sources import connected
 
 DAYS_SHOWN = 14
 OVERALL = """
@@ -48,25 +45,17 @@ ORDER BY station_id
 """
 
 
-def summary(
-    system: SystemId = None,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    data_dir: options.DataDir = None,
-    as_json: options.Json = False,
-) -> None:
+@grouped
+def summary(given: Given, system: SystemId = None, as_json: Json = False) -> None:
     """Sum up all history, by day and by station. Also counts records, stations and bikes, and names the gaps."""
-    settings = options.load(config, overrides, data_dir).settings
-    with connected(settings, chosen_id(settings, system)) as connection:
+    with connected(given.settings, system) as connection:
         if as_json:
-            typer.echo(json.dumps(_document(connection), ensure_ascii=False))
+            echo_json(_document(connection))
         else:
             _print(connection)
 
 
 def _document(connection: DuckDBPyConnection) -> dict[str, Any]:
-    from bikeflow.cli.results import objects
-
     (overall,) = objects(connection.execute(OVERALL))
     stations = objects(connection.execute("FROM station_summary ORDER BY station_id"))
     coverage, gaps = (objects(connection.execute(sql)) for sql in (DAYS.format(all_days=True), GAPS))
@@ -74,8 +63,6 @@ def _document(connection: DuckDBPyConnection) -> dict[str, Any]:
 
 
 def _print(connection: DuckDBPyConnection) -> None:
-    from bikeflow.cli.results import objects, write_table
-
     (overall,) = objects(connection.execute(OVERALL))
     snapshots = f"{overall['snapshots'] or 0:,}, from {overall['first_snapshot']} to {overall['newest_snapshot']} UTC"
     lines = [

@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from bikeflow.core.errors import Transient
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime import log
-from bikeflow.runtime.memory import economise, give_back, memory_bytes
+from bikeflow.runtime.memory import configure_allocators, give_back, memory_bytes
 from bikeflow.segments.builder import Built
 from bikeflow.segments.engines.base import Engine, WorkerConfig
 from bikeflow.segments.engines.budget import MemoryBudget, build_bytes
@@ -98,7 +98,7 @@ def _start(config: WorkerConfig) -> None:
     """Prepare a worker process; it never outlives the process that it works for."""
     global _worker_config  # noqa: PLW0603 - a pool's workers have no other place for what they are given at the start
     _worker_config = config
-    economise()
+    configure_allocators()
     log.configure(config.log)
     # Ctrl-C in a terminal goes to all processes, but what becomes of the work is for the first one to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
