@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -15,7 +16,6 @@ from bikeflow import __version__
 from bikeflow.core.errors import Permanent, Transient
 from bikeflow.core.model import UTC
 from bikeflow.feeds.base import Answer
-from bikeflow.ingest.unpack import CHUNK_BYTES, BadEncoding, Unpacker
 from bikeflow.runtime.retry import LONGEST_REQUESTED_WAIT_SECONDS, retry_after_seconds
 from bikeflow.settings.sections import FeedSettings
 from bikeflow.settings.systems import public_url
@@ -23,7 +23,17 @@ from bikeflow.settings.systems import public_url
 USER_AGENT = f"bikeflow/{__version__} (archives a public bike-share feed)"
 MAX_REDIRECTS = 5
 CONNECT_SECONDS = 10.0
+_CHUNK_BYTES = 64 * 1024
+_GZIP_MAGIC = b"\x1f"
 _WORTH_A_RETRY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+class BadEncoding(ValueError):
+    """The body is not what its Content-Encoding says, or it ends too early."""
+
+
+class TooLong(ValueError):
+    """The body is larger than it may be."""
 
 
 class Downloader:
@@ -68,19 +78,49 @@ class Downloader:
         )
 
     async def _body(self, response: aiohttp.ClientResponse, place: str) -> bytes:
-        limit = self._settings.max_bytes
-        body = bytearray()
+        limit, packed = self._settings.max_bytes, bytearray()
         try:
-            unpacker = Unpacker(response.headers.get(hdrs.CONTENT_ENCODING, ""))
-            async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-                for piece in unpacker.feed(chunk):
-                    body += piece
-                    if len(body) > limit:
-                        raise Permanent(f"{place} sends more than {limit} bytes (feed.max_bytes)")
-            unpacker.finish()
+            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                packed += chunk
+                if len(packed) > limit:
+                    raise TooLong
+            return unpacked(bytes(packed), response.headers.get(hdrs.CONTENT_ENCODING, ""), limit)
+        except TooLong as error:
+            raise Permanent(f"{place} sends more than {limit} bytes (feed.max_bytes)") from error
         except BadEncoding as error:
             raise Transient(f"{place}: {error}") from error
-        return bytes(body)
+
+
+def unpacked(body: bytes, coding: str, limit: int) -> bytes:
+    """The body without its content coding (gzip, deflate or none); raises `BadEncoding`, `TooLong`.
+
+    No more than `limit` bytes are ever unpacked: a small body can't unfold into all memory.
+    """
+    match coding.strip().lower():
+        case "" | "identity":
+            return body
+        case "gzip" | "x-gzip":
+            window = zlib.MAX_WBITS | 32  # or zlib
+        case "deflate":
+            # It should come in a zlib wrapper, but some servers leave that out (RFC 9110, 8.4.1.2).
+            window = zlib.MAX_WBITS if body[:1] and body[0] & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS
+        case other:
+            raise BadEncoding(f"the body has the content encoding {other!r}, which was not asked for")
+    data = b""
+    while True:
+        inflater = zlib.decompressobj(window)
+        try:
+            data += inflater.decompress(body, limit + 1 - len(data))
+        except zlib.error as error:
+            raise BadEncoding(f"the body can't be unpacked ({error})") from error
+        if len(data) > limit:
+            raise TooLong
+        if not inflater.eof:
+            raise BadEncoding("the packed body ends too early")
+        # gzip allows several members in a row; what else follows the last one is padding
+        body = inflater.unused_data
+        if window < 16 or not body.startswith(_GZIP_MAGIC):
+            return data
 
 
 def _refuse(response: aiohttp.ClientResponse, place: str) -> NoReturn:
@@ -120,7 +160,7 @@ async def open_downloader(settings: FeedSettings) -> AsyncIterator[Downloader]:
         timeout=aiohttp.ClientTimeout(
             total=total, connect=min(CONNECT_SECONDS, total), sock_read=total, ceil_threshold=float("inf")
         ),
-        # aiohttp takes a gzip body that ends too early for a whole one, so `Unpacker` does its work.
+        # aiohttp takes a gzip body that ends too early for a whole one, so `unpacked` does its work.
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
