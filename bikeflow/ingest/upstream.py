@@ -10,7 +10,7 @@ from tenacity import RetryCallState
 from tenacity.stop import stop_before_delay
 
 from bikeflow.ingest.breaker import Breaker
-from bikeflow.runtime.retry import OnRetry, policy
+from bikeflow.runtime.retry import OnRetry, retrying
 from bikeflow.settings.sections import FeedSettings, RetrySettings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Upstream:
                 self.attempts += 1
                 return await downloader.get(url, validators)
 
-        usual = policy(self._retry, stop, on_retry=on_retry)
+        usual = retrying(self._retry, stop, on_retry=on_retry)
         too_late = stop_before_delay(self._settings.interval_seconds)
 
         def give_up(state: RetryCallState) -> bool:

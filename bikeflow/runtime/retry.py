@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 from tenacity import AsyncRetrying, Future, RetryCallState, retry_if_exception_type
@@ -22,7 +22,6 @@ from bikeflow.core.model import UTC
 if TYPE_CHECKING:
     from bikeflow.settings.sections import RetrySettings
 
-T = TypeVar("T")
 LONGEST_REQUESTED_WAIT_SECONDS = 3_600.0
 
 OnRetry = Callable[[BaseException, int, float], None]
@@ -34,36 +33,10 @@ def log_retry(error: BaseException, attempt: int, wait_seconds: float) -> None:
     structlog.get_logger().warning("retrying", error=str(error), attempt=attempt, wait_seconds=round(wait_seconds, 3))
 
 
-class Retrying:
-    """Tries an operation, and asks tenacity what to do once it has failed: most never do, and its ways are long."""
-
-    def __init__(self, policy: Callable[[], AsyncRetrying]) -> None:
-        self._policy = policy
-
-    async def __call__(self, work: Callable[..., Awaitable[T]], *arguments: object) -> T:
-        """What `work(*arguments)` gives in the end; raises what fails last."""
-        try:
-            return await work(*arguments)
-        except Transient as error:
-            failed = [error]
-
-        async def attempt() -> T:
-            if failed:
-                raise failed.pop()
-            return await work(*arguments)
-
-        return await self._policy()(attempt)
-
-
-def retrying(settings: RetrySettings, stop: asyncio.Event | None = None, *, on_retry: OnRetry = log_retry) -> Retrying:
-    """The retry policy for one operation: `await retrying(settings, stop)(store.get, key)`; see `policy`."""
-    return Retrying(lambda: policy(settings, stop, on_retry=on_retry))
-
-
-def policy(
+def retrying(
     settings: RetrySettings, stop: asyncio.Event | None = None, *, on_retry: OnRetry = log_retry
 ) -> AsyncRetrying:
-    """The same as tenacity knows it, for who wants to change it.
+    """The retry policy for one operation: `await retrying(settings, stop)(store.get, key)`.
 
     It takes a coroutine function or a `functools.partial` of one; a lambda's coroutine would never be awaited.
 
