@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from bikeflow.settings.model import FIELDS, SECRETS, Settings, public_values
 from bikeflow.settings.systems import public_url
 
@@ -14,7 +16,8 @@ def changes(old: Settings, new: Settings) -> dict[str, str]:
     before, after = public_values(old), public_values(new)
     found: dict[str, str] = {}
     for key in FIELDS:
-        if _value(old, key) == _value(new, key):
+        value = attrgetter(key)
+        if value(old) == value(new):
             continue
         values = [_shown(key, values[key]) for values in (before, after)]
         found[key] = "changed" if key in SECRETS or values[0] == values[1] else " -> ".join(values)
@@ -24,13 +27,6 @@ def changes(old: Settings, new: Settings) -> dict[str, str]:
 def concerns_pipeline(changed: dict[str, str]) -> bool:
     """Whether the roles have to begin anew for these changes to take effect."""
     return any(key.partition(".")[0] not in _WITHOUT_PIPELINE for key in changed)
-
-
-def _value(settings: Settings, key: str) -> object:
-    value: object = settings
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
 
 
 def _shown(key: str, value: object) -> str:

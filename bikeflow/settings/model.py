@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from pydantic import BaseModel, SecretStr, model_validator
@@ -147,9 +148,7 @@ def public_values(settings: Settings) -> dict[str, object]:
     """Each setting's value by its flat name, fit for JSON and for anyone's eyes: secrets are (set) or (not set)."""
     values: dict[str, object] = {}
     for key in FIELDS:
-        value: object = settings
-        for name in key.split("."):
-            value = getattr(value, name)
+        value = attrgetter(key)(settings)
         if isinstance(value, SecretStr):
             value = "(set)" if value.get_secret_value() else "(not set)"
         if isinstance(value, float) and value.is_integer():

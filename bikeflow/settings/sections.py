@@ -53,6 +53,7 @@ def _time_zone(name: str) -> str:
     return name
 
 
+Prefix = Annotated[str, AfterValidator(with_slash)]
 UserPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(Path.expanduser)]
 Url = Annotated[
     str,
@@ -121,7 +122,7 @@ class SystemSettings(Section):
     name: str = ""
     format: str = "wrm"
     url: Url
-    prefix: str | None = None
+    prefix: Prefix | None = None
     timezone: Annotated[str, AfterValidator(_time_zone)] = "Europe/Warsaw"
     interval_seconds: Annotated[float, Field(ge=1, le=86_400)] | None = None
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] | None = None
@@ -131,11 +132,6 @@ class SystemSettings(Section):
         SystemRules()
     )
 
-    @field_validator("prefix")
-    @classmethod
-    def _ends_in_slash(cls, value: str | None) -> str | None:
-        return value if value is None else with_slash(value)
-
 
 class StorageSettings(Section):
     """The object store that holds the lake."""
@@ -144,7 +140,7 @@ class StorageSettings(Section):
     bucket: str = ""
     endpoint_url: OptionalUrl = ""
     region: str = ""
-    prefix: str = "bike-data/gen_info/"
+    prefix: Prefix = "bike-data/gen_info/"
     access_key_id: SecretStr = SecretStr("")
     secret_access_key: SecretStr = SecretStr("")
     ca_bundle: UserPath | None = None
@@ -152,11 +148,6 @@ class StorageSettings(Section):
     read_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
     max_connections: Annotated[int, Field(ge=1, le=256)] = 16
     cache_max_bytes: Annotated[int, Field(ge=0)] = 512 * MiB
-
-    @field_validator("prefix")
-    @classmethod
-    def _ends_in_slash(cls, value: str) -> str:
-        return with_slash(value)
 
     @model_validator(mode="after")
     def _s3_is_complete(self) -> StorageSettings:
