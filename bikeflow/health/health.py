@@ -10,7 +10,7 @@ from typing import Any
 from bikeflow.core.model import UTC, Event, Fault, Vitals
 from bikeflow.health.freshness import freshness
 from bikeflow.health.observations import Observations
-from bikeflow.health.readiness import Limits, State, Verdict, assess, state_of
+from bikeflow.health.readiness import State, Verdict, assess, state_of
 from bikeflow.health.sentence import sentence, status_line, stopping_line
 from bikeflow.settings import Settings
 
@@ -24,7 +24,6 @@ class Health:
     def __init__(self, settings: Settings, database: Path) -> None:
         self.settings = settings
         self.seen = Observations()
-        self._limits = Limits.of(settings)
         self.database = database
         self._stopping: Fault | None = None
         self._vitals: Callable[[], Vitals] | None = None
@@ -35,7 +34,7 @@ class Health:
 
     def adopt(self, settings: Settings, database: Path, *, same_lake: bool) -> None:
         """Judge a pipeline with these settings from now on; what was seen of another lake is forgotten."""
-        self.settings, self._limits, self.database = settings, Limits.of(settings), database
+        self.settings, self.database = settings, database
         self.seen.exports.clear()  # there may be other targets now; each reports with its next export
         if not same_lake:
             self.seen.forget_lake()
@@ -54,7 +53,7 @@ class Health:
 
     def verdict(self) -> Verdict:
         """What works now, part by part."""
-        verdict = assess(self.seen, self.vitals(), self._limits, self.database, dt.datetime.now(UTC))
+        verdict = assess(self.seen, self.vitals(), self.settings, self.database, dt.datetime.now(UTC))
         return verdict if self._stopping is None else dict.fromkeys(verdict, self._stopping)
 
     def state(self, verdict: Verdict) -> State:

@@ -7,13 +7,15 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 
 from bikeflow.core.errors import Transient
 from bikeflow.core.model import ObjectInfo
+from bikeflow.runtime.files import write_whole
 from bikeflow.store.base import Store
 
 _DIGEST_BYTES = 32
@@ -81,43 +83,42 @@ class _Shelf:
 
     def take(self, info: ObjectInfo) -> bytes | None:
         """The copy, or None where there is none or it is damaged."""
-        with self._lock:
-            try:
-                return self._take(_name(info), info.size)
-            except OSError as error:
-                self._failed(error)
-                return None
+        name = _name(info)
+        with self._disk():
+            self._open()
+            if name in self._sizes:
+                content = (self._directory / name).read_bytes()
+                digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+                if len(data) == info.size and hashlib.sha256(data).digest() == digest:
+                    os.utime(self._directory / name)
+                    self._sizes.move_to_end(name)
+                    return data
+                self._drop(name)
+        return None
 
     def put(self, info: ObjectInfo, data: bytes) -> None:
         """Add a copy, and drop what there is no longer room for."""
+        name, content = _name(info), hashlib.sha256(data).digest() + data
+        with self._disk():
+            self._open()
+            write_whole(self._directory / name, content)
+            self._sizes[name] = len(content)
+            self._sizes.move_to_end(name)
+            while sum(self._sizes.values()) > self._max_bytes:
+                self._drop(next(iter(self._sizes)))
+            self._healthy = True
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """One at a time; what the disk refuses is told once, and whoever asks goes on without a copy."""
         with self._lock:
             try:
-                self._put(_name(info), hashlib.sha256(data).digest() + data)
-                self._healthy = True
+                yield
             except OSError as error:
-                self._failed(error)
-
-    def _take(self, name: str, size: int) -> bytes | None:
-        self._open()
-        if name not in self._sizes:
-            return None
-        content = (self._directory / name).read_bytes()
-        digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-        if len(data) != size or hashlib.sha256(data).digest() != digest:
-            self._drop(name)
-            return None
-        os.utime(self._directory / name)
-        self._sizes.move_to_end(name)
-        return data
-
-    def _put(self, name: str, content: bytes) -> None:
-        self._open()
-        temporary = self._directory / f".{name}"
-        temporary.write_bytes(content)
-        temporary.replace(self._directory / name)
-        self._sizes[name] = len(content)
-        self._sizes.move_to_end(name)
-        self._make_room()
+                self._opened = False  # somebody may have emptied the directory: look again
+                if self._healthy:
+                    structlog.get_logger().warning("cache failed", directory=str(self._directory), error=str(error))
+                self._healthy = False
 
     def _open(self) -> None:
         """At first use, find what earlier runs have left."""
@@ -132,19 +133,9 @@ class _Shelf:
         self._sizes = OrderedDict((name, size) for _, name, size in sorted(found))
         self._opened = True
 
-    def _make_room(self) -> None:
-        while sum(self._sizes.values()) > self._max_bytes:
-            self._drop(next(iter(self._sizes)))
-
     def _drop(self, name: str) -> None:
         del self._sizes[name]
         (self._directory / name).unlink(missing_ok=True)
-
-    def _failed(self, error: OSError) -> None:
-        self._opened = False  # somebody may have emptied the directory: look again
-        if self._healthy:
-            structlog.get_logger().warning("cache failed", directory=str(self._directory), error=str(error))
-        self._healthy = False
 
 
 def _name(info: ObjectInfo) -> str:
