@@ -63,14 +63,16 @@ class Delivery:
         The key is that of the next free second where another snapshot of that second still waits. What the disk does
         not take goes to the store at once; only if that fails as well is it lost.
         """
-        while self.spool.holds(at):
-            at += _SECOND
+        at = self.spool.free_second(at)
         try:
             await self.spool.add(at, trace_id, data)
         except NotSpooled as error:
-            stored = await self._store_at_once(at, data)
-            if stored is None:
-                raise
+            # The only attempt for a snapshot that nothing else holds; where the store fails too, it is lost.
+            try:
+                while (stored := await self._put(at, data)) is None:
+                    at += _SECOND
+            except (Transient, Permanent):
+                raise error from None
             _log.warning("spool_bypassed", key=stored.key, error=str(error))
             self._on_stored(SnapshotStored(self.layout.system_id, stored, trace_id))
             return stored.key
@@ -121,15 +123,6 @@ class Delivery:
         self._note_success()
         return True
 
-    async def _store_at_once(self, at: dt.datetime, data: bytes) -> ObjectInfo | None:
-        """The only attempt for a snapshot that nothing else holds; None where the store fails too."""
-        try:
-            while (info := await self._put(at, data)) is None:
-                at += _SECOND
-        except (Transient, Permanent):
-            return None
-        return info
-
     async def _deliver(self, entry: SpoolEntry, stop: asyncio.Event | None) -> None:
         data = await self.spool.read(entry)
         if data is None:
@@ -137,7 +130,9 @@ class Delivery:
         policy = retrying(self._retry, stop, on_retry=self._on_retry)
         info: ObjectInfo | None = await policy(partial(self._put, entry.time, data))
         while info is None:
-            entry = await self._moved(entry)
+            at = self.spool.free_second(entry.time + _SECOND)
+            _log.info("key_taken", key=self.layout.raw_key(entry.time), new_key=self.layout.raw_key(at))
+            entry = await self.spool.move(entry, at)
             info = await policy(partial(self._put, entry.time, data))
         if self._cache is not None:
             await self._cache.remember(info, data)
@@ -170,13 +165,6 @@ class Delivery:
         # A PUT whose confirmation never came may have worked all the same. The content alone decides, whatever the
         # answer's headers say: one that is wrongly taken for another's would be stored again under the next second.
         return found if (await self.store.get(key)).data == data else None
-
-    async def _moved(self, entry: SpoolEntry) -> SpoolEntry:
-        at = entry.time + _SECOND
-        while self.spool.holds(at):
-            at += _SECOND
-        _log.info("key_taken", key=self.layout.raw_key(entry.time), new_key=self.layout.raw_key(at))
-        return await self.spool.move(entry, at)
 
     def _on_retry(self, error: BaseException, attempt: int, wait_seconds: float) -> None:
         _log.debug("retrying", error=str(error), attempt=attempt, wait_seconds=round(wait_seconds, 3))

@@ -167,8 +167,9 @@ class Fetcher:
         try:
             data = await self._format.snapshot(self._settings.url, ask)
         except NotAFeed as error:
-            at = self._now()
-            body = await self._keep_unusable(list(answers.values())[-1], str(error), at)
+            answer = list(answers.values())[-1]
+            body = answer.body or b""
+            await self._dead_letters.keep(answer, body, url=self._place, reason=str(error), at=self._now())
             raise NotAFeed(str(error), body=body) from error
         if data is None:
             return FetchOutcome("not_modified", trace_id)
@@ -178,30 +179,22 @@ class Fetcher:
         self, data: bytes, answers: Mapping[str, Answer], known: FetchState | None, trace_id: str
     ) -> FetchOutcome:
         at = self._now()
-        sha256 = await asyncio.to_thread(_sha256, data)
+        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
         if known is not None and sha256 == known.sha256:
             key, outcome = known.key, FetchOutcome("duplicate", trace_id, bytes=len(data))
         else:
             key = await self._delivery.accept(self._next_second(at, known), trace_id, data)
             outcome = FetchOutcome("stored", trace_id, key=key, bytes=len(data))
         validators = {url: (answer.etag, answer.last_modified) for url, answer in answers.items()}
-        await self._remember(FetchState(sha256, key, at, validators))
+        self._known = FetchState(sha256, key, at, validators)
+        try:
+            await asyncio.to_thread(self._memory.save_fetch_state, self._known)
+        except Transient as error:  # the snapshot itself is safe
+            _log.warning("fetch_state_not_saved", error=str(error))
         return outcome
-
-    async def _keep_unusable(self, answer: Answer, reason: str, at: dt.datetime) -> bytes:
-        body = answer.body or b""
-        await self._dead_letters.keep(answer, body, url=self._place, reason=reason, at=at)
-        return body
 
     def _now(self) -> dt.datetime:
         return self._clock().astimezone(UTC).replace(microsecond=0)
-
-    async def _remember(self, state: FetchState) -> None:
-        self._known = state
-        try:
-            await asyncio.to_thread(self._memory.save_fetch_state, state)
-        except Transient as error:  # the snapshot itself is safe
-            _log.warning("fetch_state_not_saved", error=str(error))
 
     async def _recall(self) -> FetchState | None:
         """The last snapshot: from this process, the spool, the memory or, at the very first start, the archive."""
@@ -233,7 +226,3 @@ class Fetcher:
         """
         last = self._time(known)
         return last + _SECOND if last is not None and at <= last <= at + _NUDGE else at
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
