@@ -14,6 +14,7 @@ from bikeflow.core.errors import BikeflowError
 from bikeflow.health.freshness import freshness
 from bikeflow.http.pages import map_file
 from bikeflow.http.published import PublishedDatabase
+from bikeflow.runtime.files import write_whole
 
 
 @grouped
@@ -29,10 +30,8 @@ def map(
     now = dt.datetime.now(dt.UTC)
     document = PublishedDatabase(path, lambda snapshot: freshness(snapshot, settings, None, now)).map()
     text = map_file(settings.map, document)
-    part = out.with_name(f".{out.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(out)
+        write_whole(out, text.encode())
     except OSError as error:
         raise BikeflowError(f"can't write {out}: {error.strerror}") from error
     typer.echo(f"{out}: {out.stat().st_size / 1000:,.0f} kB; open it in a browser, no network needed")

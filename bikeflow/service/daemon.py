@@ -54,10 +54,10 @@ async def serve(
         async with (
             open_site(settings, events) as site,
             supervised(notifier, site.health.status_line) as supervisor,
-            open_alerts(settings, site.health, events) as alerts,
+            open_alerts(site.health, events) as alerts,
         ):
             roles = await Roles.start(settings, events)
-            reload = Reload(roles, site, alerts, events, lock)
+            reload = Reload(roles, site, events, lock)
             site.health.attach(roles.pipeline.vitals)
             supervisor.attach(_progress(roles))
             _tell_start(roles)
