@@ -20,20 +20,12 @@ def check_config(given: Given, as_json: Json = False) -> None:
     """
     loaded = given.load()
     if as_json:
-        echo_json(_document(loaded), indent=2)
+        values = public_values(loaded.settings)
+        settings = {key: {"value": value, "origin": loaded.origins[key]} for key, value in values.items()}
+        path = None if loaded.path is None else str(loaded.path)
+        echo_json({"config": path, "notes": list(loaded.notes), "settings": settings}, indent=2)
     else:
         typer.echo(_listing(loaded))
-
-
-def _document(loaded: LoadedSettings) -> dict[str, object]:
-    return {
-        "config": None if loaded.path is None else str(loaded.path),
-        "notes": list(loaded.notes),
-        "settings": {
-            key: {"value": value, "origin": loaded.origins[key]}
-            for key, value in public_values(loaded.settings).items()
-        },
-    }
 
 
 def _listing(loaded: LoadedSettings) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Annotated
 
 import typer
-from duckdb import DuckDBPyConnection, Statement
+from duckdb import DuckDBPyConnection
 
 from bikeflow.cli import results
 from bikeflow.cli.options import Given, Json, SystemId, grouped
@@ -76,7 +76,10 @@ def query(
     chosen = Format.JSON if as_json else form or _default_format(out)
     if chosen is Format.PARQUET and out is None and sys.stdout.isatty():
         raise typer.BadParameter("Parquet is not text: add --out FILE", param_hint="--format")
-    settings, statements = given.settings, _statements(sql)
+    settings = given.settings
+    if sql == "-" or (sql is None and not sys.stdin.isatty()):
+        sql = sys.stdin.read()
+    statements = sql if sql and sql.strip() else OVERVIEW
     with connected(settings, system) as connection:
         _run(connection, statements, chosen, out)
 
@@ -95,12 +98,6 @@ def _default_format(out: Path | None) -> Format:
         ) from None
 
 
-def _statements(sql: str | None) -> str:
-    if sql == "-" or (sql is None and not sys.stdin.isatty()):
-        sql = sys.stdin.read()
-    return sql if sql and sql.strip() else OVERVIEW
-
-
 def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | None) -> None:
     """Run all statements, and write what each gives; only tables can be written one after another."""
     statements = connection.extract_statements(sql)
@@ -109,7 +106,9 @@ def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | Non
     for statement in statements:
         if statement.type.name in _REFUSED:
             raise BikeflowError(f"query only reads, it does not {statement.type.name}; --out FILE writes the result")
-    answering = [number for number, statement in enumerate(statements) if _answers(statement)] or [len(statements) - 1]
+    # those that give rows, such as SELECT, and unlike SET
+    kinds = [[kind.name for kind in statement.expected_result_type] for statement in statements]
+    answering = [number for number, kind in enumerate(kinds) if kind == ["QUERY_RESULT"]] or [len(statements) - 1]
     if len(answering) > 1 and form is not Format.TABLE:
         raise BikeflowError(
             f"{len(answering)} of these statements give rows, and {form} holds one result: run them one by one, or"
@@ -121,11 +120,6 @@ def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | Non
             if number in answering:
                 file.write("\n" if number > answering[0] else "")
                 _WRITERS[form](connection, file)
-
-
-def _answers(statement: Statement) -> bool:
-    """Whether it gives rows, such as SELECT, and unlike SET."""
-    return [kind.name for kind in statement.expected_result_type] == ["QUERY_RESULT"]
 
 
 @contextlib.contextmanager

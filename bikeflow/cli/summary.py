@@ -65,11 +65,15 @@ def _document(connection: DuckDBPyConnection) -> dict[str, Any]:
 def _print(connection: DuckDBPyConnection) -> None:
     (overall,) = objects(connection.execute(OVERALL))
     snapshots = f"{overall['snapshots'] or 0:,}, from {overall['first_snapshot']} to {overall['newest_snapshot']} UTC"
+    counts = f"{overall['stations_empty']:,} of them empty and {overall['stations_full']:,} full"
     lines = [
         ("records", f"{overall['rows']:,}, and {overall['rejected'] or 0:,} rejected lines"),
         ("snapshots", snapshots if overall["snapshots"] else "none yet"),
         ("days", f"{overall['days']:,} with snapshots, and {overall['days_missing']:,} without any"),
-        ("stations", _stations(overall)),
+        (
+            "stations",
+            f"{overall['stations']:,} in the newest snapshot, {counts}{_outside(overall['stations_outside'])}",
+        ),
         ("free bikes", f"{overall['bikes']:,} in the newest snapshot{_outside(overall['bikes_outside'])}"),
         ("published", f"{overall['published_at']} UTC"),
     ]
@@ -86,11 +90,6 @@ def _print(connection: DuckDBPyConnection) -> None:
             write_table(connection.execute(GAPS), sys.stdout)
         typer.echo("\nStations")
         write_table(connection.execute(STATIONS), sys.stdout)
-
-
-def _stations(overall: dict[str, Any]) -> str:
-    counts = f"{overall['stations_empty']:,} of them empty and {overall['stations_full']:,} full"
-    return f"{overall['stations']:,} in the newest snapshot, {counts}{_outside(overall['stations_outside'])}"
 
 
 def _outside(count: int) -> str:

@@ -102,13 +102,10 @@ class PublishedDatabase:
 
     def city(self) -> Row:
         """The newest snapshot at a glance, and the bikes at stations in the day before it as `[unix time, bikes]`."""
-        city = self._fresh("city", self._city)
+        (city,), fullest, emptiest = self._fresh("city", lambda: self._read_all("city", "fullest", "emptiest"))
         last_day = [(row["at"], row["bikes"]) for row in self._last_day.get()] if city["snapshot_at"] else []
-        return {**city, **self._freshness(_time(city["snapshot_at"])), "last_day": last_day}
-
-    def _city(self) -> Row:
-        (city,), fullest, emptiest = self._read_all("city", "fullest", "emptiest")
-        return {**city, "fullest": fullest, "emptiest": emptiest}
+        fresh = self._freshness(_time(city["snapshot_at"]))
+        return {**city, "fullest": fullest, "emptiest": emptiest, **fresh, "last_day": last_day}
 
     def _read_all(self, *queries: str) -> list[list[Row]]:
         return [self._read(query) for query in queries]
@@ -136,15 +133,12 @@ class PublishedDatabase:
                 connection.execute(f"USE published.{COMPATIBLE}")
                 # A constant for the planner, so that only the files of its day are opened.
                 connection.execute("SET VARIABLE newest_snapshot = (SELECT newest_snapshot FROM publication)")
-                result = connection.execute(_sql(query))
+                sql = resources.files("bikeflow.http").joinpath("sql", f"{query}.sql").read_text(encoding="utf-8")
+                result = connection.execute(sql)
                 names = [column[0] for column in result.description]
                 return [_row(names, values) for values in result.fetchall()]
         except (duckdb.OperationalError, duckdb.CatalogException) as error:  # any other is a bug of ours
             raise Transient(f"the database can't be read: {str(error).partition(chr(10))[0]}") from error
-
-
-def _sql(query: str) -> str:
-    return resources.files("bikeflow.http").joinpath("sql", f"{query}.sql").read_text(encoding="utf-8")
 
 
 def _row(names: list[str], values: tuple[Any, ...]) -> Row:

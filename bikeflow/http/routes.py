@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -111,8 +112,9 @@ class Routes:
 
     async def runs(self, request: web.Request) -> web.Response:
         """The newest runs, newest first; `?limit=` says how many."""
-        limit = _limit(request.query.get("limit", str(_RUNS)))
-        if limit is None:
+        text = request.query.get("limit", str(_RUNS))
+        limit = int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
+        if not 1 <= limit <= MAX_RUNS:
             return _json({"error": f"limit must be a number from 1 to {MAX_RUNS}"}, status=400)
         try:
             return _json({"runs": await self._in_thread(lambda: self._latest_runs(limit))})
@@ -157,14 +159,6 @@ def _page(found: Page) -> web.Response:
     answer = web.Response(text=found.html, content_type="text/html", headers=headers)
     answer.enable_compression()
     return answer
-
-
-def _limit(text: str) -> int | None:
-    try:
-        number = int(text)
-    except ValueError:
-        return None
-    return number if 1 <= number <= MAX_RUNS else None
 
 
 def _json(document: object, *, status: int = 200) -> web.Response:

@@ -19,18 +19,12 @@ async def newest_snapshot(store: Store, layout: Layout, now: dt.datetime) -> Fet
     at last from the beginning. Raises what the store raises.
     """
     for after in (*(layout.raw_folder((now - dt.timedelta(days)).date()) for days in _DAYS_BACK), ""):
-        key = await _greatest_key(store, layout, after)
+        key = ""
+        async for page in store.pages(layout.raw, after=after):
+            keys = (info.key for info in page if layout.raw_file(info) and layout.snapshot_time(info.key))
+            key = max(keys, default=key)
         time = layout.snapshot_time(key)
         if time is not None:
             stored = await store.get(key)
             return FetchState(hashlib.sha256(stored.data).hexdigest(), key, time)
     return None
-
-
-async def _greatest_key(store: Store, layout: Layout, after: str) -> str:
-    greatest = ""
-    async for page in store.pages(layout.raw, after=after):
-        greatest = max(
-            (info.key for info in page if layout.raw_file(info) and layout.snapshot_time(info.key)), default=greatest
-        )
-    return greatest

@@ -45,6 +45,11 @@ def retrying(
     is set nothing is tried again, not even in the middle of a wait.
     """
     stopped = stop or asyncio.Event()
+    backoff = wait_random_exponential(multiplier=settings.initial_seconds, max=settings.max_seconds)
+
+    def seconds_to_wait(state: RetryCallState) -> float:
+        requested = getattr(_error(state), "retry_after_seconds", None) or 0.0
+        return max(backoff(state), min(requested, LONGEST_REQUESTED_WAIT_SECONDS))
 
     async def wait_before_retry(state: RetryCallState) -> None:
         error, seconds = _error(state), state.upcoming_sleep
@@ -55,7 +60,7 @@ def retrying(
     return AsyncRetrying(
         retry=retry_if_exception_type(Transient),
         stop=lambda state: state.attempt_number >= settings.attempts or stopped.is_set(),
-        wait=_Backoff(multiplier=settings.initial_seconds, max=settings.max_seconds),
+        wait=seconds_to_wait,
         # The wait happens in this hook and not in tenacity's sleep: after a sleep tenacity always makes one more
         # attempt, and a stop during the wait must not start work again.
         before_sleep=wait_before_retry,
@@ -111,14 +116,6 @@ def retry_after_seconds(header: str | None, now: dt.datetime) -> float | None:
         # An HTTP date is always in GMT, whatever zone it fails to name.
         seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
     return max(seconds, 0.0) if math.isfinite(seconds) else None
-
-
-class _Backoff(wait_random_exponential):
-    """Full jitter, but never shorter than the other side has asked for."""
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        requested = getattr(_error(retry_state), "retry_after_seconds", None) or 0.0
-        return max(super().__call__(retry_state), min(requested, LONGEST_REQUESTED_WAIT_SECONDS))
 
 
 async def _no_sleep(_seconds: float) -> None:

@@ -70,7 +70,8 @@ def toml_file(path: Path, problems: list[str]) -> Layer:
 def _flat(data: Mapping[str, object], path: Path, problems: list[str]) -> Iterable[tuple[str, object]]:
     sections = {key.partition(".")[0] for key in FIELDS if "." in key}
     for name, value in data.items():
-        if name in FILE_ONLY and not _is_list_of_tables(value):
+        is_list = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+        if name in FILE_ONLY and not is_list:
             problems.append(f"{path}: {name} is a list of tables: write [[{name}]] on a line of its own for each")
         elif isinstance(value, dict) and name in sections:
             yield from ((f"{name}.{key}", inner) for key, inner in value.items())
@@ -80,10 +81,6 @@ def _flat(data: Mapping[str, object], path: Path, problems: list[str]) -> Iterab
             problems.append(f"{path}: {name} is a section: write [{name}] on a line of its own, its keys below it")
         else:
             yield name, value
-
-
-def _is_list_of_tables(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def _key_lines(text: str) -> dict[str, int]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
-from bikeflow.feeds.wrm.document import BATTERY, BOOLEAN, REAL, WHOLE, Document, Header, Record, Rejected, records
+from bikeflow.feeds.wrm.document import BATTERY, REAL, Document, Header, Record, Rejected, records
 from bikeflow.feeds.wrm.exact import MICROSECONDS, typed
 from bikeflow.feeds.wrm.lines import Lines, sort_out
 
@@ -36,7 +36,7 @@ TYPED = pa.schema(
         ("temporary", pa.bool_()),
         ("total_docks", pa.int64()),
         ("pedelecs", pa.int64()),
-        ("battery", _TEXT),
+        (BATTERY, _TEXT),
         ("line", pa.int64()),
         ("document", pa.int64()),
     ]
@@ -46,13 +46,6 @@ TYPED = pa.schema(
 Texts repeat from file to file, so they are dictionaries as soon as they are read.
 """
 
-_TYPES = {
-    "name": _TEXT,
-    **{column: pa.float64() for column in REAL},
-    **{column: pa.int64() for column in WHOLE},
-    **{column: pa.bool_() for column in BOOLEAN},
-    BATTERY: _TEXT,
-}
 _SECONDS, _FINER_SECONDS = pa.decimal128(38, 6), pa.decimal128(38, 16)
 _LONGEST_SECONDS, _LONGEST_FINER_SECONDS = 30, 22
 _FEW_LINES = 100
@@ -120,7 +113,7 @@ def _parse_plain(header: Header, lines: Lines, tables: list[pa.Table], careful: 
 
 def _read(header: Header, lines: Lines) -> pa.Table:
     wanted = {"0": _TEXT, "1": pa.string()}
-    wanted.update({str(position): _TYPES[name] for name, position in header.positions})
+    wanted.update({str(position): TYPED.field(name).type for name, position in header.positions})
     raw = pcsv.read_csv(
         pa.py_buffer(lines.text),
         read_options=pcsv.ReadOptions(
@@ -145,10 +138,7 @@ def _read(header: Header, lines: Lines) -> pa.Table:
     columns.update(_unpack(raw["1"].combine_chunks()))
     if not all(np.isfinite(columns[name].to_numpy()).all() for name in REAL):
         raise _Refused
-    if BATTERY in columns:
-        columns["battery"] = columns.pop(BATTERY)
-    else:
-        columns["battery"] = pa.nulls(raw.num_rows, _TEXT)
+    columns.setdefault(BATTERY, pa.nulls(raw.num_rows, _TEXT))
     columns["line"] = pa.array(lines.number)
     columns["document"] = pa.array(lines.document)
     return pa.table([columns[name] for name in TYPED.names], schema=TYPED)

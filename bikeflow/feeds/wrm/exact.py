@@ -44,7 +44,7 @@ def typed(record: Record, header: Header) -> dict[str, object]:
         **{column: _real(served[column], column) for column in REAL},
         **{column: _whole(served[column], column) for column in WHOLE},
         **{column: _boolean(served[column], column) for column in BOOLEAN},
-        "battery": served.get(BATTERY),
+        BATTERY: served.get(BATTERY),
         "line": record.line_number,
     }
 
@@ -94,10 +94,8 @@ def _real(text: str, column: str) -> float:
 
 
 def _boolean(text: str, column: str) -> bool:
-    if text == "true":
-        return True
-    if text == "false":
-        return False
+    if text in ("true", "false"):
+        return text == "true"
     raise _wrong_type(text, column, "true or false")
 
 

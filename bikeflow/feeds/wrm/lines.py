@@ -39,9 +39,13 @@ class Lines:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def line(self, line: int) -> str:
+        """The text of one line."""
+        return self.text[self.starts[line] : self.ends[line]].decode()
+
     def record(self, line: int) -> tuple[int, Record]:
         """The document of one line, and the line as a record of its own."""
-        text = self.text[self.starts[line] : self.ends[line]].decode()
+        text = self.line(line)
         return int(self.document[line]), Record(int(self.number[line]), text, read_fields(text)[0])
 
     def halves(self) -> tuple[Lines, Lines]:
@@ -84,7 +88,7 @@ def sort_out(documents: Sequence[Document], indices: Sequence[int]) -> Sorted:
         lines, low = _lines({index: body for index, body in bodies.items() if body}, documents)
         odd = _odd_lines(lines, low)
         # A quote that stays open takes what follows into its record: that is for a reader of whole documents.
-        found = {int(lines.document[line]) for line in odd if _is_open(lines, line)}
+        found = {int(lines.document[line]) for line in odd if read_fields(lines.line(line))[1]}
         if not found:
             return Sorted(lines.without(odd), [lines.record(line) for line in odd], sorted(tangled))
         tangled.extend(found)
@@ -162,7 +166,3 @@ def _outer_blanks(lines: Lines, octets: npt.NDArray[np.uint8], blanks: Positions
 def _line_of(lines: Lines, positions: Positions) -> Positions:
     line: Positions = np.searchsorted(lines.ends, positions)
     return line
-
-
-def _is_open(lines: Lines, line: int) -> bool:
-    return read_fields(lines.text[lines.starts[line] : lines.ends[line]].decode())[1]

@@ -22,6 +22,7 @@ from bikeflow.feeds.wrm.document import BATTERY, Rejected
 from bikeflow.feeds.wrm.exact import MICRO, battery_level
 from bikeflow.settings.sections import RulesSettings
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FLAG_SETS = pa.array(
     [[flag for bit, flag in enumerate(FLAGS) if mask >> bit & 1] for mask in range(1 << len(FLAGS))],
     ENCODED.field("quality_flags").type,
@@ -46,12 +47,13 @@ def impossible(table: pa.Table) -> list[tuple[int, Rejected]]:
 def enhanced(table: pa.Table, files: Sequence[RawFile], rules: RulesSettings) -> pa.Table:
     """Accepted typed rows as rows of the enhanced layer (columns `ENCODED`), in the same order."""
     document = table["document"].to_numpy()
-    file_time = _per_row([_microseconds(file.time) for file in files], document, pa.int64())
-    battery = _one_chunk(table["battery"])
+    times = [round((file.time - _EPOCH) / dt.timedelta(microseconds=1)) for file in files]
+    file_time = _per_row(times, document, pa.int64())
+    battery = _one_chunk(table[BATTERY])
     is_true = pa.array([text == "true" for text in battery.dictionary.to_pylist()], pa.bool_())
     level = pa.array([battery_level(text) for text in battery.dictionary.to_pylist()], pa.int64())
     time = file_time.cast(pa.timestamp("us"))
-    columns = {name: table[name] for name in table.column_names if name not in ("battery", "line", "document")}
+    columns = {name: table[name] for name in table.column_names if name not in ("line", "document")}
     columns["timestamp"] = table["timestamp"].cast(pa.timestamp("us"))
     columns[BATTERY] = pc.fill_null(is_true.take(battery.indices), False)
     columns["record_type"] = _record_type(table)
@@ -114,7 +116,3 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 def _per_row(values: Sequence[object], document: npt.NDArray[np.int64], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind).take(pa.array(document))
-
-
-def _microseconds(at: dt.datetime) -> int:
-    return round((at - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) / dt.timedelta(microseconds=1))
