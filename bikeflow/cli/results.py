@@ -128,17 +128,13 @@ def write_table(result: DuckDBPyConnection, file: IO[str]) -> None:
         table.add_row(*(Text(cell) for cell in row[:shown]))
     console = Console(file=file, width=width, highlight=False)
     console.print(table)
-    for note in _notes(len(rows), names, shown):
-        console.print(Text(note), soft_wrap=True)
-
-
-def _notes(rows: int, names: Sequence[str], shown: int) -> Iterator[str]:
-    if rows > TABLE_ROWS:
-        yield f"the first {TABLE_ROWS} rows are shown; --format csv gives all"
-    else:
-        yield f"{rows} row{'' if rows == 1 else 's'}"
+    notes = [f"{len(rows)} row{'' if len(rows) == 1 else 's'}"]
+    if len(rows) > TABLE_ROWS:
+        notes = [f"the first {TABLE_ROWS} rows are shown; --format csv gives all"]
     if shown < len(names):
-        yield f"{len(names) - shown} more columns do not fit: {', '.join(names[shown:])}"
+        notes.append(f"{len(names) - shown} more columns do not fit: {', '.join(names[shown:])}")
+    for note in notes:
+        console.print(Text(note), soft_wrap=True)
 
 
 def _fitting(names: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bikeflow.core.model import UTC, Event, Fault, Vitals
+from bikeflow.core.model import UTC, Fault, Vitals
 from bikeflow.health.freshness import freshness
 from bikeflow.health.observations import Observations
 from bikeflow.health.readiness import State, Verdict, assess, state_of
@@ -42,10 +42,6 @@ class Health:
     def stopping(self) -> None:
         """The service is about to end: from now on no part is ready."""
         self._stopping = Fault(dt.datetime.now(UTC), "the service is stopping")
-
-    def observe(self, event: Event) -> None:
-        """Take note of an event."""
-        self.seen.observe(event)
 
     def vitals(self) -> Vitals | None:
         """How the roles are doing now, or None while there are none."""

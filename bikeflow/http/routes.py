@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from bikeflow.core.errors import Transient
 from bikeflow.core.model import UTC
@@ -56,9 +57,9 @@ class Routes:
             web.get("/readyz", self.readiness),
             web.get("/metrics", self.scrape),
             web.get("/api/v1/status", self.status),
-            web.get("/api/v1/stations", self.stations),
-            web.get("/api/v1/bikes", self.bikes),
-            web.get("/api/v1/map", self.map_document),
+            web.get("/api/v1/stations", self._published(PublishedDatabase.stations, "application/geo+json")),
+            web.get("/api/v1/bikes", self._published(PublishedDatabase.bikes, "application/geo+json")),
+            web.get("/api/v1/map", self._published(PublishedDatabase.map, "application/json")),
             web.get("/api/v1/runs", self.runs),
         ])  # fmt: skip
         return app
@@ -98,18 +99,6 @@ class Routes:
         """All of it in one document; what can't be looked up now is null."""
         return _json({**live_document(self._health), **await self._in_thread(self._looked_up)})
 
-    async def stations(self, _request: web.Request) -> web.Response:
-        """The newest state of each station."""
-        return await self._published(self._database.stations, "application/geo+json")
-
-    async def bikes(self, _request: web.Request) -> web.Response:
-        """The free bikes of the newest snapshot."""
-        return await self._published(self._database.bikes, "application/geo+json")
-
-    async def map_document(self, _request: web.Request) -> web.Response:
-        """All that the map shows."""
-        return await self._published(self._database.map, "application/json")
-
     async def runs(self, request: web.Request) -> web.Response:
         """The newest runs, newest first; `?limit=` says how many."""
         text = request.query.get("limit", str(_RUNS))
@@ -121,13 +110,20 @@ class Routes:
         except (sqlite3.Error, Transient) as error:
             return _json({"error": f"the ledger can't be read: {error}"}, status=_UNAVAILABLE)
 
-    async def _published(self, read: Callable[[], bytes], content_type: str) -> web.Response:
-        try:
-            answer = web.Response(body=await self._in_thread(read), content_type=content_type)
-            answer.enable_compression()
-            return answer
-        except Transient as error:
-            return _json({"error": str(error)}, status=_UNAVAILABLE)
+    def _published(self, read: Callable[[PublishedDatabase], bytes], content_type: str) -> Handler:
+        """A handler that answers with what `read` gives of the database that is published now."""
+
+        async def handle(_request: web.Request) -> web.Response:
+            try:
+                answer = web.Response(
+                    body=await self._in_thread(lambda: read(self._database)), content_type=content_type
+                )
+                answer.enable_compression()
+                return answer
+            except Transient as error:
+                return _json({"error": str(error)}, status=_UNAVAILABLE)
+
+        return handle
 
     async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from bikeflow.core.errors import Permanent
 from bikeflow.core.events import Events
-from bikeflow.core.model import Event
 from bikeflow.health.health import Health
 from bikeflow.http.metrics import Metrics
 from bikeflow.http.routes import Routes
@@ -31,11 +30,6 @@ class Site:
         self._server = AsyncExitStack()
         self.url: str | None = None
         """Where the dashboard is, or None where nothing is served."""
-
-    def observe(self, event: Event) -> None:
-        """A role reports that something has happened."""
-        self.health.observe(event)
-        self.metrics.observe(event)
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
@@ -95,6 +89,6 @@ class Site:
 async def open_site(settings: Settings, events: Events) -> AsyncIterator[Site]:
     """The site, listening and serving until the context is left; raises `Permanent` where the port is taken."""
     site = Site(settings)
-    with events.heard_by(site.observe):
+    with events.heard_by(site.health.seen.observe), events.heard_by(site.metrics.observe):
         async with site.served():
             yield site

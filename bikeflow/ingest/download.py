@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import NoReturn
 
@@ -36,59 +34,64 @@ class TooLong(ValueError):
     """The body is larger than it may be."""
 
 
-class Downloader:
-    """Asks the feed's server, through one session for the process's life."""
+def new_session(settings: FeedSettings) -> aiohttp.ClientSession:
+    """What all downloads of one feed go through; its user closes it."""
+    total = settings.timeout_seconds
+    return aiohttp.ClientSession(
+        headers={hdrs.USER_AGENT: USER_AGENT, hdrs.ACCEPT_ENCODING: "gzip, deflate"},
+        timeout=aiohttp.ClientTimeout(
+            total=total, connect=min(CONNECT_SECONDS, total), sock_read=total, ceil_threshold=float("inf")
+        ),
+        # aiohttp takes a gzip body that ends too early for a whole one, so `unpacked` does its work.
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
 
-    def __init__(self, session: aiohttp.ClientSession, settings: FeedSettings) -> None:
-        self._session = session
-        self._settings = settings
 
-    async def get(self, url: str, validators: tuple[str, str] | None) -> Answer:
-        """Download a document unless it still has these validators, its ETag and Last-Modified.
+async def download(
+    session: aiohttp.ClientSession, settings: FeedSettings, url: str, validators: tuple[str, str] | None
+) -> Answer:
+    """Download a document unless it still has these validators, its ETag and Last-Modified.
 
-        Raises `Transient` for what may pass (timeouts, broken connections and bodies, 5xx, 429), else `Permanent`.
-        """
-        etag, last_modified = validators or ("", "")
-        headers = {hdrs.IF_NONE_MATCH: etag, hdrs.IF_MODIFIED_SINCE: last_modified}
-        conditions = {name: value for name, value in headers.items() if value}
-        place = public_url(url)
-        try:
-            async with self._session.get(url, headers=conditions, max_redirects=MAX_REDIRECTS) as response:
-                return await self._answer(response, place, conditional=bool(conditions))
-        except TimeoutError as error:
-            seconds = self._settings.timeout_seconds
-            raise Transient(f"{place} gave no complete answer within {seconds:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
-            _translate(error, place)
+    Raises `Transient` for what may pass (timeouts, broken connections and bodies, 5xx, 429), else `Permanent`.
+    """
+    etag, last_modified = validators or ("", "")
+    headers = {hdrs.IF_NONE_MATCH: etag, hdrs.IF_MODIFIED_SINCE: last_modified}
+    conditions = {name: value for name, value in headers.items() if value}
+    place = public_url(url)
+    try:
+        async with session.get(url, headers=conditions, max_redirects=MAX_REDIRECTS) as response:
+            body = None
+            if response.status == HTTPStatus.OK:
+                body = await _body(response, place, settings.max_bytes)
+            elif response.status != HTTPStatus.NOT_MODIFIED or not conditions:
+                _refuse(response, place)
+            return Answer(
+                status=response.status,
+                body=body,
+                content_type=_plain(response.headers.get(hdrs.CONTENT_TYPE)),
+                charset=response.charset,
+                etag=_plain(response.headers.get(hdrs.ETAG)),
+                last_modified=_plain(response.headers.get(hdrs.LAST_MODIFIED)),
+            )
+    except TimeoutError as error:
+        raise Transient(f"{place} gave no complete answer within {settings.timeout_seconds:g} s") from error
+    except (aiohttp.ClientError, OSError) as error:
+        _translate(error, place)
 
-    async def _answer(self, response: aiohttp.ClientResponse, place: str, *, conditional: bool) -> Answer:
-        status = response.status
-        body = None
-        if status == HTTPStatus.OK:
-            body = await self._body(response, place)
-        elif status != HTTPStatus.NOT_MODIFIED or not conditional:
-            _refuse(response, place)
-        return Answer(
-            status=status,
-            body=body,
-            content_type=_plain(response.headers.get(hdrs.CONTENT_TYPE)),
-            charset=response.charset,
-            etag=_plain(response.headers.get(hdrs.ETAG)),
-            last_modified=_plain(response.headers.get(hdrs.LAST_MODIFIED)),
-        )
 
-    async def _body(self, response: aiohttp.ClientResponse, place: str) -> bytes:
-        limit, packed = self._settings.max_bytes, bytearray()
-        try:
-            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                packed += chunk
-                if len(packed) > limit:
-                    raise TooLong
-            return unpacked(bytes(packed), response.headers.get(hdrs.CONTENT_ENCODING, ""), limit)
-        except TooLong as error:
-            raise Permanent(f"{place} sends more than {limit} bytes (feed.max_bytes)") from error
-        except BadEncoding as error:
-            raise Transient(f"{place}: {error}") from error
+async def _body(response: aiohttp.ClientResponse, place: str, limit: int) -> bytes:
+    packed = bytearray()
+    try:
+        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+            packed += chunk
+            if len(packed) > limit:
+                raise TooLong
+        return unpacked(bytes(packed), response.headers.get(hdrs.CONTENT_ENCODING, ""), limit)
+    except TooLong as error:
+        raise Permanent(f"{place} sends more than {limit} bytes (feed.max_bytes)") from error
+    except BadEncoding as error:
+        raise Transient(f"{place}: {error}") from error
 
 
 def unpacked(body: bytes, coding: str, limit: int) -> bytes:
@@ -149,22 +152,6 @@ def _translate(error: aiohttp.ClientError | OSError, place: str) -> NoReturn:
             raise Transient(f"{place} sent a broken or incomplete body") from error
         case _:
             raise Transient(f"{place} broke the connection ({str(error) or type(error).__name__})") from error
-
-
-@asynccontextmanager
-async def open_downloader(settings: FeedSettings) -> AsyncIterator[Downloader]:
-    """A downloader whose connections close with the context."""
-    total = settings.timeout_seconds
-    async with aiohttp.ClientSession(
-        headers={hdrs.USER_AGENT: USER_AGENT, hdrs.ACCEPT_ENCODING: "gzip, deflate"},
-        timeout=aiohttp.ClientTimeout(
-            total=total, connect=min(CONNECT_SECONDS, total), sock_read=total, ceil_threshold=float("inf")
-        ),
-        # aiohttp takes a gzip body that ends too early for a whole one, so `unpacked` does its work.
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-    ) as session:
-        yield Downloader(session, settings)
 
 
 def _plain(header: str | None) -> str:

@@ -152,12 +152,7 @@ class StorageSettings(Section):
     @model_validator(mode="after")
     def _s3_is_complete(self) -> StorageSettings:
         if self.backend == "s3":
-            wanted = {
-                "bucket": self.bucket,
-                "access_key_id": self.access_key_id.get_secret_value(),
-                "secret_access_key": self.secret_access_key.get_secret_value(),
-            }
-            missing = [name for name, value in wanted.items() if not value]
+            missing = [name for name in ("bucket", "access_key_id", "secret_access_key") if not getattr(self, name)]
             if missing:
                 raise ValueError(f'backend = "s3" also needs {", ".join(missing)}')
         return self

@@ -11,7 +11,7 @@ from itertools import accumulate, cycle
 from bikeflow.simulator.chance import dice, draws
 from bikeflow.simulator.fleet import MEAN_SHOWN, STAY_SECONDS, FreeBike, Habit, Station
 from bikeflow.simulator.gazetteer import DISTRICTS, WARSAW, Place
-from bikeflow.simulator.oddities import Oddities, clock_error, malform
+from bikeflow.simulator.oddities import CLOCK_ERRORS_US, Oddities, malform
 from bikeflow.simulator.rhythm import DAY
 
 HEADER = (
@@ -89,8 +89,8 @@ class City:
     def _odd_document(self, stamp: int) -> tuple[bool, int]:
         """Whether a document is empty, and by how many microseconds its clock is wrong."""
         emptied, misled, error, *_ = draws(self._seed, "document", stamp)
-        is_misled = misled < self._oddities.wrong_clock
-        return emptied < self._oddities.empty, clock_error(error) if is_misled else 0
+        wrong = CLOCK_ERRORS_US[int(error * len(CLOCK_ERRORS_US))]
+        return emptied < self._oddities.empty, wrong if misled < self._oddities.wrong_clock else 0
 
     def _lines(self, stamp: int, world: float) -> Iterator[str]:
         """The lines of all stations and of the bikes that are to be seen, each a little later than the one before."""

@@ -35,13 +35,8 @@ class Oddities:
 
 
 NO_ODDITIES = Oddities(over_capacity=0, broken=0, abroad=0, stale=0, malformed=0, empty=0, wrong_clock=0)
-CLOCK_ERRORS_SECONDS = (-3_600, 3_600, -86_400, 86_400, 8 * 365 * 86_400)
+CLOCK_ERRORS_US = tuple(seconds * 1_000_000 for seconds in (-3_600, 3_600, -86_400, 86_400, 8 * 365 * 86_400))
 """A change of daylight saving made too early, late or twice, a day lost or gained, and a wrong year."""
-
-
-def clock_error(which: float) -> int:
-    """By how many microseconds a wrong clock is off; `which`, in [0, 1), chooses."""
-    return CLOCK_ERRORS_SECONDS[int(which * len(CLOCK_ERRORS_SECONDS))] * 1_000_000
 
 
 def malform(lines: list[str], kind: float, where: float) -> None:
