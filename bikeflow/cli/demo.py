@@ -67,7 +67,9 @@ async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) ->
                 f"{done['raw_files']} snapshots, {done['rows']:,} rows, {done['rejected']} rejected lines:"
                 f" a database after {time.monotonic() - started:.1f} s. The stations with the most bikes now:\n"
             )
-            _show_first_query(settings)
+            with duckdb.connect(settings.data_dir / "analytics.duckdb", read_only=True) as connection:
+                connection.execute("USE wrm_analytics")
+                write_table(connection.execute(FIRST_QUERY), sys.stdout)
             _tell_what_next(data_dir, live=not once)
             if not once:
                 await _live(settings, interval, speed)
@@ -100,20 +102,12 @@ async def _tell_how_it_is(data_dir: Path) -> None:
         await asyncio.sleep(TOLD_EVERY_SECONDS)
 
 
-def _show_first_query(settings: Settings) -> None:
-    with duckdb.connect(settings.data_dir / "analytics.duckdb", read_only=True) as connection:
-        connection.execute("USE wrm_analytics")
-        write_table(connection.execute(FIRST_QUERY), sys.stdout)
-
-
 def _tell_what_next(data_dir: Path, *, live: bool) -> None:
     program = Path(sys.executable).with_name("bikeflow")
     if program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())
-    where, sql = (
-        f"--data-dir {shlex.quote(str(data_dir))}",
-        "SELECT name, bikes, spaces FROM wrm_stations_latest LIMIT 5",
-    )
+    where = f"--data-dir {shlex.quote(str(data_dir))}"
+    sql = "SELECT name, bikes, spaces FROM wrm_stations_latest LIMIT 5"
     typer.echo(
         f"\nWhere things lie, until the next demo deletes them:\n"
         f"  {data_dir / 'lake'}  raw files, both Parquet layers, dead letters\n"

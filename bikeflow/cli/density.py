@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from duckdb import DuckDBPyConnection
@@ -38,14 +37,7 @@ FROM bike_density
 """
 
 
-class Format(StrEnum):
-    """How the cells are written."""
-
-    TABLE = "table"
-    GEOJSON = "geojson"
-    GEOPARQUET = "geoparquet"
-    CSV = "csv"
-    JSON = "json"
+Format = Literal["table", "geojson", "geoparquet", "csv", "json"]
 
 
 @grouped
@@ -56,7 +48,7 @@ def density(
     ] = None,
     form: Annotated[
         Format, typer.Option("--format", "-f", help="GeoJSON and GeoParquet have a polygon for each cell.")
-    ] = Format.TABLE,
+    ] = "table",
     as_json: Json = False,
     system: SystemId = None,
 ) -> None:
@@ -64,20 +56,20 @@ def density(
 
     All bikes of the newest snapshot inside the service area count, at stations and free.
     """
-    chosen = Format.JSON if as_json else form
-    limit = top or (TABLE_CELLS if chosen is Format.TABLE else None)
+    chosen = "json" if as_json else form
+    limit = top or (TABLE_CELLS if chosen == "table" else None)
     cells = CELLS.format(limit="ALL" if limit is None else limit)
     with connected(given.settings, system) as connection:
-        if chosen is Format.TABLE:
+        if chosen == "table":
             results.write_table(connection.execute(f"{SHOWN} {cells}"), sys.stdout)
             typer.echo(_totals(connection))
-        elif chosen is Format.GEOJSON:
+        elif chosen == "geojson":
             features = [_feature(cell) for cell in results.objects(connection.execute(cells))]
             results.echo_json({"type": "FeatureCollection", "features": features})
-        elif chosen is Format.GEOPARQUET:
+        elif chosen == "geoparquet":
             sys.stdout.buffer.write(_geoparquet(connection, cells))
         else:
-            write = results.write_csv if chosen is Format.CSV else results.write_json
+            write = results.write_csv if chosen == "csv" else results.write_json
             write(connection.execute(cells), sys.stdout)
 
 

@@ -6,26 +6,21 @@ import asyncio
 import dataclasses
 import json
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Concatenate, ParamSpec, TypeVar
+from typing import Annotated
 
 import typer
 
 from bikeflow.cli.options import Days, Given, Json, grouped
 from bikeflow.cli.progress import progress
 from bikeflow.cli.results import echo, echo_json, fail_of_partitions
-from bikeflow.cli.sources import existing_store
+from bikeflow.cli.sources import in_store
 from bikeflow.core.errors import ConfigError
 from bikeflow.lake import dead_letters
 from bikeflow.lake.dead_letters import Selection
 from bikeflow.segments.dead_letters import Letter
 from bikeflow.service import work
 from bikeflow.settings import Settings
-from bikeflow.settings.systems import System
-from bikeflow.store import Store
 
-Rest = ParamSpec("Rest")
-Result = TypeVar("Result")
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Work on the dead letters: lines that were rejected, and why."
 )
@@ -58,7 +53,8 @@ def list_(letters: Letters, given: Given, as_json: Json = False) -> None:
     Files that can't be read at all are counted, too. --check dropped counts those that were dropped.
     """
     settings = given.start()
-    counts = _in_store(settings, dead_letters.count, letters.selection(settings))
+    systems, selection = settings.all_systems, letters.selection(settings)
+    counts = in_store(settings, lambda store: dead_letters.count(store, systems, selection))
     rows = [
         {
             "system_id": partition.system_id,
@@ -73,7 +69,7 @@ def list_(letters: Letters, given: Given, as_json: Json = False) -> None:
         echo_json(rows)
         return
     form = "{partition}  {check:<12} {column:<24} {dead_letters:>8} in {files} files"
-    if len(settings.all_systems) > 1:
+    if len(systems) > 1:
         form = "{system_id:<16} " + form
     for row in rows:
         echo(form.format(**row))
@@ -87,7 +83,8 @@ def list_(letters: Letters, given: Given, as_json: Json = False) -> None:
 def show(letters: Letters, given: Given, limit: Limit = 20, as_json: Json = False) -> None:
     """Show dead letters one by one, newest file first. Each tells where, why, and the line itself."""
     settings = given.start()
-    found = _in_store(settings, dead_letters.newest, letters.selection(settings), limit)
+    systems, selection = settings.all_systems, letters.selection(settings)
+    found = in_store(settings, lambda store: dead_letters.newest(store, systems, selection, limit))
     for letter in found:
         echo(json.dumps(letter, ensure_ascii=False) if as_json else _text(letter))
     if not found and not as_json:
@@ -126,14 +123,14 @@ def drop(letters: Letters, given: Given, yes: Yes = False, as_json: Json = False
     if letters.check == "dropped":
         raise ConfigError("--check dropped: these are dropped already")
     settings = given.start()
-    selection = letters.selection(settings)
+    systems, selection = settings.all_systems, letters.selection(settings)
     if not yes:
-        counts = _in_store(settings, dead_letters.count, selection)
+        counts = in_store(settings, lambda store: dead_letters.count(store, systems, selection))
         total = sum(count.dead_letters for count in counts.values())
         if not sys.stdin.isatty():
             raise ConfigError(f"this drops {total} dead letters; say --yes")
         typer.confirm(f"Drop {total} dead letters?", abort=True)
-    files, dropped = _in_store(settings, dead_letters.drop, selection)
+    files, dropped = in_store(settings, lambda store: dead_letters.drop(store, systems, selection))
     if as_json:
         echo_json({"files": files, "dead_letters": dropped})
     else:
@@ -145,18 +142,3 @@ def _text(letter: Letter) -> str:
     # The line comes from outside: shown as JSON text, it can't move the terminal's cursor.
     line = json.dumps(letter["raw_line"], ensure_ascii=False)
     return f"{place}\n  {letter['check']}: {letter['message']}\n  {line}"
-
-
-def _in_store(
-    settings: Settings,
-    function: Callable[Concatenate[Store, tuple[System, ...], Rest], Awaitable[Result]],
-    *rest: Rest.args,
-    **named: Rest.kwargs,
-) -> Result:
-    """What `function(store, systems, *rest)` gives."""
-
-    async def run() -> Result:
-        async with existing_store(settings) as store:
-            return await function(store, settings.all_systems, *rest, **named)
-
-    return asyncio.run(run())

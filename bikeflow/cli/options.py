@@ -30,20 +30,17 @@ SystemId = Annotated[
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """A command as typer knows it: a parameter that is a dataclass, such as `Given`, is an option for each field."""
     signature = inspect.signature(command, eval_str=True)
-    groups: dict[str, Any] = {}
-    parameters: list[inspect.Parameter] = []
-    for name, parameter in signature.parameters.items():
-        if dataclasses.is_dataclass(parameter.annotation):
-            groups[name] = group = parameter.annotation
-            types = get_type_hints(group, include_extras=True)
-            parameters += [
-                inspect.Parameter(
-                    field.name, parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name]
-                )
-                for field in dataclasses.fields(group)
-            ]
-        else:
-            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+    own = dict(signature.parameters)
+    groups = {name: own.pop(name).annotation for name in [*own] if dataclasses.is_dataclass(own[name].annotation)}
+    parameters = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in own.values()]
+    for group in groups.values():
+        types = get_type_hints(group, include_extras=True)
+        parameters += [
+            inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name]
+            )
+            for field in dataclasses.fields(group)
+        ]
 
     @functools.wraps(command)
     def run(**values: Any) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Literal
 
 import typer
 from duckdb import DuckDBPyConnection
@@ -31,22 +30,14 @@ ORDER BY schema_name = 'main', name
 _REFUSED = {"ATTACH", "COPY", "COPY_DATABASE", "DETACH", "EXPORT", "LOAD", "UPDATE_EXTENSIONS"}
 
 
-class Format(StrEnum):
-    """How a result is written."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-    PARQUET = "parquet"
-
-
-_WRITERS = {
-    Format.TABLE: results.write_table,
-    Format.CSV: results.write_csv,
-    Format.JSON: results.write_json,
-    Format.PARQUET: results.write_parquet,
+Format = Literal["table", "csv", "json", "parquet"]
+_WRITERS: Mapping[Format, Callable[[DuckDBPyConnection, IO[str]], None]] = {
+    "table": results.write_table,
+    "csv": results.write_csv,
+    "json": results.write_json,
+    "parquet": results.write_parquet,
 }
-ENDINGS = {".csv": Format.CSV, ".json": Format.JSON, ".parquet": Format.PARQUET, ".txt": Format.TABLE}
+ENDINGS: Mapping[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".txt": "table"}
 
 
 @grouped
@@ -73,8 +64,8 @@ def query(
     Tables need no schema before their name: they are those of one system. Those of main have all systems.
     """
     out = None if out == Path("-") else out
-    chosen = Format.JSON if as_json else form or _default_format(out)
-    if chosen is Format.PARQUET and out is None and sys.stdout.isatty():
+    chosen = "json" if as_json else form or _default_format(out)
+    if chosen == "parquet" and out is None and sys.stdout.isatty():
         raise typer.BadParameter("Parquet is not text: add --out FILE", param_hint="--format")
     settings = given.settings
     if sql == "-" or (sql is None and not sys.stdin.isatty()):
@@ -86,9 +77,9 @@ def query(
 
 def _default_format(out: Path | None) -> Format:
     if out is None:
-        return Format.TABLE if sys.stdout.isatty() else Format.CSV
+        return "table" if sys.stdout.isatty() else "csv"
     if not out.suffix:
-        return Format.CSV
+        return "csv"
     try:
         return ENDINGS[out.suffix.lower()]
     except KeyError:
@@ -109,7 +100,7 @@ def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | Non
     # those that give rows, such as SELECT, and unlike SET
     kinds = [[kind.name for kind in statement.expected_result_type] for statement in statements]
     answering = [number for number, kind in enumerate(kinds) if kind == ["QUERY_RESULT"]] or [len(statements) - 1]
-    if len(answering) > 1 and form is not Format.TABLE:
+    if len(answering) > 1 and form != "table":
         raise BikeflowError(
             f"{len(answering)} of these statements give rows, and {form} holds one result: run them one by one, or"
             " add --format table"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 
@@ -16,6 +18,8 @@ from bikeflow.store import Store, open_store
 from bikeflow.warehouse import published_path
 from bikeflow.warehouse.statements import COMPATIBLE, SCHEMA, compatible, quoted
 
+Result = TypeVar("Result")
+
 
 @contextlib.asynccontextmanager
 async def existing_store(settings: Settings) -> AsyncIterator[Store]:
@@ -25,6 +29,16 @@ async def existing_store(settings: Settings) -> AsyncIterator[Store]:
         raise ConfigError(f"there is no lake at {lake} yet; {options.start_hint(settings.data_dir)}")
     async with open_store(settings.storage, settings.data_dir) as store:
         yield store
+
+
+def in_store(settings: Settings, work: Callable[[Store], Awaitable[Result]]) -> Result:
+    """What `work` gives, with the configured store; raises ConfigError as `existing_store` does."""
+
+    async def run() -> Result:
+        async with existing_store(settings) as store:
+            return await work(store)
+
+    return asyncio.run(run())
 
 
 def existing_database(settings: Settings) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import typer
 from duckdb import DuckDBPyConnection
@@ -50,16 +49,12 @@ def summary(given: Given, system: SystemId = None, as_json: Json = False) -> Non
     """Sum up all history, by day and by station. Also counts records, stations and bikes, and names the gaps."""
     with connected(given.settings, system) as connection:
         if as_json:
-            echo_json(_document(connection))
+            (overall,) = objects(connection.execute(OVERALL))
+            stations = objects(connection.execute("FROM station_summary ORDER BY station_id"))
+            coverage, gaps = (objects(connection.execute(sql)) for sql in (DAYS.format(all_days=True), GAPS))
+            echo_json({**overall, "coverage": coverage, "gaps": gaps, "station_summary": stations})
         else:
             _print(connection)
-
-
-def _document(connection: DuckDBPyConnection) -> dict[str, Any]:
-    (overall,) = objects(connection.execute(OVERALL))
-    stations = objects(connection.execute("FROM station_summary ORDER BY station_id"))
-    coverage, gaps = (objects(connection.execute(sql)) for sql in (DAYS.format(all_days=True), GAPS))
-    return {**overall, "coverage": coverage, "gaps": gaps, "station_summary": stations}
 
 
 def _print(connection: DuckDBPyConnection) -> None:

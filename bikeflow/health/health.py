@@ -10,7 +10,7 @@ from typing import Any
 from bikeflow.core.model import UTC, Fault, Vitals
 from bikeflow.health.freshness import freshness
 from bikeflow.health.observations import Observations
-from bikeflow.health.readiness import State, Verdict, assess, state_of
+from bikeflow.health.readiness import Verdict, assess
 from bikeflow.health.sentence import sentence, status_line, stopping_line
 from bikeflow.settings import Settings
 
@@ -52,15 +52,11 @@ class Health:
         verdict = assess(self.seen, self.vitals(), self.settings, self.database, dt.datetime.now(UTC))
         return verdict if self._stopping is None else dict.fromkeys(verdict, self._stopping)
 
-    def state(self, verdict: Verdict) -> State:
-        """The verdict in one word."""
-        return state_of(self.seen, verdict)
-
     def sentence(self) -> str:
         """How things stand now, in one sentence for people."""
         verdict, published = self.verdict(), self.seen.published
         stale = published is not None and bool(self.fresh(published.newest_snapshot)["stale"])
-        return sentence(self.state(verdict), verdict, self.vitals(), self.seen, dt.datetime.now(UTC), stale=stale)
+        return sentence(verdict, self.vitals(), self.seen, dt.datetime.now(UTC), stale=stale)
 
     def fresh(self, snapshot: dt.datetime | None) -> dict[str, Any]:
         """Whether data of this snapshot is the city as it is now; see `freshness`."""
@@ -70,5 +66,4 @@ class Health:
         """The same for `systemctl status`: with the last fetch, the rejected lines and the storage."""
         if self._stopping is not None:
             return stopping_line(self.vitals())
-        verdict = self.verdict()
-        return status_line(self.state(verdict), verdict, self.vitals(), self.seen, dt.datetime.now(UTC))
+        return status_line(self.verdict(), self.vitals(), self.seen, dt.datetime.now(UTC))

@@ -11,7 +11,7 @@ from bikeflow import __version__
 from bikeflow.core.model import UTC, DatabasePublished, FetchFinished, Vitals
 from bikeflow.health.health import Health
 from bikeflow.health.observations import Observations
-from bikeflow.health.readiness import verdict_document
+from bikeflow.health.readiness import state_of, verdict_document
 from bikeflow.ledger import Ledger
 from bikeflow.settings.systems import System, public_url
 
@@ -24,7 +24,7 @@ def live_document(health: Health) -> Document:
     settings, seen, vitals, verdict = health.settings, health.seen, health.vitals(), health.verdict()
     now, published = dt.datetime.now(UTC), seen.published
     return {
-        "state": health.state(verdict),
+        "state": state_of(seen, verdict),
         "sentence": health.sentence(),
         "now": stamp(now),
         "service": {

@@ -206,15 +206,12 @@ class Fetcher:
                 # An earlier process ended after it had spooled this one and before it could remember it.
                 key = self._delivery.layout.raw_key(waiting[-1].time)
                 known = FetchState(waiting[-1].sha256, key, waiting[-1].time)
-            self._known = known or await self._archived()
+            try:
+                archive = self._delivery.store, self._delivery.layout, self._clock()
+                self._known = known or await newest_snapshot(*archive)
+            except (Transient, Permanent) as error:  # the next fetch tries again
+                _log.debug("archive_unreadable", error=str(error))
         return self._known
-
-    async def _archived(self) -> FetchState | None:
-        try:
-            return await newest_snapshot(self._delivery.store, self._delivery.layout, self._clock())
-        except (Transient, Permanent) as error:  # asked again at the next fetch
-            _log.debug("archive_unreadable", error=str(error))
-            return None
 
     def _time(self, known: FetchState | None) -> dt.datetime | None:
         return self._delivery.layout.snapshot_time(known.key) if known else None

@@ -59,7 +59,7 @@ async def serve(
             roles = await Roles.start(settings, events)
             reload = Reload(roles, site, events, lock)
             site.health.attach(roles.pipeline.vitals)
-            supervisor.attach(_progress(roles))
+            supervisor.progress = _progress(roles)
             _tell_start(roles)
             supervisor.ready()
             try:
@@ -68,7 +68,7 @@ async def serve(
                         notifier.reloading()
                         await reload.attempt(load)
                         signals.settings = reload.roles.settings.daemon
-                        supervisor.attach(_progress(reload.roles))
+                        supervisor.progress = _progress(reload.roles)
                         supervisor.ready()
                 supervisor.stopping(signals.settings.shutdown_seconds)
                 await alerts.close()

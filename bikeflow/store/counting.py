@@ -14,7 +14,7 @@ from bikeflow.store.base import Store
 Answer = TypeVar("Answer")
 
 
-class CountingStore:
+class CountingStore(Store):
     """The same store, request by request; `tell` hears of each one that has ended (not of one that was cancelled)."""
 
     def __init__(self, store: Store, tell: Callable[[StoreAnswered], None]) -> None:
@@ -38,7 +38,6 @@ class CountingStore:
             self._tell("list", "ok")
 
     async def get(self, key: str, *, last_bytes: int | None = None) -> StoredObject:
-        """See `Store.get`."""
         return await self._told("get", self._store.get(key, last_bytes=last_bytes))
 
     async def at_hand(self, keys: Sequence[str]) -> dict[str, StoredObject]:
@@ -49,7 +48,6 @@ class CountingStore:
         return found
 
     async def put(self, key: str, data: bytes) -> ObjectInfo:
-        """See `Store.put`."""
         return await self._told("put", self._store.put(key, data))
 
     async def put_new(self, key: str, data: bytes) -> ObjectInfo | None:
@@ -57,19 +55,15 @@ class CountingStore:
         return await self._told("put", self._store.put_new(key, data))
 
     async def delete(self, key: str) -> None:
-        """See `Store.delete`."""
         await self._told("delete", self._store.delete(key))
 
     async def head(self, key: str) -> ObjectInfo:
-        """See `Store.head`."""
         return await self._told("head", self._store.head(key))
 
     def describe(self) -> str:
-        """See `Store.describe`."""
         return self._store.describe()
 
     def local_path(self, key: str) -> Path | None:
-        """See `Store.local_path`."""
         return self._store.local_path(key)
 
     async def _told(self, operation: StoreOperation, request: Awaitable[Answer]) -> Answer:

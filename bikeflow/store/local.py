@@ -40,7 +40,7 @@ async def open_local(_settings: StorageSettings, data_dir: Path) -> AsyncIterato
     yield LocalStore(await asyncio.to_thread(prepare))
 
 
-class LocalStore:
+class LocalStore(Store):
     """A directory as an object store; every operation runs in a thread.
 
     Names that begin with a dot are never objects: what is being written hides behind such a name.
@@ -63,11 +63,9 @@ class LocalStore:
             yield page
 
     async def get(self, key: str, *, last_bytes: int | None = None) -> StoredObject:
-        """See `Store.get`."""
         return await self._in_thread("read", key, lambda path: _read(path, key, last_bytes), existing=True)
 
     async def at_hand(self, keys: Sequence[str]) -> dict[str, StoredObject]:
-        """See `Store.at_hand`."""
 
         def read_all() -> dict[str, StoredObject]:
             found = {}
@@ -99,7 +97,6 @@ class LocalStore:
             await self._in_thread("delete", key, self._writer.remove, existing=True)
 
     async def head(self, key: str) -> ObjectInfo:
-        """See `Store.head`."""
         return await self._in_thread("look at", key, lambda path: _head(path, key), existing=True)
 
     def describe(self) -> str:

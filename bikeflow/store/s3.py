@@ -96,7 +96,7 @@ def _expect_no_permission(params: dict[str, Any], **_: object) -> None:
         params["headers"].pop("Expect", None)
 
 
-class S3Store:
+class S3Store(Store):
     """A bucket as an object store."""
 
     def __init__(self, client: Any, settings: StorageSettings) -> None:
@@ -175,7 +175,6 @@ class S3Store:
             return _info(key, len(data), {**answer, "LastModified": _timestamp(now) if now else dt.datetime.now(UTC)})
 
     async def delete(self, key: str) -> None:
-        """See `Store.delete`."""
         with suppress(NotFound):
             async with self._request(f"delete {key!r}"):
                 await self._client.delete_object(Bucket=self._bucket, Key=key)

@@ -87,7 +87,7 @@ class World:
 
     def sentence(self, *, stale: bool = False) -> str:
         verdict = self.verdict()
-        return sentence(state_of(self.seen, verdict), verdict, self.vitals, self.seen, now(), stale=stale)
+        return sentence(verdict, self.vitals, self.seen, now(), stale=stale)
 
 
 @pytest.fixture
@@ -246,13 +246,13 @@ def test_the_status_line_tells_of_fetch_rows_lag_queue_rejected_lines_and_storag
     world.seen.observe(RunFinished(Run("r", DAY, now(), now(), "done", 1, 1, 9, 7, 2, None, ()), 0, {}, {}))
     world.suffers(queue_waiting=2)
     verdict = world.verdict()
-    line = status_line(state_of(world.seen, verdict), verdict, world.vitals, world.seen, now())
+    line = status_line(verdict, world.vitals, world.seen, now())
     assert line == (
         "All works: the last fetch was 0 s ago (stored), the newest snapshot is 5 s old, 1,234,567 rows are published, "
         "waiting: 2 partitions for a processor, 2 lines rejected since the start, the storage works."
     )
     world.suffers(delivery=Fault(now(-60), "the store is away"))
     verdict = world.verdict()
-    line = status_line(state_of(world.seen, verdict), verdict, world.vitals, world.seen, now())
+    line = status_line(verdict, world.vitals, world.seen, now())
     assert line.startswith("Not working: storing (for 1 min: the store is away); the last fetch was ")
     assert line.endswith(", the storage fails.")
