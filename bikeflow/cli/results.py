@@ -117,8 +117,7 @@ def write_table(result: DuckDBPyConnection, file: IO[str]) -> None:
     numeric = [str(column[1]).partition("(")[0] in _NUMERIC for column in result.description or ()]
     rows = result.fetchmany(TABLE_ROWS + 1)
     few = len(names) <= _WRAPPED_COLUMNS
-    limit = None if few else TABLE_CELL_CHARACTERS
-    cells = [["" if value is None else _cell(value, limit) for value in row] for row in rows[:TABLE_ROWS]]
+    cells = [["" if value is None else _cell(value, cut=not few) for value in row] for row in rows[:TABLE_ROWS]]
     shown = len(names) if few else _fitting(names, cells, width)
     table = Table(header_style="bold")
     for name, right in zip(names[:shown], numeric, strict=False):
@@ -156,9 +155,9 @@ def _batches(result: DuckDBPyConnection) -> Iterator[list[Any]]:
         yield rows
 
 
-def _cell(value: object, limit: int | None) -> str:
+def _cell(value: object, *, cut: bool) -> str:
     text = _text(value).translate(_CONTROLS)
-    return text if limit is None or len(text) <= limit else f"{text[: limit - 1]}…"
+    return f"{text[: TABLE_CELL_CHARACTERS - 1]}…" if cut and len(text) > TABLE_CELL_CHARACTERS else text
 
 
 def _text(value: object) -> str:

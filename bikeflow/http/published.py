@@ -102,7 +102,14 @@ class PublishedDatabase:
 
     def city(self) -> Row:
         """The newest snapshot at a glance, and the bikes at stations in the day before it as `[unix time, bikes]`."""
-        (city,), fullest, emptiest = self._fresh("city", lambda: self._read_all("city", "fullest", "emptiest"))
+        (city,), fullest, emptiest = self._fresh(
+            "city",
+            lambda: (
+                self._read("city"),
+                self._read("by_share", order="share DESC, bikes DESC, name"),
+                self._read("by_share", order="share, total_docks DESC, name"),  # the larger ones first
+            ),
+        )
         last_day = [(row["at"], row["bikes"]) for row in self._last_day.get()] if city["snapshot_at"] else []
         fresh = self._freshness(_time(city["snapshot_at"]))
         return {**city, "fullest": fullest, "emptiest": emptiest, **fresh, "last_day": last_day}
@@ -124,7 +131,7 @@ class PublishedDatabase:
         value: Value = self._kept[name]
         return value
 
-    def _read(self, query: str) -> list[Row]:
+    def _read(self, query: str, **parts: str) -> list[Row]:
         # An instance of its own, as within a process DuckDB shares those that are opened by the file's name: whoever
         # opened it first would decide on the settings of all, and keep the replaced file alive.
         try:
@@ -134,7 +141,7 @@ class PublishedDatabase:
                 # A constant for the planner, so that only the files of its day are opened.
                 connection.execute("SET VARIABLE newest_snapshot = (SELECT newest_snapshot FROM publication)")
                 sql = resources.files("bikeflow.http").joinpath("sql", f"{query}.sql").read_text(encoding="utf-8")
-                result = connection.execute(sql)
+                result = connection.execute(sql.format(**parts))
                 names = [column[0] for column in result.description]
                 return [_row(names, values) for values in result.fetchall()]
         except (duckdb.OperationalError, duckdb.CatalogException) as error:  # any other is a bug of ours

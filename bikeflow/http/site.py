@@ -36,7 +36,6 @@ class Site:
         """Serve HTTP where it is configured, and sample the loop's lag, as long as the context lasts."""
         try:
             await self._open(self._http, anywhere=True)
-            announce(self.url, self._data_dir)
             with sampled(self.metrics.loop_lag_seconds.observe):
                 yield
         finally:
@@ -61,10 +60,7 @@ class Site:
             except Permanent:
                 await self._open(former, anywhere=True)
                 raise
-            finally:
-                announce(self.url, self._data_dir)
         else:
-            announce(self.url, self._data_dir)
             await server.aclose()
 
     def adopt(self, settings: Settings, *, same_lake: bool) -> None:
@@ -79,6 +75,7 @@ class Site:
         server = AsyncExitStack()
         self.url = await server.enter_async_context(serving(http, self._routes.application(), anywhere=anywhere))
         self._http, self._server = http, server
+        announce(self.url, self._data_dir)
 
     @property
     def _data_dir(self) -> Path:

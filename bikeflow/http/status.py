@@ -54,7 +54,10 @@ def ledger_document(ledger: Ledger, lake: Mapping[str, int], today: dt.date) -> 
         "last_snapshot": snapshot and {"key": snapshot.key, "fetched_at": stamp(snapshot.fetched_at)},
         "lake": dict(lake),
         "today": {"partition": str(today), **{name: day[name] for name in ("raw_files", "lines", "rows", "rejected")}},
-        "failing_partitions": [{**_named(row), "retry_at": _plain(row["retry_at"])} for row in ledger.runs.failing()],
+        "failing_partitions": [
+            {**_named(row), "retry_at": stamp(dt.datetime.fromisoformat(str(row["retry_at"])))}
+            for row in ledger.runs.failing()
+        ],
         "latest_runs": latest_runs(ledger, LATEST_RUNS),
     }
 
@@ -93,10 +96,6 @@ def _system(system: System, seen: Observations, vitals: Vitals | None) -> Docume
 def _named(row: Mapping[str, object]) -> Document:
     """A row of the ledger under the names that programs know: a partition is its day, beside its system."""
     return {"partition" if name == "day" else name: value for name, value in row.items()}
-
-
-def _plain(at: object) -> str:
-    return stamp(dt.datetime.fromisoformat(str(at)))
 
 
 def _fetch(event: FetchFinished | None) -> Document | None:

@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from bikeflow.core.errors import BikeflowError, NotFound, Permanent, Transient
 from bikeflow.core.model import ObjectInfo, StoredObject
-from bikeflow.settings.sections import StorageSettings
 from bikeflow.store.base import PAGE_SIZE, Store
 from bikeflow.store.files import FileWriter
 from bikeflow.store.tree import Tree, is_text, object_info
@@ -28,7 +27,7 @@ _PERMANENT = frozenset({
 
 
 @asynccontextmanager
-async def open_local(_settings: StorageSettings, data_dir: Path) -> AsyncIterator[Store]:
+async def open_local(data_dir: Path) -> AsyncIterator[Store]:
     """The store in `data_dir`/lake, which is created where it is missing."""
 
     def prepare() -> Path:
