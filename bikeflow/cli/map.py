@@ -11,7 +11,7 @@ import typer
 from bikeflow.cli.options import Given, grouped
 from bikeflow.cli.sources import existing_database
 from bikeflow.core.errors import BikeflowError
-from bikeflow.health.freshness import freshness
+from bikeflow.health.health import freshness
 from bikeflow.http.pages import map_file
 from bikeflow.http.published import PublishedDatabase
 from bikeflow.runtime.files import write_whole

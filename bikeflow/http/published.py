@@ -21,7 +21,7 @@ from bikeflow.warehouse.statements import COMPATIBLE, quoted
 Row = dict[str, Any]
 Value = TypeVar("Value")
 Freshness = Callable[[dt.datetime | None], Row]
-"""Whether a snapshot of this time is the city as it is now (`bikeflow.health.freshness`)."""
+"""Whether a snapshot of this time is the city as it is now (`bikeflow.health.health.freshness`)."""
 
 HISTORY_SECONDS = 60.0
 _CONFIG: Mapping[str, str | int | bool] = {

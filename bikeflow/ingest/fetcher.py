@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from bikeflow.core.errors import NotAFeed, Permanent, Transient
+from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, FetchFinished, FetchOutcome, FetchState
 from bikeflow.feeds import format_of
-from bikeflow.ingest.archive import newest_snapshot
 from bikeflow.ingest.breaker import CircuitOpen
 from bikeflow.ingest.dead_letters import FeedDeadLetters
 from bikeflow.ingest.delivery import Delivery
@@ -26,6 +26,7 @@ from bikeflow.runtime.log import bound, get_logger
 from bikeflow.runtime.retry import tick
 from bikeflow.settings.sections import RetrySettings
 from bikeflow.settings.systems import System, public_url
+from bikeflow.store import Store
 
 if TYPE_CHECKING:
     from bikeflow.feeds.base import Answer
@@ -34,6 +35,7 @@ GRACE_SECONDS = 5.0
 """How long a fetch that is under way at the stop may still take."""
 _SECOND = dt.timedelta(seconds=1)
 _NUDGE = dt.timedelta(minutes=1)
+_DAYS_BACK = (2, 62)
 _log = get_logger()
 
 
@@ -223,3 +225,21 @@ class Fetcher:
         """
         last = self._time(known)
         return last + _SECOND if last is not None and at <= last <= at + _NUDGE else at
+
+
+async def newest_snapshot(store: Store, layout: Layout, now: dt.datetime) -> FetchState | None:
+    """The raw file with the greatest key, or None in an empty archive.
+
+    In an archive in use a few LISTs of its last days find it; only one that has lain idle is listed from further back,
+    at last from the beginning. Raises what the store raises.
+    """
+    for after in (*(layout.raw_folder((now - dt.timedelta(days)).date()) for days in _DAYS_BACK), ""):
+        key = ""
+        async for page in store.pages(layout.raw, after=after):
+            keys = (info.key for info in page if layout.raw_file(info) and layout.snapshot_time(info.key))
+            key = max(keys, default=key)
+        time = layout.snapshot_time(key)
+        if time is not None:
+            stored = await store.get(key)
+            return FetchState(hashlib.sha256(stored.data).hexdigest(), key, time)
+    return None

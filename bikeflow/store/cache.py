@@ -26,17 +26,24 @@ class ObjectCache:
 
     `max_bytes` bounds the directory, and 0 turns the copies off, as does a store on this machine. The copies survive
     restarts; a damaged one is dropped and read again. A disk that fails costs speed, never an answer.
+
+    A copy is the SHA-256 of the content and the content; its name stands for key and ETag. The order of last use is
+    kept in memory, and in the modification times from one start to the next.
     """
 
     def __init__(self, store: Store, directory: Path, max_bytes: int) -> None:
         self._store = store
-        self._shelf = _Shelf(directory, max_bytes)
+        self._directory = directory
         self._max_bytes = max_bytes
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._opened = False
+        self._healthy = True
+        self._lock = threading.Lock()
 
     async def get(self, info: ObjectInfo) -> bytes:
         """The content that `info` speaks of. Raises `NotFound`, or `Transient` where it is another one by now."""
         copied = self._is_copied(info)
-        data = await asyncio.to_thread(self._shelf.take, info) if copied else None
+        data = await asyncio.to_thread(self._take, info) if copied else None
         if data is not None:
             return data
         stored = await self._store.get(info.key)
@@ -49,7 +56,7 @@ class ObjectCache:
         """By key, the contents of those of the objects that lie on this machine as they were listed."""
         copied = [info for info in infos if self._is_copied(info)]
         if copied:
-            copies = await asyncio.to_thread(lambda: {info.key: self._shelf.take(info) for info in copied})
+            copies = await asyncio.to_thread(lambda: {info.key: self._take(info) for info in copied})
             return {key: data for key, data in copies.items() if data is not None}
         found = await self._store.at_hand([info.key for info in infos])
         return {
@@ -61,27 +68,12 @@ class ObjectCache:
     async def remember(self, info: ObjectInfo, data: bytes) -> None:
         """Keep a copy of what was just written or read."""
         if self._is_copied(info):
-            await asyncio.to_thread(self._shelf.put, info, data)
+            await asyncio.to_thread(self._put, info, data)
 
     def _is_copied(self, info: ObjectInfo) -> bool:
         return 0 < info.size + _DIGEST_BYTES <= self._max_bytes and self._store.local_path(info.key) is None
 
-
-class _Shelf:
-    """The directory: a file is the SHA-256 of its content and the content, its name stands for key and ETag.
-
-    The order of last use is kept in memory, and in the modification times from one start to the next.
-    """
-
-    def __init__(self, directory: Path, max_bytes: int) -> None:
-        self._directory = directory
-        self._max_bytes = max_bytes
-        self._sizes: OrderedDict[str, int] = OrderedDict()
-        self._opened = False
-        self._healthy = True
-        self._lock = threading.Lock()
-
-    def take(self, info: ObjectInfo) -> bytes | None:
+    def _take(self, info: ObjectInfo) -> bytes | None:
         """The copy, or None where there is none or it is damaged."""
         name = _name(info)
         with self._disk():
@@ -96,8 +88,8 @@ class _Shelf:
                 self._drop(name)
         return None
 
-    def put(self, info: ObjectInfo, data: bytes) -> None:
-        """Add a copy, and drop what there is no longer room for."""
+    def _put(self, info: ObjectInfo, data: bytes) -> None:
+        """Add a copy, and drop those that there is no longer room for."""
         name, content = _name(info), hashlib.sha256(data).digest() + data
         with self._disk():
             self._open()
