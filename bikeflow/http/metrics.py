@@ -31,7 +31,6 @@ from bikeflow import __version__
 from bikeflow.core import model
 from bikeflow.core.schema import FLAGS
 from bikeflow.health.health import Health
-from bikeflow.settings import Settings
 
 Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 _QUICK = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -179,11 +178,17 @@ class _States(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """All gauges as they are now."""
-        health = self._health
+        health, settings = self._health, self._health.settings
         yield _gauge("start_time_seconds", "Start of the service, in Unix time.", health.seen.started_at.timestamp())
         ready = {name: fault is None for name, fault in health.verdict().items()}
         yield _gauge("part_ready", "1 while this part really works.", ready, label="part")
-        yield from _limits(health.settings)
+        intervals = {system.id: system.feed.interval_seconds for system in settings.all_systems}
+        yield _gauge("feed_interval_seconds", "Configured time between fetches.", intervals)
+        limits = {system.id: system.feed.spool_max_bytes for system in settings.all_systems}
+        yield _gauge("spool_limit_bytes", "Size of waiting snapshots at which new ones are lost.", limits)
+        with suppress(OSError):
+            free = shutil.disk_usage(settings.data_dir).free
+            yield _gauge("disk_free_bytes", "Room on the disk of data_dir.", free)
         if (vitals := health.vitals()) is not None:
             yield from _waiting(vitals)
         if health.seen.published is not None:
@@ -198,18 +203,6 @@ def _gauge(name: str, text: str, value: float | Mapping[str, float], label: str 
     for key, number in value.items():
         family.add_metric([key], number)
     return family
-
-
-def _limits(settings: Settings) -> Iterator[GaugeMetricFamily]:
-    """What the other numbers are to be compared with."""
-    feeds = {system.id: system.feed for system in settings.all_systems}
-    intervals = {system_id: feed.interval_seconds for system_id, feed in feeds.items()}
-    yield _gauge("feed_interval_seconds", "Configured time between fetches.", intervals)
-    limits = {system_id: feed.spool_max_bytes for system_id, feed in feeds.items()}
-    yield _gauge("spool_limit_bytes", "Size of waiting snapshots at which new ones are lost.", limits)
-    with suppress(OSError):
-        free = shutil.disk_usage(settings.data_dir).free
-        yield _gauge("disk_free_bytes", "Room on the disk of data_dir.", free)
 
 
 def _waiting(vitals: model.Vitals) -> Iterator[GaugeMetricFamily]:

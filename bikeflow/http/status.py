@@ -16,6 +16,7 @@ from bikeflow.ledger import Ledger
 from bikeflow.settings.systems import System, public_url
 
 LATEST_RUNS = 8
+_COUNTS = ("segments", "rows", "stations", "stations_outside", "stations_empty", "stations_full", "future_snapshots")
 Document = dict[str, Any]
 
 
@@ -112,13 +113,7 @@ def _database(published: DatabasePublished, now: dt.datetime) -> Document:
         "newest_snapshot": newest and stamp(newest),
         "newest_snapshot_age_seconds": newest and round((now - newest).total_seconds()),
         "bytes": published.size_bytes,
-        "segments": published.segments,
-        "rows": published.rows,
-        "stations": published.stations,
-        "stations_outside": published.stations_outside,
-        "stations_empty": published.stations_empty,
-        "stations_full": published.stations_full,
         "free_bikes": published.bikes,
         "free_bikes_outside": published.bikes_outside,
-        "future_snapshots": published.future_snapshots,
+        **{name: getattr(published, name) for name in _COUNTS},
     }

@@ -107,8 +107,9 @@ def _parse_plain(header: Header, lines: Lines, tables: list[pa.Table], careful: 
         if len(lines) <= _FEW_LINES:
             careful.extend(lines.record(line) for line in range(len(lines)))
             return
-        for half in lines.halves():
-            _parse_plain(header, half, tables, careful)
+        middle = len(lines) // 2
+        for half in (slice(None, middle), slice(middle, None)):
+            _parse_plain(header, lines.part(half), tables, careful)
 
 
 def _read(header: Header, lines: Lines) -> pa.Table:

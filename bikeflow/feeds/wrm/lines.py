@@ -48,11 +48,6 @@ class Lines:
         text = self.line(line)
         return int(self.document[line]), Record(int(self.number[line]), text, read_fields(text)[0])
 
-    def halves(self) -> tuple[Lines, Lines]:
-        """The first half of the lines, and the second."""
-        middle = len(self) // 2
-        return self._some(slice(None, middle)), self._some(slice(middle, None))
-
     def without(self, odd: Positions) -> Lines:
         """The same without these lines."""
         if not len(odd):
@@ -65,7 +60,8 @@ class Lines:
         starts, ends = self.starts[keep] - removed, self.ends[keep] - removed
         return Lines(text, starts, ends, self.document[keep], self.number[keep])
 
-    def _some(self, which: slice) -> Lines:
+    def part(self, which: slice) -> Lines:
+        """Some of the lines, at least one."""
         starts, ends = self.starts[which], self.ends[which]
         text = self.text[starts[0] : ends[-1] + 1]
         return Lines(text, starts - starts[0], ends - starts[0], self.document[which], self.number[which])
