@@ -190,7 +190,12 @@ class _States(Collector):
             free = shutil.disk_usage(settings.data_dir).free
             yield _gauge("disk_free_bytes", "Room on the disk of data_dir.", free)
         if (vitals := health.vitals()) is not None:
-            yield from _waiting(vitals)
+            snapshots = {system_id: lane.spool_snapshots for system_id, lane in vitals.lanes.items()}
+            yield _gauge("spool_snapshots", "Snapshots that wait on disk for the store.", snapshots)
+            sizes = {system_id: lane.spool_bytes for system_id, lane in vitals.lanes.items()}
+            yield _gauge("spool_size_bytes", "Size of these snapshots.", sizes)
+            jobs = {"waiting": vitals.queue_waiting, "running": vitals.queue_in_flight}
+            yield _gauge("queue_jobs", "Partitions that wait or are being processed.", jobs, label="state")
         if health.seen.published is not None:
             yield from _database(health.seen.published)
 
@@ -203,15 +208,6 @@ def _gauge(name: str, text: str, value: float | Mapping[str, float], label: str 
     for key, number in value.items():
         family.add_metric([key], number)
     return family
-
-
-def _waiting(vitals: model.Vitals) -> Iterator[GaugeMetricFamily]:
-    snapshots = {system_id: lane.spool_snapshots for system_id, lane in vitals.lanes.items()}
-    yield _gauge("spool_snapshots", "Snapshots that wait on disk for the store.", snapshots)
-    sizes = {system_id: lane.spool_bytes for system_id, lane in vitals.lanes.items()}
-    yield _gauge("spool_size_bytes", "Size of these snapshots.", sizes)
-    jobs = {"waiting": vitals.queue_waiting, "running": vitals.queue_in_flight}
-    yield _gauge("queue_jobs", "Partitions that wait or are being processed.", jobs, label="state")
 
 
 def _database(published: model.DatabasePublished) -> Iterator[GaugeMetricFamily]:

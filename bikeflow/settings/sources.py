@@ -8,8 +8,6 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic_settings import TomlConfigSettingsSource
-
 from bikeflow.core.errors import ConfigError
 from bikeflow.settings.model import (
     CONFIG_VARIABLE,
@@ -21,7 +19,6 @@ from bikeflow.settings.model import (
     SECRETS,
     Given,
     Layer,
-    Settings,
 )
 from bikeflow.settings.problems import nearest, nearest_key, shown, ways_to_give_secret
 
@@ -44,8 +41,8 @@ def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
 def toml_file(path: Path, problems: list[str]) -> Layer:
     """The settings in a TOML file; a file that can't be read raises ConfigError with the line and column."""
     try:
-        data = TomlConfigSettingsSource(Settings, toml_file=path).toml_data
-        lines = _key_lines(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        data, lines = tomllib.loads(text), _key_lines(text)
     except tomllib.TOMLDecodeError as error:
         at = re.search(r" \(at line (\d+), column (\d+)\)$", str(error))
         where = f"{path}:{at[1]}:{at[2]}" if at else str(path)
