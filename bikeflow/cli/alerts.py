@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 
 import typer
 
-from bikeflow.cli import options
+from bikeflow.cli.options import Given, Json, grouped
+from bikeflow.cli.results import echo_json
 from bikeflow.core.errors import BikeflowError
+from bikeflow.health.alerts.channel import send
+from bikeflow.health.alerts.messages import trial
+from bikeflow.settings.problems import ways_to_give_secret
 
-app = typer.Typer(no_args_is_help=True, help="Test the channels through which alerts are sent.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Test the channels through which alerts are sent.")
 
 
 @app.callback()
@@ -18,23 +22,15 @@ def alerts() -> None:
 
 
 @app.command()
-def test(
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    data_dir: options.DataDir = None,
-    as_json: options.Json = False,
-) -> None:
+@grouped
+def test(given: Given, as_json: Json = False) -> None:
     """Send a test message to every channel. It tells which of them took it; exit 1 where one did not."""
-    from bikeflow.health.alerts.channel import send
-    from bikeflow.health.alerts.messages import trial
-    from bikeflow.settings.problems import ways_to_give_secret
-
-    settings = options.load(config, overrides, data_dir).settings.alerts
+    settings = given.settings.alerts
     if not settings.targets:
         raise BikeflowError(f"no channel is configured: {ways_to_give_secret('alerts.urls')}")
-    answers = options.complete(send(trial(), settings))
+    answers = asyncio.run(send(trial(), settings))
     if as_json:
-        typer.echo(json.dumps(answers, ensure_ascii=False, indent=2))
+        echo_json(answers, indent=2)
     else:
         typer.echo("\n".join(f"{target}: {reason or 'sent'}" for target, reason in answers.items()))
     if any(answers.values()):

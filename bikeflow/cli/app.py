@@ -1,45 +1,45 @@
 """The `bikeflow` command: its subcommands, and how errors become messages and exit codes.
 
 Exit codes: 0 done, 1 the check or the work failed, 2 wrong usage or configuration, 130 interrupted. To add a command,
-write a module beside this one and register its function below; it imports what it needs when it runs, so that `--help`
-stays quick.
+write a module beside this one with a function of its name, and add a line to `COMMANDS`. A module is imported when its
+command runs, so that `--help` stays quick.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from bikeflow import __version__
-from bikeflow.cli import alerts, dlq
-from bikeflow.cli.backfill import backfill
-from bikeflow.cli.catalog import catalog
-from bikeflow.cli.check_config import check_config
-from bikeflow.cli.demo import demo
-from bikeflow.cli.density import density
-from bikeflow.cli.fetch import fetch
-from bikeflow.cli.lineage import lineage
-from bikeflow.cli.map import map_command
-from bikeflow.cli.query import query
-from bikeflow.cli.refresh import refresh
-from bikeflow.cli.reload import reload
-from bikeflow.cli.run import run
-from bikeflow.cli.status import status
-from bikeflow.cli.summary import summary
-from bikeflow.cli.verify import verify
 from bikeflow.core.errors import BikeflowError, ConfigError
 
-# plain help: rich alone would take longer to import than all the rest of `bikeflow --help`
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+if TYPE_CHECKING:
+    from types import ModuleType
+
+COMMANDS = {
+    "run": "Run the service until SIGTERM or Ctrl-C.",
+    "demo": "Show everything on a simulated city, with no network.",
+    "check-config": "Show the settings in force, and their origins.",
+    "fetch": "Fetch one snapshot of each system and store it.",
+    "backfill": "Process the raw files of a range of days.",
+    "refresh": "Publish the analytics database once.",
+    "verify": "Prove that no line was lost and none counted twice.",
+    "status": "Show how things stand; exit 1 while something fails.",
+    "reload": "Make the running service take over a changed configuration.",
+    "query": "Ask the published database; without SQL, show what it holds.",
+    "summary": "Sum up all history, by day and by station.",
+    "density": "Show the grid cells with the most bikes.",
+    "catalog": "Tell what every table means, or every column of one.",
+    "lineage": "Tell what each table is made of.",
+    "map": "Write the map with its last day as one HTML file.",
+    "dlq": "Work on the dead letters: lines that were rejected, and why.",
+    "alerts": "Test the channels through which alerts are sent.",
+}
 
 
 class Command(TyperCommand):
@@ -50,26 +50,48 @@ class Command(TyperCommand):
         return super().get_help(ctx).replace(" <str>", "")
 
 
-for command in (
-    run,
-    demo,
-    check_config,
-    fetch,
-    backfill,
-    refresh,
-    verify,
-    status,
-    reload,
-    query,
-    summary,
-    density,
-    catalog,
-    lineage,
-):
-    app.command(cls=Command)(command)
-app.command("map")(map_command)
-app.add_typer(dlq.app, name="dlq")
-app.add_typer(alerts.app, name="alerts")
+class Commands(TyperGroup):
+    """The table of commands, each of which is imported only to be run or to show its own help."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names."""
+        return [*COMMANDS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, or the group of commands, of that name; None where there is none."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module = _imported(f"bikeflow.cli.{cmd_name.replace('-', '_')}")
+        group: typer.Typer | None = getattr(module, "app", None)
+        if group is None:
+            group = typer.Typer(rich_markup_mode=None, add_completion=False)
+            group.command(cmd_name, cls=Command)(getattr(module, module.__name__.rpartition(".")[2]))
+        return typer.main.get_command(group)
+
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
+        """Write their summaries."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _imported(name: str) -> ModuleType:
+    from bikeflow.runtime.memory import configure_allocators, freeze_gc
+
+    if name in sys.modules:
+        return sys.modules[name]
+    configure_allocators()
+    with freeze_gc():
+        return import_module(name)
+
+
+# plain help: rich alone would take longer to import than all the rest of `bikeflow --help`
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 def _print_version(wanted: bool) -> None:

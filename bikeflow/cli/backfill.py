@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from bikeflow.cli import options
+from bikeflow.cli.options import Days, Given, Json, grouped
 from bikeflow.cli.progress import progress
-from bikeflow.cli.scope import First, Last, SystemId, chosen_scope
+from bikeflow.cli.results import echo_json, fail_of_partitions
+from bikeflow.service import work
 
 MOST_WORKERS = 64
 """As the settings allow; so many segments are given to a cluster at a time where the configuration does not say."""
@@ -32,49 +33,37 @@ Memory = Annotated[
 ]
 
 
+@grouped
 def backfill(
-    first: First = None,
-    last: Last = None,
-    system: SystemId = None,
+    days: Days,
+    given: Given,
     force: Force = False,
     engine: Engine = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     memory: Memory = None,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    data_dir: options.DataDir = None,
-    as_json: options.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Process the raw files of a range of days. What is processed already is left alone, so it can be repeated."""
-    from bikeflow.cli.results import printable
-    from bikeflow.runtime.memory import lasting
-
     short = {"engine": engine, "scheduler": scheduler, "workers": workers, "memory_limit": memory}
-    given = [*(overrides or ()), *(f"processing.{key}={value}" for key, value in short.items() if value is not None)]
-    settings = options.start(config, [*given, *_all_cores(config, given, data_dir)], data_dir)
-    wanted = chosen_scope(settings, first, last, system)
-    with lasting():
-        from bikeflow.service import work
+    named = [f"processing.{key}={value}" for key, value in short.items() if value is not None]
+    settings = given.start(*named, *_all_cores(given, named))
+    scope = days.scope(settings)
     with progress("backfill", "files") as tell:
-        result = options.complete(work.backfill(settings, wanted, force=force, tell=tell))
+        result = asyncio.run(work.backfill(settings, scope, force=force, tell=tell))
     if as_json:
-        typer.echo(json.dumps(result))
+        echo_json(result)
     else:
         typer.echo(
             f"{result['files']} raw files processed in {result['seconds']:.1f} s; the lake holds {result['raw_files']}"
             f" raw files with {result['rows']:,} rows and {result['rejected']:,} rejected lines"
         )
-    failed = result["failed_partitions"]
-    for partition, error in failed.items():
-        typer.echo(f"error: {partition}: {printable(error)}", err=True)
-    if failed:
-        raise typer.Exit(1)
+    fail_of_partitions(result["failed_partitions"])
 
 
-def _all_cores(config: Path | None, overrides: list[str], data_dir: Path | None) -> list[str]:
+def _all_cores(given: Given, named: Sequence[str]) -> list[str]:
     """A service leaves cores to others, a backfill takes them all, unless the configuration says how many."""
-    loaded = options.load(config, overrides, data_dir)
+    loaded = given.load(*named)
     if loaded.origins["processing.workers"] != "default":
         return []
     cores = len(os.sched_getaffinity(0))

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from bikeflow.cli import options
-from bikeflow.cli.database import connected
+from bikeflow.cli.options import Given, Json, grouped
+from bikeflow.cli.results import write_json, write_table
+from bikeflow.cli.sources import connected
+from bikeflow.core.errors import BikeflowError
 
 SHOWN = "CASE WHEN schema_name = 'main' THEN 'main.' || object ELSE object END"
 OBJECTS = f"""
@@ -30,18 +32,10 @@ EVERYTHING = f"FROM main.catalog WHERE $1 IS NULL OR {SHOWN} = $1 ORDER BY schem
 Name = Annotated[str | None, typer.Argument(metavar="TABLE", help="A table or view of the database.")]
 
 
-def catalog(
-    name: Name = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    data_dir: options.DataDir = None,
-) -> None:
+@grouped
+def catalog(given: Given, name: Name = None, as_json: Json = False) -> None:
     """Tell what every table means, or every column of one. With --json, all of it."""
-    from bikeflow.cli.results import write_json, write_table
-    from bikeflow.core.errors import BikeflowError
-
-    with connected(options.load(config, overrides, data_dir).settings) as connection:
+    with connected(given.settings) as connection:
         known = [row[0] for row in connection.execute(OBJECTS).fetchall()]
         if name not in known and f"main.{name}" in known:
             name = f"main.{name}"

@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import typer
 
-from bikeflow.cli import options
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from bikeflow.settings import LoadedSettings
+from bikeflow.cli.options import Given, Json, grouped
+from bikeflow.cli.results import echo_json
+from bikeflow.settings import LoadedSettings, public_values
 
 
-def check_config(
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    data_dir: options.DataDir = None,
-    as_json: options.Json = False,
-) -> None:
+@grouped
+def check_config(given: Given, as_json: Json = False) -> None:
     """Show the settings in force, and their origins.
 
     Exit code 2 where the configuration is wrong. Secrets are shown as (set) or (not set) only.
     """
-    loaded = options.load(config, overrides, data_dir)
-    typer.echo(json.dumps(_document(loaded), ensure_ascii=False, indent=2) if as_json else _listing(loaded))
-
-
-def _document(loaded: LoadedSettings) -> dict[str, object]:
-    from bikeflow.settings import public_values
-
-    return {
-        "config": None if loaded.path is None else str(loaded.path),
-        "notes": list(loaded.notes),
-        "settings": {
-            key: {"value": value, "origin": loaded.origins[key]}
-            for key, value in public_values(loaded.settings).items()
-        },
-    }
+    loaded = given.load()
+    if as_json:
+        values = public_values(loaded.settings)
+        settings = {key: {"value": value, "origin": loaded.origins[key]} for key, value in values.items()}
+        path = None if loaded.path is None else str(loaded.path)
+        echo_json({"config": path, "notes": list(loaded.notes), "settings": settings}, indent=2)
+    else:
+        typer.echo(_listing(loaded))
 
 
 def _listing(loaded: LoadedSettings) -> str:
     """The configuration as a TOML file would say it, each line with its origin as a comment."""
-    from bikeflow.settings import public_values
-
     lines = [f"# configuration file: {loaded.path or 'none'}"]
     lines += [f"# note: {note}" for note in loaded.notes]
     values = public_values(loaded.settings)

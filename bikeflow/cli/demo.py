@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import duckdb
 import typer
 
-from bikeflow.cli import options
 from bikeflow.cli.progress import progress
-
-if TYPE_CHECKING:
-    from bikeflow.settings import Settings
+from bikeflow.cli.results import write_table
+from bikeflow.core.scope import Scope
+from bikeflow.http.client import ADDRESS_FILE, ask_status
+from bikeflow.runtime import log
+from bikeflow.service import work
+from bikeflow.service.daemon import serve
+from bikeflow.service.demo import REPEATS, SEED, demo_directory, demo_settings, refusing_reloads, write_history
+from bikeflow.settings import Settings
+from bikeflow.settings.sections import LogSettings
+from bikeflow.simulator import City, serve_feed
 
 DataDir = Annotated[Path, typer.Option("--data-dir", metavar="DIR", help="Where the demo's lake and database go.")]
 Interval = Annotated[
@@ -39,22 +47,11 @@ def demo(data_dir: DataDir = Path("data/demo"), interval: Interval = 2, speed: S
 
     First a day of history, then live until Ctrl-C. Its directory is its own: the next demo deletes all that lies there.
     """
-    from bikeflow.runtime.memory import economise
-
-    economise()
-    from bikeflow.runtime import log
-    from bikeflow.settings.sections import LogSettings
-
     log.configure(LogSettings(level="warning"))
-    options.complete(_demo(data_dir, interval, speed, once=once))
+    asyncio.run(_demo(data_dir, interval, speed, once=once))
 
 
 async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) -> None:
-    from bikeflow.core.scope import Scope
-    from bikeflow.service import work
-    from bikeflow.service.demo import REPEATS, SEED, demo_directory, demo_settings, refusing_reloads, write_history
-    from bikeflow.simulator import City, serve_feed
-
     with refusing_reloads(data_dir), demo_directory(data_dir):
         city, now, started = City(SEED), dt.datetime.now(dt.UTC), time.monotonic()
         async with serve_feed(city.accelerated(speed, since=now), repeats=REPEATS) as url:
@@ -70,20 +67,15 @@ async def _demo(data_dir: Path, interval: float, speed: float, *, once: bool) ->
                 f"{done['raw_files']} snapshots, {done['rows']:,} rows, {done['rejected']} rejected lines:"
                 f" a database after {time.monotonic() - started:.1f} s. The stations with the most bikes now:\n"
             )
-            _show_first_query(settings)
+            with duckdb.connect(settings.data_dir / "analytics.duckdb", read_only=True) as connection:
+                connection.execute("USE wrm_analytics")
+                write_table(connection.execute(FIRST_QUERY), sys.stdout)
             _tell_what_next(data_dir, live=not once)
             if not once:
                 await _live(settings, interval, speed)
 
 
 async def _live(settings: Settings, interval: float, speed: float) -> None:
-    import asyncio
-
-    from bikeflow.runtime.memory import lasting
-
-    with lasting():
-        from bikeflow.service.daemon import serve
-
     typer.echo(
         f"Now live: a snapshot every {interval:g} s of a city that moves {speed:g} times faster. Ctrl-C ends it.\n"
     )
@@ -97,10 +89,6 @@ async def _live(settings: Settings, interval: float, speed: float) -> None:
 
 async def _tell_how_it_is(data_dir: Path) -> None:
     """The dashboard's address and sentence as soon as there is one, and again and again: it stays in sight."""
-    import asyncio
-
-    from bikeflow.http.client import ADDRESS_FILE, ask_status
-
     while True:
         status = await asyncio.to_thread(ask_status, data_dir)
         if status is None or status["state"] == "starting":
@@ -114,24 +102,12 @@ async def _tell_how_it_is(data_dir: Path) -> None:
         await asyncio.sleep(TOLD_EVERY_SECONDS)
 
 
-def _show_first_query(settings: Settings) -> None:
-    import duckdb
-
-    from bikeflow.cli.results import write_table
-
-    with duckdb.connect(settings.data_dir / "analytics.duckdb", read_only=True) as connection:
-        connection.execute("USE wrm_analytics")
-        write_table(connection.execute(FIRST_QUERY), sys.stdout)
-
-
 def _tell_what_next(data_dir: Path, *, live: bool) -> None:
     program = Path(sys.executable).with_name("bikeflow")
     if program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())
-    where, sql = (
-        f"--data-dir {shlex.quote(str(data_dir))}",
-        "SELECT name, bikes, spaces FROM wrm_stations_latest LIMIT 5",
-    )
+    where = f"--data-dir {shlex.quote(str(data_dir))}"
+    sql = "SELECT name, bikes, spaces FROM wrm_stations_latest LIMIT 5"
     typer.echo(
         f"\nWhere things lie, until the next demo deletes them:\n"
         f"  {data_dir / 'lake'}  raw files, both Parquet layers, dead letters\n"

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+from duckdb import DuckDBPyConnection
 
-from bikeflow.cli import options
-from bikeflow.cli.database import connected
-from bikeflow.cli.scope import SystemId, chosen_id
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+from bikeflow.cli import results
+from bikeflow.cli.options import Given, Json, SystemId, grouped
+from bikeflow.cli.sources import connected
 
 TABLE_CELLS = 20
 CELLS = "FROM bike_density ORDER BY bike_count DESC, cell_id LIMIT {limit}"
@@ -41,57 +37,44 @@ FROM bike_density
 """
 
 
-class Format(StrEnum):
-    """How the cells are written."""
-
-    TABLE = "table"
-    GEOJSON = "geojson"
-    GEOPARQUET = "geoparquet"
-    CSV = "csv"
-    JSON = "json"
+Format = Literal["table", "geojson", "geoparquet", "csv", "json"]
 
 
+@grouped
 def density(
+    given: Given,
     top: Annotated[
         int | None, typer.Option("--top", min=1, metavar="N", help="Only the N fullest cells (a table: 20, else all).")
     ] = None,
     form: Annotated[
         Format, typer.Option("--format", "-f", help="GeoJSON and GeoParquet have a polygon for each cell.")
-    ] = Format.TABLE,
-    as_json: options.Json = False,
+    ] = "table",
+    as_json: Json = False,
     system: SystemId = None,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    data_dir: options.DataDir = None,
 ) -> None:
     """Show the grid cells with the most bikes.
 
     All bikes of the newest snapshot inside the service area count, at stations and free.
     """
-    from bikeflow.cli import results
-
-    chosen = Format.JSON if as_json else form
-    limit = top or (TABLE_CELLS if chosen is Format.TABLE else None)
+    chosen = "json" if as_json else form
+    limit = top or (TABLE_CELLS if chosen == "table" else None)
     cells = CELLS.format(limit="ALL" if limit is None else limit)
-    settings = options.load(config, overrides, data_dir).settings
-    with connected(settings, chosen_id(settings, system)) as connection:
-        if chosen is Format.TABLE:
+    with connected(given.settings, system) as connection:
+        if chosen == "table":
             results.write_table(connection.execute(f"{SHOWN} {cells}"), sys.stdout)
             typer.echo(_totals(connection))
-        elif chosen is Format.GEOJSON:
+        elif chosen == "geojson":
             features = [_feature(cell) for cell in results.objects(connection.execute(cells))]
-            results.echo(json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False))
-        elif chosen is Format.GEOPARQUET:
+            results.echo_json({"type": "FeatureCollection", "features": features})
+        elif chosen == "geoparquet":
             sys.stdout.buffer.write(_geoparquet(connection, cells))
         else:
-            write = results.write_csv if chosen is Format.CSV else results.write_json
+            write = results.write_csv if chosen == "csv" else results.write_json
             write(connection.execute(cells), sys.stdout)
 
 
 def _totals(connection: DuckDBPyConnection) -> str:
-    from bikeflow.cli.results import objects
-
-    (total,) = objects(connection.execute(TOTALS))
+    (total,) = results.objects(connection.execute(TOTALS))
     if not total["cells"]:
         return "nothing stands inside the service area in the newest snapshot"
     return (

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-import json
 
 import typer
 
-from bikeflow.cli import options
-from bikeflow.cli.scope import SystemId, chosen_systems
+from bikeflow.cli.options import Given, Json, SystemId, chosen_systems, grouped
+from bikeflow.cli.results import echo, echo_json
+from bikeflow.service import work
 
 
-def fetch(
-    system: SystemId = None,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    data_dir: options.DataDir = None,
-    as_json: options.Json = False,
-) -> None:
+@grouped
+def fetch(given: Given, system: SystemId = None, as_json: Json = False) -> None:
     """Fetch one snapshot of each system and store it. `bikeflow backfill` or the service processes it.
 
     --json prints one object a line and system.
     """
-    from bikeflow.cli.results import echo
-
-    settings = options.start(config, overrides, data_dir)
+    settings = given.start()
     systems = chosen_systems(settings, system)
-    from bikeflow.service import work
-
-    fetched = options.complete(work.fetch(settings, [item.id for item in systems]))
+    fetched = asyncio.run(work.fetch(settings, [item.id for item in systems]))
     for one, (outcome, waiting) in zip(systems, fetched, strict=True):
         if as_json:
-            typer.echo(json.dumps({**dataclasses.asdict(outcome), "waiting_in_spool": waiting}, default=str))
+            echo_json({**dataclasses.asdict(outcome), "waiting_in_spool": waiting})
         else:
             name = f"{one.id}: " if len(settings.all_systems) > 1 else ""
             echo(f"{name}{outcome.outcome}: {outcome.key or outcome.error or one.feed.url}")

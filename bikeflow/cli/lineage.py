@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from bikeflow.cli import options
 from bikeflow.cli.catalog import Name
-from bikeflow.cli.database import connected
+from bikeflow.cli.options import Given, Json, grouped
+from bikeflow.cli.results import write_json, write_table
+from bikeflow.cli.sources import connected
+from bikeflow.core.errors import BikeflowError
 
 EDGES = "FROM main.lineage WHERE $1 IS NULL OR object = $1"
 ALL = """
@@ -29,18 +31,10 @@ ORDER BY min(distance), object
 """
 
 
-def lineage(
-    name: Name = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    data_dir: options.DataDir = None,
-) -> None:
+@grouped
+def lineage(given: Given, name: Name = None, as_json: Json = False) -> None:
     """Tell what each table is made of. Of one TABLE, all that it comes from, back to the feed."""
-    from bikeflow.cli.results import write_json, write_table
-    from bikeflow.core.errors import BikeflowError
-
-    with connected(options.load(config, overrides, data_dir).settings) as connection:
+    with connected(given.settings) as connection:
         name = name and name.removeprefix("main.")
         if name is not None and not connection.execute("FROM main.lineage WHERE object = $1", [name]).fetchone():
             raise BikeflowError(f"there is no {name}; `bikeflow lineage` names all tables")

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, Annotated, Literal
 
 import typer
+from duckdb import DuckDBPyConnection
 
-from bikeflow.cli import options
-from bikeflow.cli.database import connected
-from bikeflow.cli.scope import SystemId, chosen_id
-
-if TYPE_CHECKING:
-    from typing import IO
-
-    from duckdb import DuckDBPyConnection, Statement
+from bikeflow.cli import results
+from bikeflow.cli.options import Given, Json, SystemId, grouped
+from bikeflow.cli.sources import connected
+from bikeflow.core.errors import BikeflowError, ConfigError
 
 OVERVIEW = """
 SELECT if(schema_name = 'main', 'main.' || name, name) AS name, kind, comment
@@ -34,19 +30,19 @@ ORDER BY schema_name = 'main', name
 _REFUSED = {"ATTACH", "COPY", "COPY_DATABASE", "DETACH", "EXPORT", "LOAD", "UPDATE_EXTENSIONS"}
 
 
-class Format(StrEnum):
-    """How a result is written."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-    PARQUET = "parquet"
-
-
-ENDINGS = {".csv": Format.CSV, ".json": Format.JSON, ".parquet": Format.PARQUET, ".txt": Format.TABLE}
+Format = Literal["table", "csv", "json", "parquet"]
+_WRITERS: Mapping[Format, Callable[[DuckDBPyConnection, IO[str]], None]] = {
+    "table": results.write_table,
+    "csv": results.write_csv,
+    "json": results.write_json,
+    "parquet": results.write_parquet,
+}
+ENDINGS: Mapping[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".txt": "table"}
 
 
+@grouped
 def query(
+    given: Given,
     sql: Annotated[
         str | None, typer.Argument(metavar="SQL", help="The statement, or - to read it from standard input.")
     ] = None,
@@ -61,32 +57,29 @@ def query(
         typer.Option("--out", "-o", metavar="FILE", help=f"Write to a file that ends in {', '.join(ENDINGS)}."),
     ] = None,
     system: SystemId = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    data_dir: options.DataDir = None,
+    as_json: Json = False,
 ) -> None:
     """Ask the published database; without SQL, show what it holds.
 
     Tables need no schema before their name: they are those of one system. Those of main have all systems.
     """
     out = None if out == Path("-") else out
-    chosen = Format.JSON if as_json else form or _default_format(out)
-    if chosen is Format.PARQUET and out is None and sys.stdout.isatty():
+    chosen = "json" if as_json else form or _default_format(out)
+    if chosen == "parquet" and out is None and sys.stdout.isatty():
         raise typer.BadParameter("Parquet is not text: add --out FILE", param_hint="--format")
-    settings = options.load(config, overrides, data_dir).settings
-    statements = _statements(sql)
-    with connected(settings, chosen_id(settings, system)) as connection:
+    settings = given.settings
+    if sql == "-" or (sql is None and not sys.stdin.isatty()):
+        sql = sys.stdin.read()
+    statements = sql if sql and sql.strip() else OVERVIEW
+    with connected(settings, system) as connection:
         _run(connection, statements, chosen, out)
 
 
 def _default_format(out: Path | None) -> Format:
-    from bikeflow.core.errors import ConfigError
-
     if out is None:
-        return Format.TABLE if sys.stdout.isatty() else Format.CSV
+        return "table" if sys.stdout.isatty() else "csv"
     if not out.suffix:
-        return Format.CSV
+        return "csv"
     try:
         return ENDINGS[out.suffix.lower()]
     except KeyError:
@@ -96,24 +89,18 @@ def _default_format(out: Path | None) -> Format:
         ) from None
 
 
-def _statements(sql: str | None) -> str:
-    if sql == "-" or (sql is None and not sys.stdin.isatty()):
-        sql = sys.stdin.read()
-    return sql if sql and sql.strip() else OVERVIEW
-
-
 def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | None) -> None:
     """Run all statements, and write what each gives; only tables can be written one after another."""
-    from bikeflow.core.errors import BikeflowError
-
     statements = connection.extract_statements(sql)
     if not statements:
         raise BikeflowError("there is no statement in this SQL")
     for statement in statements:
         if statement.type.name in _REFUSED:
             raise BikeflowError(f"query only reads, it does not {statement.type.name}; --out FILE writes the result")
-    answering = [number for number, statement in enumerate(statements) if _answers(statement)] or [len(statements) - 1]
-    if len(answering) > 1 and form is not Format.TABLE:
+    # those that give rows, such as SELECT, and unlike SET
+    kinds = [[kind.name for kind in statement.expected_result_type] for statement in statements]
+    answering = [number for number, kind in enumerate(kinds) if kind == ["QUERY_RESULT"]] or [len(statements) - 1]
+    if len(answering) > 1 and form != "table":
         raise BikeflowError(
             f"{len(answering)} of these statements give rows, and {form} holds one result: run them one by one, or"
             " add --format table"
@@ -123,19 +110,12 @@ def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | Non
             connection.execute(statement)
             if number in answering:
                 file.write("\n" if number > answering[0] else "")
-                _write(connection, form, file)
-
-
-def _answers(statement: Statement) -> bool:
-    """Whether it gives rows, such as SELECT, and unlike SET."""
-    return [kind.name for kind in statement.expected_result_type] == ["QUERY_RESULT"]
+                _WRITERS[form](connection, file)
 
 
 @contextlib.contextmanager
 def _opened(out: Path | None) -> Iterator[IO[str]]:
     """Standard output, or a file that is replaced when all is written."""
-    from bikeflow.core.errors import BikeflowError
-
     if out is None:
         yield sys.stdout
         return
@@ -150,14 +130,3 @@ def _opened(out: Path | None) -> Iterator[IO[str]]:
         raise BikeflowError(f"{out}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
-
-
-def _write(connection: DuckDBPyConnection, form: Format, file: IO[str]) -> None:
-    from bikeflow.cli import results
-
-    {
-        Format.TABLE: results.write_table,
-        Format.CSV: results.write_csv,
-        Format.JSON: results.write_json,
-        Format.PARQUET: results.write_parquet,
-    }[form](connection, file)

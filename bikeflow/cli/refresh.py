@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import typer
 
-from bikeflow.cli import options
+from bikeflow.cli.options import Given, grouped
+from bikeflow.service import work
 
 
-def refresh(
-    config: options.Config = None, overrides: options.Overrides = None, data_dir: options.DataDir = None
-) -> None:
+@grouped
+def refresh(given: Given) -> None:
     """Publish the analytics database once. A missing or damaged one is rebuilt from the lake."""
-    settings = options.start(config, overrides, data_dir)
-    from bikeflow.service import work
-
-    path = options.complete(work.refresh(settings))
+    path = asyncio.run(work.refresh(given.start()))
     typer.echo(f"published {path}")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from bikeflow.cli import options
-
-if TYPE_CHECKING:
-    from bikeflow.service.reload_report import ReloadReport
+from bikeflow.cli.options import Given, Json, demo_beside, grouped
+from bikeflow.cli.results import echo, echo_json, printable
+from bikeflow.core.errors import BikeflowError
+from bikeflow.runtime.lock import held_by, holder
+from bikeflow.service.reload_report import ReloadReport, read_report
 
 LOOK_SECONDS = 0.05
 ProcessId = Annotated[
@@ -26,26 +26,16 @@ Timeout = Annotated[
 ]
 
 
-def reload(
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    data_dir: options.DataDir = None,
-    pid: ProcessId = None,
-    timeout: Timeout = 120,
-    as_json: options.Json = False,
-) -> None:
+@grouped
+def reload(given: Given, pid: ProcessId = None, timeout: Timeout = 120, as_json: Json = False) -> None:
     """Make the running service take over a changed configuration.
 
     It is checked first, and what has changed is told. Exit code 1 where no service runs or it refuses, with the reason;
     2 where the configuration is wrong.
     """
-    from bikeflow.cli.results import echo, printable
-
-    settings = options.load(config, overrides, data_dir).settings
-    report = _reload(*_service(settings.data_dir, pid), timeout)
+    report = _reload(*_service(given.settings.data_dir, pid), timeout)
     if as_json:
-        document = {"applied": not report.reason, "changed": report.changed, "reason": report.reason}
-        echo(json.dumps(document, ensure_ascii=False, indent=2))
+        echo_json({"applied": not report.reason, "changed": report.changed, "reason": report.reason}, indent=2)
     elif not report.reason:
         echo("\n".join(f"{key}: {words}" for key, words in report.changed.items()) or "nothing has changed")
     if report.reason:
@@ -55,23 +45,17 @@ def reload(
 
 def _service(data_dir: Path, pid: int | None) -> tuple[int, Path]:
     """The service's process, and the directory that it holds: another one where `data_dir` is what has changed."""
-    from bikeflow.core.errors import BikeflowError
-    from bikeflow.runtime.lock import held_by, holder
-
     if pid is not None and (held := held_by(pid)) is not None:
         return pid, held
     found = holder(data_dir) if data_dir.is_dir() else None
     if found is None or pid not in (None, found):
-        hint = options.demo_beside(data_dir) or "if data_dir is what has changed, name its process with --pid"
+        hint = demo_beside(data_dir) or "if data_dir is what has changed, name its process with --pid"
         raise BikeflowError(f"no bikeflow runs on {data_dir.absolute()}; {hint}")
     return found, data_dir
 
 
 def _reload(pid: int, data_dir: Path, timeout: float) -> ReloadReport:
     """Send the signal and wait for the report of a reload that began after it."""
-    from bikeflow.core.errors import BikeflowError
-    from bikeflow.service.reload_report import read_report
-
     if not _hears_sighup(pid):
         raise BikeflowError(
             f"process {pid} works on {data_dir}, but is no service that is ready to reload; when it has ended, or has"

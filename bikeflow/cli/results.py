@@ -9,7 +9,7 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 import typer
@@ -48,6 +48,19 @@ def printable(text: str) -> str:
 def echo(text: str) -> None:
     """Print a line; control characters do not reach a terminal, and go unchanged into a file or pipe."""
     typer.echo(printable(text) if sys.stdout.isatty() else text)
+
+
+def echo_json(document: object, indent: int | None = None) -> None:
+    """Print a JSON document, as `echo` does."""
+    echo(json.dumps(document, ensure_ascii=False, indent=indent, default=str))
+
+
+def fail_of_partitions(failed: Mapping[str, str]) -> None:
+    """Tell of partitions whose run has failed, with the reasons; exit code 1 where there are any."""
+    for partition, error in failed.items():
+        typer.echo(f"error: {partition}: {printable(error)}", err=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 def write_csv(result: DuckDBPyConnection, file: IO[str]) -> None:
@@ -104,8 +117,7 @@ def write_table(result: DuckDBPyConnection, file: IO[str]) -> None:
     numeric = [str(column[1]).partition("(")[0] in _NUMERIC for column in result.description or ()]
     rows = result.fetchmany(TABLE_ROWS + 1)
     few = len(names) <= _WRAPPED_COLUMNS
-    limit = None if few else TABLE_CELL_CHARACTERS
-    cells = [["" if value is None else _cell(value, limit) for value in row] for row in rows[:TABLE_ROWS]]
+    cells = [["" if value is None else _cell(value, cut=not few) for value in row] for row in rows[:TABLE_ROWS]]
     shown = len(names) if few else _fitting(names, cells, width)
     table = Table(header_style="bold")
     for name, right in zip(names[:shown], numeric, strict=False):
@@ -115,17 +127,13 @@ def write_table(result: DuckDBPyConnection, file: IO[str]) -> None:
         table.add_row(*(Text(cell) for cell in row[:shown]))
     console = Console(file=file, width=width, highlight=False)
     console.print(table)
-    for note in _notes(len(rows), names, shown):
-        console.print(Text(note), soft_wrap=True)
-
-
-def _notes(rows: int, names: Sequence[str], shown: int) -> Iterator[str]:
-    if rows > TABLE_ROWS:
-        yield f"the first {TABLE_ROWS} rows are shown; --format csv gives all"
-    else:
-        yield f"{rows} row{'' if rows == 1 else 's'}"
+    notes = [f"{len(rows)} row{'' if len(rows) == 1 else 's'}"]
+    if len(rows) > TABLE_ROWS:
+        notes = [f"the first {TABLE_ROWS} rows are shown; --format csv gives all"]
     if shown < len(names):
-        yield f"{len(names) - shown} more columns do not fit: {', '.join(names[shown:])}"
+        notes.append(f"{len(names) - shown} more columns do not fit: {', '.join(names[shown:])}")
+    for note in notes:
+        console.print(Text(note), soft_wrap=True)
 
 
 def _fitting(names: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:
@@ -147,9 +155,9 @@ def _batches(result: DuckDBPyConnection) -> Iterator[list[Any]]:
         yield rows
 
 
-def _cell(value: object, limit: int | None) -> str:
+def _cell(value: object, *, cut: bool) -> str:
     text = _text(value).translate(_CONTROLS)
-    return text if limit is None or len(text) <= limit else f"{text[: limit - 1]}…"
+    return f"{text[: TABLE_CELL_CHARACTERS - 1]}…" if cut and len(text) > TABLE_CELL_CHARACTERS else text
 
 
 def _text(value: object) -> str:

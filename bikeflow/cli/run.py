@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from bikeflow.cli import options
+import asyncio
+
+from bikeflow.cli.options import Given, grouped
+from bikeflow.service.daemon import serve
 
 
-def run(config: options.Config = None, overrides: options.Overrides = None, data_dir: options.DataDir = None) -> None:
+@grouped
+def run(given: Given) -> None:
     """Run the service until SIGTERM or Ctrl-C. It fetches, stores, processes and publishes."""
-    settings = options.start(config, overrides, data_dir)
-    from bikeflow.runtime.memory import lasting
-
-    with lasting():
-        from bikeflow.service.daemon import serve
-
-    options.complete(serve(settings, lambda: options.load(config, overrides, data_dir)))
+    asyncio.run(serve(given.start(), given.load))

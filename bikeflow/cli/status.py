@@ -3,46 +3,41 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from bikeflow.cli import options
+from bikeflow.cli.options import Given, Json, grouped, start_hint
+from bikeflow.cli.results import echo, echo_json
+from bikeflow.core.errors import BikeflowError
+from bikeflow.feeds import layout_of
+from bikeflow.health.sentence import count, listed, span
+from bikeflow.http.client import ask_status
+from bikeflow.http.status import ledger_document, stamp
+from bikeflow.ledger import FILE_NAME, Ledger
+from bikeflow.runtime.lock import holder
+from bikeflow.settings import Settings
 
-if TYPE_CHECKING:
-    from bikeflow.settings import Settings
 
-
-def status(
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    data_dir: options.DataDir = None,
-    as_json: options.Json = False,
-) -> None:
+@grouped
+def status(given: Given, as_json: Json = False) -> None:
     """Show how things stand; exit 1 while something fails. It works whether the service runs or not."""
-    from bikeflow.cli.results import echo
-    from bikeflow.http.client import ask_status
-
-    settings = options.load(config, overrides, data_dir).settings
+    settings = given.settings
     document = ask_status(settings.data_dir) or _from_ledger(settings)
-    echo(json.dumps(document, ensure_ascii=False, indent=2) if as_json else _text(document))
+    if as_json:
+        echo_json(document, indent=2)
+    else:
+        echo(_text(document))
     if document["state"] == "failing" or document["failing_partitions"]:
         raise typer.Exit(1)
 
 
 def _from_ledger(settings: Settings) -> dict[str, Any]:
     """The same document without what only a running service knows."""
-    from bikeflow.core.errors import BikeflowError
-    from bikeflow.feeds import layout_of
-    from bikeflow.http.status import ledger_document
-    from bikeflow.ledger import FILE_NAME, Ledger
-    from bikeflow.runtime.lock import holder
-
     directory, process_id = settings.data_dir, holder(settings.data_dir)
     if not (directory / FILE_NAME).exists():
-        raise BikeflowError(f"there is no ledger in {directory} yet; {options.start_hint(directory)}")
+        raise BikeflowError(f"there is no ledger in {directory} yet; {start_hint(directory)}")
     waiting = [path.stat().st_size for path in (directory / "spool").rglob("*.txt")]
     now = dt.datetime.now(dt.UTC)
     layouts, minutes = [layout_of(system) for system in settings.all_systems], settings.processing.segment_minutes
@@ -62,8 +57,6 @@ def _from_ledger(settings: Settings) -> dict[str, Any]:
 
 
 def _sentence(process_id: int | None, known: dict[str, Any], waiting: int, now: dt.datetime) -> str:
-    from bikeflow.health.sentence import count, listed, span
-
     service = f"Process {process_id} is at work, but answers no HTTP" if process_id else "The service is not running"
     snapshot = known["last_snapshot"]
     age = snapshot and f"{span(now - dt.datetime.fromisoformat(snapshot['fetched_at']))} old"
@@ -77,8 +70,6 @@ def _sentence(process_id: int | None, known: dict[str, Any], waiting: int, now: 
 
 
 def _database(path: Path) -> dict[str, object] | None:
-    from bikeflow.http.status import stamp
-
     if not path.exists():
         return None
     information = path.stat()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import TYPE_CHECKING, Any
 
 import typer
+from duckdb import DuckDBPyConnection
 
-from bikeflow.cli import options
-from bikeflow.cli.database import connected
-from bikeflow.cli.scope import SystemId, chosen_id
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+from bikeflow.cli.options import Given, Json, SystemId, grouped
+from bikeflow.cli.results import echo_json, objects, write_table
+from bikeflow.cli.sources import connected
 
 DAYS_SHOWN = 14
 OVERALL = """
@@ -48,41 +44,31 @@ ORDER BY station_id
 """
 
 
-def summary(
-    system: SystemId = None,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    data_dir: options.DataDir = None,
-    as_json: options.Json = False,
-) -> None:
+@grouped
+def summary(given: Given, system: SystemId = None, as_json: Json = False) -> None:
     """Sum up all history, by day and by station. Also counts records, stations and bikes, and names the gaps."""
-    settings = options.load(config, overrides, data_dir).settings
-    with connected(settings, chosen_id(settings, system)) as connection:
+    with connected(given.settings, system) as connection:
         if as_json:
-            typer.echo(json.dumps(_document(connection), ensure_ascii=False))
+            (overall,) = objects(connection.execute(OVERALL))
+            stations = objects(connection.execute("FROM station_summary ORDER BY station_id"))
+            coverage, gaps = (objects(connection.execute(sql)) for sql in (DAYS.format(all_days=True), GAPS))
+            echo_json({**overall, "coverage": coverage, "gaps": gaps, "station_summary": stations})
         else:
             _print(connection)
 
 
-def _document(connection: DuckDBPyConnection) -> dict[str, Any]:
-    from bikeflow.cli.results import objects
-
-    (overall,) = objects(connection.execute(OVERALL))
-    stations = objects(connection.execute("FROM station_summary ORDER BY station_id"))
-    coverage, gaps = (objects(connection.execute(sql)) for sql in (DAYS.format(all_days=True), GAPS))
-    return {**overall, "coverage": coverage, "gaps": gaps, "station_summary": stations}
-
-
 def _print(connection: DuckDBPyConnection) -> None:
-    from bikeflow.cli.results import objects, write_table
-
     (overall,) = objects(connection.execute(OVERALL))
     snapshots = f"{overall['snapshots'] or 0:,}, from {overall['first_snapshot']} to {overall['newest_snapshot']} UTC"
+    counts = f"{overall['stations_empty']:,} of them empty and {overall['stations_full']:,} full"
     lines = [
         ("records", f"{overall['rows']:,}, and {overall['rejected'] or 0:,} rejected lines"),
         ("snapshots", snapshots if overall["snapshots"] else "none yet"),
         ("days", f"{overall['days']:,} with snapshots, and {overall['days_missing']:,} without any"),
-        ("stations", _stations(overall)),
+        (
+            "stations",
+            f"{overall['stations']:,} in the newest snapshot, {counts}{_outside(overall['stations_outside'])}",
+        ),
         ("free bikes", f"{overall['bikes']:,} in the newest snapshot{_outside(overall['bikes_outside'])}"),
         ("published", f"{overall['published_at']} UTC"),
     ]
@@ -99,11 +85,6 @@ def _print(connection: DuckDBPyConnection) -> None:
             write_table(connection.execute(GAPS), sys.stdout)
         typer.echo("\nStations")
         write_table(connection.execute(STATIONS), sys.stdout)
-
-
-def _stations(overall: dict[str, Any]) -> str:
-    counts = f"{overall['stations_empty']:,} of them empty and {overall['stations_full']:,} full"
-    return f"{overall['stations']:,} in the newest snapshot, {counts}{_outside(overall['stations_outside'])}"
 
 
 def _outside(count: int) -> str:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from bikeflow.cli import options
+from bikeflow.cli.options import Days, Given, Json, grouped
 from bikeflow.cli.progress import progress
-from bikeflow.cli.scope import First, Last, SystemId, chosen_scope
-from bikeflow.cli.store import existing_store
-
-if TYPE_CHECKING:
-    from bikeflow.core.scope import Scope
-    from bikeflow.settings import Settings
-    from bikeflow.verifier import Finding, Progress, Report
+from bikeflow.cli.results import echo, echo_json
+from bikeflow.cli.sources import existing_store
+from bikeflow.core.scope import Scope
+from bikeflow.settings import Settings
+from bikeflow.verifier import Finding, Progress, Report
 
 FINDINGS_SHOWN = 20
 Sample = Annotated[
@@ -30,17 +28,9 @@ Repair = Annotated[
 ]
 
 
+@grouped
 def verify(
-    first: First = None,
-    last: Last = None,
-    system: SystemId = None,
-    sample: Sample = 1,
-    full: Full = False,
-    repair: Repair = False,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    data_dir: options.DataDir = None,
-    as_json: options.Json = False,
+    days: Days, given: Given, sample: Sample = 1, full: Full = False, repair: Repair = False, as_json: Json = False
 ) -> None:
     """Prove that no line was lost and none counted twice.
 
@@ -48,18 +38,14 @@ def verify(
     rows and dead letters with a fresh parse of raw files, checks each Parquet file and its footer, and compares the
     published database with the lake. After a repair, the exit code tells of what is still wrong.
     """
-    settings = options.start(config, overrides, data_dir)
-    scope = chosen_scope(settings, first, last, system)
+    settings = given.start()
+    scope = days.scope(settings)
     with progress("verify", "files") as tell:
         work = _audit(settings, scope, sample=None if full else sample, repair=repair, tell=tell)
-        report, repaired = options.complete(work)
+        report, repaired = asyncio.run(work)
     if as_json:
-        document = {
-            "proved": report.proved,
-            **dataclasses.asdict(report),
-            "repaired": [dataclasses.asdict(item) for item in repaired],
-        }
-        typer.echo(json.dumps(document, ensure_ascii=False))
+        fixed = [dataclasses.asdict(item) for item in repaired]
+        echo_json({"proved": report.proved, **dataclasses.asdict(report), "repaired": fixed})
     else:
         _print(report, repaired)
     if not report.proved:
@@ -76,8 +62,6 @@ async def _audit(
 
 
 def _print(report: Report, repaired: list[Finding]) -> None:
-    from bikeflow.cli.results import echo
-
     for line in _counted(report):
         echo(line)
     for title, findings in (("repaired: ", repaired), ("", report.findings)):

@@ -6,7 +6,7 @@ dead letters, and how its records are counted. The rest of bikeflow knows rows o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,12 +29,8 @@ class Answer:
     last_modified: str
 
 
-class Ask(Protocol):
-    """Asks an upstream for one document: politely, with conditions and retries."""
-
-    async def __call__(self, url: str) -> Answer:
-        """The answer; raises Transient, Permanent."""
-        ...
+Ask = Callable[[str], Awaitable[Answer]]
+"""Asks an upstream for the document at a URL: politely, with conditions and retries; raises Transient, Permanent."""
 
 
 @dataclass(frozen=True, slots=True)

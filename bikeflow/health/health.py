@@ -1,4 +1,7 @@
-"""How the service is doing: what was seen of its roles, the verdict on each part, and the same in a sentence."""
+"""How the service is doing: what was seen of its roles, the verdict on each part, and the same in a sentence.
+
+And whether what is shown is the city as it is now, or as it was: old data is *stale*, and nothing calls it "now".
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bikeflow.core.model import UTC, Event, Fault, Vitals
-from bikeflow.health.freshness import freshness
+from bikeflow.core.model import UTC, Fault, Vitals
 from bikeflow.health.observations import Observations
-from bikeflow.health.readiness import Limits, State, Verdict, assess, state_of
+from bikeflow.health.readiness import Verdict, assess
 from bikeflow.health.sentence import sentence, status_line, stopping_line
 from bikeflow.settings import Settings
+
+STALE_INTERVALS = 3
+STALE_SECONDS = 60.0
+"""The feed's interval may be a second; a snapshot's way to the page takes some."""
 
 
 class Health:
@@ -24,8 +30,7 @@ class Health:
     def __init__(self, settings: Settings, database: Path) -> None:
         self.settings = settings
         self.seen = Observations()
-        self._limits = Limits.of(settings)
-        self._database = database
+        self.database = database
         self._stopping: Fault | None = None
         self._vitals: Callable[[], Vitals] | None = None
 
@@ -35,7 +40,7 @@ class Health:
 
     def adopt(self, settings: Settings, database: Path, *, same_lake: bool) -> None:
         """Judge a pipeline with these settings from now on; what was seen of another lake is forgotten."""
-        self.settings, self._limits, self._database = settings, Limits.of(settings), database
+        self.settings, self.database = settings, database
         self.seen.exports.clear()  # there may be other targets now; each reports with its next export
         if not same_lake:
             self.seen.forget_lake()
@@ -44,28 +49,20 @@ class Health:
         """The service is about to end: from now on no part is ready."""
         self._stopping = Fault(dt.datetime.now(UTC), "the service is stopping")
 
-    def observe(self, event: Event) -> None:
-        """Take note of an event."""
-        self.seen.observe(event)
-
     def vitals(self) -> Vitals | None:
         """How the roles are doing now, or None while there are none."""
         return None if self._vitals is None else self._vitals()
 
     def verdict(self) -> Verdict:
         """What works now, part by part."""
-        verdict = assess(self.seen, self.vitals(), self._limits, self._database, dt.datetime.now(UTC))
+        verdict = assess(self.seen, self.vitals(), self.settings, self.database, dt.datetime.now(UTC))
         return verdict if self._stopping is None else dict.fromkeys(verdict, self._stopping)
-
-    def state(self, verdict: Verdict) -> State:
-        """The verdict in one word."""
-        return state_of(self.seen, verdict)
 
     def sentence(self) -> str:
         """How things stand now, in one sentence for people."""
         verdict, published = self.verdict(), self.seen.published
         stale = published is not None and bool(self.fresh(published.newest_snapshot)["stale"])
-        return sentence(self.state(verdict), verdict, self.vitals(), self.seen, dt.datetime.now(UTC), stale=stale)
+        return sentence(verdict, self.vitals(), self.seen, dt.datetime.now(UTC), stale=stale)
 
     def fresh(self, snapshot: dt.datetime | None) -> dict[str, Any]:
         """Whether data of this snapshot is the city as it is now; see `freshness`."""
@@ -75,5 +72,29 @@ class Health:
         """The same for `systemctl status`: with the last fetch, the rejected lines and the storage."""
         if self._stopping is not None:
             return stopping_line(self.vitals())
-        verdict = self.verdict()
-        return status_line(self.state(verdict), verdict, self.vitals(), self.seen, dt.datetime.now(UTC))
+        return status_line(self.verdict(), self.vitals(), self.seen, dt.datetime.now(UTC))
+
+
+def stale_after_seconds(settings: Settings) -> float:
+    """The age from which data is stale: three intervals of the feed, and a minute at least."""
+    return max(STALE_INTERVALS * settings.shown_system.feed.interval_seconds, STALE_SECONDS)
+
+
+def freshness(
+    snapshot: dt.datetime | None, settings: Settings, seen: Observations | None, now: dt.datetime
+) -> dict[str, Any]:
+    """Whether data of this snapshot of the shown system is stale now, as JSON; `known_at` is until when it holds.
+
+    That is the snapshot's time, or that of a later fetch that found the feed unchanged, unless the feed has given
+    nothing new for so long that it counts as frozen. `seen` is None where no service is asked.
+    """
+    limit = stale_after_seconds(settings)
+    if snapshot is None:
+        return {"known_at": None, "stale": True, "stale_after_seconds": limit}
+    known_at, unchanged_at = snapshot, seen.unchanged_since(settings.shown_system.id, snapshot) if seen else None
+    if unchanged_at is not None:
+        patience = max(settings.alerts.frozen_seconds, limit)
+        known_at = max(min(unchanged_at, snapshot + dt.timedelta(seconds=patience)), snapshot)
+    # A snapshot from the future (a clock was set back) says as little of now as an old one.
+    stale = abs((now - known_at).total_seconds()) > limit
+    return {"known_at": f"{known_at:%Y-%m-%dT%H:%M:%SZ}", "stale": stale, "stale_after_seconds": limit}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bikeflow.core.model import Fault, LaneVitals, Vitals
 from bikeflow.health.observations import Observations
 from bikeflow.settings import Settings
+from bikeflow.settings.sections import FeedSettings
 
 STALLED_SECONDS = 600.0
 """Jobs take seconds; a first look at a long archive, some minutes."""
@@ -22,51 +22,32 @@ Verdict = Mapping[str, Fault | None]
 """What is wrong with each part, None where it works; ready means that all are None."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """For how long a part may be silent, in seconds, before it counts as broken: a little more than one interval.
-
-    `fetch_seconds` are those of each system, by its id.
-    """
-
-    fetch_seconds: Mapping[str, float]
-    poll_seconds: float
-    refresh_seconds: float
-    stalled_seconds: float = STALLED_SECONDS
-
-    @classmethod
-    def of(cls, settings: Settings) -> Limits:
-        """Derived from the configured intervals; errors that the roles tell of need no limit."""
-        feeds = {system.id: system.feed for system in settings.all_systems}
-        longest = max(feed.interval_seconds for feed in feeds.values())
-        return cls(
-            # A fetch may begin a tick late, try again all through its tick, and end with one last timeout.
-            fetch_seconds={name: 2 * feed.interval_seconds + feed.timeout_seconds for name, feed in feeds.items()},
-            poll_seconds=2 * settings.watcher.poll_seconds + _LISTING_SECONDS,
-            refresh_seconds=settings.warehouse.debounce_seconds + max(longest, _REFRESH_SECONDS),
-        )
-
-
 def assess(
-    seen: Observations, vitals: Vitals | None, limits: Limits, database: Path, now: dt.datetime
+    seen: Observations, vitals: Vitals | None, settings: Settings, database: Path, now: dt.datetime
 ) -> dict[str, Fault | None]:
-    """The verdict at `now`; `vitals` is None as long as the pipeline is not open."""
+    """The verdict at `now`; `vitals` is None as long as the pipeline is not open.
+
+    A part may be silent for a little more than its interval before it counts as broken.
+    """
     if vitals is None:
         starting = Fault(seen.started_at, "the service is starting")
         return dict.fromkeys(("fetching", "storing", "watching", "processing", "refreshing"), starting)
-    lanes = vitals.lanes
+    lanes, feeds = vitals.lanes, {system.id: system.feed for system in settings.all_systems}
+    poll_seconds = 2 * settings.watcher.poll_seconds + _LISTING_SECONDS
+    longest = max(feed.interval_seconds for feed in feeds.values())
+    refresh_seconds = settings.warehouse.debounce_seconds + max(longest, _REFRESH_SECONDS)
 
     def folded(judge: Callable[[str, LaneVitals], Fault | None]) -> Fault | None:
         return fold({system_id: judge(system_id, lane) for system_id, lane in lanes.items()})
 
     return {
         "fetching": folded(
-            lambda name, lane: lane.feed or seen.losing.get(name) or _fetching(seen, name, limits.fetch_seconds, now)
+            lambda name, lane: lane.feed or seen.losing.get(name) or _fetching(seen, name, feeds.get(name), now)
         ),
         "storing": folded(lambda _, lane: lane.delivery),
-        "watching": folded(lambda _, lane: lane.watcher or _watching(seen, lane, limits, now)),
-        "processing": _processing(seen, vitals, limits, now),
-        "refreshing": vitals.refresher or _refreshing(seen, limits, database, now),
+        "watching": folded(lambda _, lane: lane.watcher or _watching(seen, lane, poll_seconds, now)),
+        "processing": _processing(seen, vitals, now),
+        "refreshing": vitals.refresher or _refreshing(seen, refresh_seconds, database, now),
     }
 
 
@@ -105,39 +86,40 @@ def _part(fault: Fault | None, started_at: dt.datetime | None) -> dict[str, obje
     return {**part, "starting": True} if fault.since == started_at else part
 
 
-def _fetching(seen: Observations, system_id: str, limits: Mapping[str, float], now: dt.datetime) -> Fault | None:
+def _fetching(seen: Observations, system_id: str, feed: FeedSettings | None, now: dt.datetime) -> Fault | None:
     last = seen.last_fetches.get(system_id)
     if last is None:
         return Fault(seen.started_at, "the first fetch has not ended yet")
-    if _older(last.at, limits.get(system_id, 0.0), now):
+    # A fetch may begin a tick late, try again all through its tick, and end with one last timeout.
+    if _older(last.at, 2 * feed.interval_seconds + feed.timeout_seconds if feed else 0, now):
         return Fault(last.at, "no fetch has ended since")
     return None
 
 
-def _watching(seen: Observations, lane: LaneVitals, limits: Limits, now: dt.datetime) -> Fault | None:
+def _watching(seen: Observations, lane: LaneVitals, seconds: float, now: dt.datetime) -> Fault | None:
     if lane.polled_at is None:
         return Fault(seen.started_at, "the lake is being listed for the first time")
     # A full queue holds the watcher back: there is enough to do, and nothing is wrong with the store.
-    if _older(lane.polled_at, limits.poll_seconds, now) and not lane.queue_full:
+    if _older(lane.polled_at, seconds, now) and not lane.queue_full:
         return Fault(lane.polled_at, "the store has not been looked at since")
     return None
 
 
-def _processing(seen: Observations, vitals: Vitals, limits: Limits, now: dt.datetime) -> Fault | None:
+def _processing(seen: Observations, vitals: Vitals, now: dt.datetime) -> Fault | None:
     if seen.failing:
         faults = sorted(seen.failing.values(), key=lambda fault: fault.since)
         others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         return Fault(faults[0].since, f"{faults[0].reason}{others}")
-    if vitals.queue_stalled_seconds > limits.stalled_seconds:
+    if vitals.queue_stalled_seconds > STALLED_SECONDS:
         jobs = vitals.queue_waiting + vitals.queue_in_flight
         return Fault(now - dt.timedelta(seconds=vitals.queue_stalled_seconds), f"none of {jobs} jobs has ended since")
     return None
 
 
-def _refreshing(seen: Observations, limits: Limits, database: Path, now: dt.datetime) -> Fault | None:
+def _refreshing(seen: Observations, seconds: float, database: Path, now: dt.datetime) -> Fault | None:
     if seen.published is None:
         return Fault(seen.started_at, "the database has not been published yet")
-    if seen.behind_since is not None and _older(seen.behind_since, limits.refresh_seconds, now):
+    if seen.behind_since is not None and _older(seen.behind_since, seconds, now):
         return Fault(seen.behind_since, "what was processed since is not published yet")
     if not database.exists():
         return Fault(seen.published.at, f"the published database {database} is gone; the next snapshot brings it back")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from bikeflow.core.model import DatabasePublished, Fault, Vitals
 from bikeflow.health.observations import Observations
-from bikeflow.health.readiness import State, Verdict
+from bikeflow.health.readiness import Verdict, state_of
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _DAY_SECONDS = 86_400
@@ -22,13 +22,7 @@ _TROUBLES = {
 
 
 def sentence(
-    state: State,
-    verdict: Verdict,
-    vitals: Vitals | None,
-    seen: Observations,
-    now: dt.datetime,
-    *,
-    stale: bool = False,
+    verdict: Verdict, vitals: Vitals | None, seen: Observations, now: dt.datetime, *, stale: bool = False
 ) -> str:
     """Such as: `All works: the newest snapshot is 12 s old, 2,154,240 rows are published, nothing waits.`
 
@@ -36,7 +30,7 @@ def sentence(
     """
     age, waits = _snapshot(seen.published, now), _waiting(vitals)
     rest = f"{age}, {_rows(seen.published)}{waits}."
-    match state:
+    match state_of(seen, verdict):
         case "working":
             return f"All works, but nothing new comes in: {rest}" if stale else f"All works: {rest}"
         case "starting":
@@ -64,7 +58,7 @@ def _trouble(verdict: Verdict, faults: dict[str, Fault]) -> str:
     return listed(troubles)
 
 
-def status_line(state: State, verdict: Verdict, vitals: Vitals | None, seen: Observations, now: dt.datetime) -> str:
+def status_line(verdict: Verdict, vitals: Vitals | None, seen: Observations, now: dt.datetime) -> str:
     """The same for `systemctl status`, with the last fetch, the lines rejected since the start, and the storage."""
     storage = "works" if vitals else "is not open"
     if vitals and any(lane.delivery or lane.watcher for lane in vitals.lanes.values()):
@@ -73,7 +67,7 @@ def status_line(state: State, verdict: Verdict, vitals: Vitals | None, seen: Obs
         f"{_fetched(seen, now)}, {_snapshot(seen.published, now)}, {_rows(seen.published)}{_waiting(vitals)}, "
         f"{count(seen.rejected, 'line')} rejected since the start, the storage {storage}."
     )
-    match state:
+    match state_of(seen, verdict):
         case "working":
             return f"All works: {rest}"
         case "starting":

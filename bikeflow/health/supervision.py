@@ -64,21 +64,14 @@ class Progress:
 
 
 class Supervisor:
-    """Reports to the service manager; `sentence` says how things stand, `attach` shows it the roles."""
+    """Reports to the service manager; `sentence` says how things stand."""
 
     def __init__(self, notifier: Notifier, sentence: Callable[[], str]) -> None:
         self._notifier = notifier
         self._sentence = sentence
-        self._progress: Progress | None = None
+        self.progress: Progress | None = None
+        """The roles that are judged, or None while only the event loop is: the pipeline is not open, or is closing."""
         self._stuck: frozenset[str] = frozenset()
-
-    def attach(self, progress: Progress) -> None:
-        """The pipeline is open: from now on its roles are judged."""
-        self._progress = progress
-
-    def detach(self) -> None:
-        """The pipeline is about to close, and has a deadline of its own: only the event loop is judged."""
-        self._progress = None
 
     def ready(self) -> None:
         """All roles run."""
@@ -87,7 +80,7 @@ class Supervisor:
 
     def stopping(self, shutdown_seconds: float) -> None:
         """The roles are asked to end, and have this long."""
-        self.detach()
+        self.progress = None
         self._notifier.stopping()
         # The deadline is configured here, and the unit's own may be shorter.
         self._notifier.extend_timeout(shutdown_seconds + CLOSING_SECONDS)
@@ -95,7 +88,7 @@ class Supervisor:
     def report(self) -> None:
         """Tell how things stand, and feed the watchdog where no role is stuck."""
         self._notifier.status(self._sentence())
-        stuck = {} if self._progress is None else self._progress.stuck()
+        stuck = {} if self.progress is None else self.progress.stuck()
         for role in stuck.keys() - self._stuck:
             log.error("role_stuck", role=role, stuck_seconds=round(stuck[role]), watchdog="not fed until it goes on")
         self._stuck = frozenset(stuck)

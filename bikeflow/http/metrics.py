@@ -6,9 +6,13 @@ time series.
 
 from __future__ import annotations
 
+import datetime as dt
 import platform
-from collections.abc import Iterable, Sequence
-from typing import get_args
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import product
+from typing import Any, TypeVar, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,232 +23,211 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from bikeflow import __version__
-from bikeflow.core.model import (
-    AlertSent,
-    DatabasePublished,
-    Event,
-    ExportFinished,
-    ExportTarget,
-    FetchFinished,
-    Outcome,
-    RunFinished,
-    SchemaDrifted,
-    SettingsReloaded,
-    StoreAnswered,
-    StoreOperation,
-    StoreOutcome,
-)
+from bikeflow.core import model
 from bikeflow.core.schema import FLAGS
+from bikeflow.health.health import Health
 
+Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 _QUICK = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 _LAG = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 5)
+_ENDINGS = ("done", "failed")
 
 
 class Metrics:
-    """All metrics of one process, in a registry of their own; `states` are the gauges, `systems` are known by id."""
+    """All metrics of one process, in a registry of their own."""
 
-    def __init__(self, states: Collector, systems: Iterable[str]) -> None:
-        # The time at which each counter was made would be a time series of its own.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = CollectorRegistry()
-        self.registry.register(states)
-        ProcessCollector(registry=self.registry)
-        Info("bikeflow_build", "The running bikeflow.", registry=self.registry).info(
+    def __init__(self, health: Health) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # each would be a time series of its own
+        self.registry = registry = CollectorRegistry()
+        registry.register(_States(health))
+        ProcessCollector(registry=registry)
+        Info("bikeflow_build", "The running bikeflow.", registry=registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        of_systems, of_all = (_Fetches, _Runs), (_Refreshes, _Exports, _Reloads, _Alerts, _StoreRequests)
-        known = tuple(systems)
-        self._groups = (
-            *(group(self.registry, known) for group in of_systems),
-            *(group(self.registry) for group in of_all),
-        )
-        self.loop_lag_seconds = Histogram(
-            "bikeflow_event_loop_lag_seconds",
-            "How much later than asked the event loop came back, sampled ten times a second.",
-            buckets=_LAG,
-            registry=self.registry,
-        )
 
-    def observe(self, event: Event) -> None:
+        def add(kind: type[Metric], name: str, text: str, labels: Mapping[str, Sequence[str]], **more: Any) -> Metric:
+            """A metric whose series begin at zero, as far as the values of its labels are known."""
+            metric = kind(f"bikeflow_{name}", text, list(labels), registry=registry, **more)
+            for values in product(*labels.values()) if labels else ():
+                metric.labels(*values)
+            return metric
+
+        system = {"system": [system.id for system in health.settings.all_systems]}
+        self._fetches = add(
+            Counter, "fetches", "Fetches that have ended, by outcome.", {**system, "outcome": get_args(model.Outcome)}
+        )
+        self._fetched_bytes = add(Counter, "fetched_bytes", "Size of the documents, unpacked.", system)
+        self._duplicates = add(
+            Counter, "duplicate_snapshots", "Fetches that gave the same document again, or 304.", system
+        )
+        self._fetch_seconds = add(
+            Histogram, "fetch_duration_seconds", "Duration of a fetch with its retries.", system, buckets=_QUICK
+        )
+        self._runs = add(
+            Counter, "runs", "Runs over a partition that have ended, by outcome.", {**system, "outcome": _ENDINGS}
+        )
+        self._files = add(Counter, "raw_files", "Raw files parsed.", system)
+        self._drifted = add(Counter, "drifted_files", "Raw files parsed that have unknown columns.", system)
+        self._lines = add(Counter, "lines", "Data lines of those raw files.", system)
+        self._rows = add(Counter, "rows", "Accepted lines.", system)
+        self._rejected = add(
+            Counter, "rejected_lines", "Rejected lines, by the check that they failed.", {**system, "check": ()}
+        )
+        self._flagged = add(
+            Counter, "flagged_rows", "Accepted lines that are odd, by flag.", {**system, "flag": tuple(FLAGS)}
+        )
+        self._run_seconds = add(Histogram, "run_duration_seconds", "Duration of a run.", system, buckets=_LONG)
+        self._waited = add(
+            Histogram, "queue_wait_seconds", "Time that a job waited for its run.", system, buckets=_QUICK
+        )
+        self._refresh_seconds = add(
+            Histogram, "refresh_duration_seconds", "Duration of a refresh that published the database.", {},
+            buckets=_LONG,
+        )  # fmt: skip
+        target = {"target": get_args(model.ExportTarget)}
+        self._exports = add(
+            Counter, "exports", "Exports of the published database that have ended, by target and outcome.",
+            {**target, "outcome": _ENDINGS},
+        )  # fmt: skip
+        self._skipped = add(
+            Gauge, "export_skipped_rows",
+            "Rows of the published database that the target can't hold, and lacks since the last export.", target,
+        )  # fmt: skip
+        # Named as Prometheus names its own; before any reload, the settings of the start are in force.
+        self._reload_successful = add(
+            Gauge, "config_last_reload_successful",
+            "1 while the last reload of the settings was applied, 0 where it was refused.", {},
+        )  # fmt: skip
+        self._reload_successful.set(1)
+        self._reload_success_at = add(
+            Gauge, "config_last_reload_success_timestamp_seconds",
+            "When the settings in force were loaded, in Unix time.", {},
+        )  # fmt: skip
+        self._reload_success_at.set_to_current_time()
+        self._messages = add(
+            Counter, "alert_messages", "Messages to people, by whether any of their channels took them.",
+            {"outcome": ("arrived", "refused")},
+        )  # fmt: skip
+        self._requests = add(
+            Counter, "store_requests", "Requests to the object store that have ended, by operation and outcome.",
+            {"operation": get_args(model.StoreOperation), "outcome": get_args(model.StoreOutcome)},
+        )  # fmt: skip
+        self.loop_lag_seconds = add(
+            Histogram, "event_loop_lag_seconds",
+            "How much later than asked the event loop came back, sampled ten times a second.", {}, buckets=_LAG,
+        )  # fmt: skip
+
+    def observe(self, event: model.Event) -> None:
         """Count an event."""
-        for group in self._groups:
-            group.observe(event)
+        match event:
+            case model.FetchFinished(system_id=system, outcome=fetch):
+                self._fetches.labels(system, fetch.outcome).inc()
+                self._fetched_bytes.labels(system).inc(fetch.bytes)
+                self._duplicates.labels(system).inc(fetch.outcome in ("duplicate", "not_modified"))
+                self._fetch_seconds.labels(system).observe(fetch.duration_seconds)
+            case model.SchemaDrifted(system_id=system):
+                self._drifted.labels(system).inc()
+            case model.RunFinished():
+                self._ran(event)
+            case model.DatabasePublished():
+                self._refresh_seconds.observe(event.duration_seconds)
+            case model.SettingsReloaded():
+                self._reloaded(event)
+            case model.ExportFinished():
+                self._exports.labels(event.target, event.outcome).inc()
+                if event.outcome == "done":
+                    self._skipped.labels(event.target).set(event.skipped_rows)
+            case model.AlertSent():
+                self._messages.labels("arrived" if event.arrived else "refused").inc()
+            case model.StoreAnswered():
+                self._requests.labels(event.operation, event.outcome).inc()
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """The answer to a scrape, in the format that the header `accept` asks for, and its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
 
+    def _reloaded(self, event: model.SettingsReloaded) -> None:
+        self._reload_successful.set(event.applied)
+        if event.applied:
+            self._reload_success_at.set(event.at.timestamp())
 
-class _Fetches:
-    def __init__(self, registry: CollectorRegistry, systems: Iterable[str]) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"bikeflow_{name}_total", text, ["system", *labels], registry=registry)
-
-        self._ended = counter("fetches", "Fetches that have ended, by outcome.", "outcome")
-        self._bytes = counter("fetched_bytes", "Size of the documents, unpacked.")
-        self._duplicates = counter("duplicate_snapshots", "Fetches that gave the same document again, or 304.")
-        self._seconds = Histogram(
-            "bikeflow_fetch_duration_seconds",
-            "Duration of a fetch with its retries.",
-            ["system"],
-            buckets=_QUICK,
-            registry=registry,
-        )
-        for system_id in systems:
-            for outcome in get_args(Outcome):
-                self._ended.labels(system_id, outcome)
-            for metric in (self._bytes, self._duplicates, self._seconds):
-                metric.labels(system_id)
-
-    def observe(self, event: Event) -> None:
-        if isinstance(event, FetchFinished):
-            system_id, fetch = event.system_id, event.outcome
-            self._ended.labels(system_id, fetch.outcome).inc()
-            self._bytes.labels(system_id).inc(fetch.bytes)
-            self._duplicates.labels(system_id).inc(fetch.outcome in ("duplicate", "not_modified"))
-            self._seconds.labels(system_id).observe(fetch.duration_seconds)
+    def _ran(self, event: model.RunFinished) -> None:
+        run, system = event.run, event.run.partition.system_id
+        self._runs.labels(system, run.outcome).inc()
+        self._files.labels(system).inc(run.files)
+        self._lines.labels(system).inc(run.lines)
+        self._rows.labels(system).inc(run.rows)
+        for check, lines in event.rejected_by_check.items():
+            self._rejected.labels(system, check).inc(lines)
+        for flag, rows in event.flagged_by_flag.items():
+            self._flagged.labels(system, flag).inc(rows)
+        self._run_seconds.labels(system).observe((run.finished_at - run.started_at).total_seconds())
+        self._waited.labels(system).observe(event.waited_seconds)
 
 
-class _Runs:
-    def __init__(self, registry: CollectorRegistry, systems: Iterable[str]) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"bikeflow_{name}_total", text, ["system", *labels], registry=registry)
+class _States(Collector):
+    """The gauges: states of the pipeline, asked for at each scrape. One without a value yet is left out."""
 
-        def histogram(name: str, text: str, buckets: Sequence[float]) -> Histogram:
-            return Histogram(f"bikeflow_{name}_seconds", text, ["system"], buckets=buckets, registry=registry)
+    def __init__(self, health: Health) -> None:
+        self._health = health
 
-        self._ended = counter("runs", "Runs over a partition that have ended, by outcome.", "outcome")
-        self._files = counter("raw_files", "Raw files parsed.")
-        self._drifted = counter("drifted_files", "Raw files parsed that have unknown columns.")
-        self._lines = counter("lines", "Data lines of those raw files.")
-        self._rows = counter("rows", "Accepted lines.")
-        self._rejected = counter("rejected_lines", "Rejected lines, by the check that they failed.", "check")
-        self._flagged = counter("flagged_rows", "Accepted lines that are odd, by flag.", "flag")
-        self._seconds = histogram("run_duration", "Duration of a run.", _LONG)
-        self._waited = histogram("queue_wait", "Time that a job waited for its run.", _QUICK)
-        for system_id in systems:
-            for outcome in ("done", "failed"):
-                self._ended.labels(system_id, outcome)
-            for flag in FLAGS:
-                self._flagged.labels(system_id, flag)
-            for metric in (self._files, self._drifted, self._lines, self._rows, self._seconds, self._waited):
-                metric.labels(system_id)
-
-    def observe(self, event: Event) -> None:
-        if isinstance(event, SchemaDrifted):
-            self._drifted.labels(event.system_id).inc()
-        if isinstance(event, RunFinished):
-            run, system_id = event.run, event.run.partition.system_id
-            self._ended.labels(system_id, run.outcome).inc()
-            self._files.labels(system_id).inc(run.files)
-            self._lines.labels(system_id).inc(run.lines)
-            self._rows.labels(system_id).inc(run.rows)
-            for check, lines in event.rejected_by_check.items():
-                self._rejected.labels(system_id, check).inc(lines)
-            for flag, rows in event.flagged_by_flag.items():
-                self._flagged.labels(system_id, flag).inc(rows)
-            self._seconds.labels(system_id).observe((run.finished_at - run.started_at).total_seconds())
-            self._waited.labels(system_id).observe(event.waited_seconds)
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """All gauges as they are now."""
+        health, settings = self._health, self._health.settings
+        yield _gauge("start_time_seconds", "Start of the service, in Unix time.", health.seen.started_at.timestamp())
+        ready = {name: fault is None for name, fault in health.verdict().items()}
+        yield _gauge("part_ready", "1 while this part really works.", ready, label="part")
+        intervals = {system.id: system.feed.interval_seconds for system in settings.all_systems}
+        yield _gauge("feed_interval_seconds", "Configured time between fetches.", intervals)
+        limits = {system.id: system.feed.spool_max_bytes for system in settings.all_systems}
+        yield _gauge("spool_limit_bytes", "Size of waiting snapshots at which new ones are lost.", limits)
+        with suppress(OSError):
+            free = shutil.disk_usage(settings.data_dir).free
+            yield _gauge("disk_free_bytes", "Room on the disk of data_dir.", free)
+        if (vitals := health.vitals()) is not None:
+            snapshots = {system_id: lane.spool_snapshots for system_id, lane in vitals.lanes.items()}
+            yield _gauge("spool_snapshots", "Snapshots that wait on disk for the store.", snapshots)
+            sizes = {system_id: lane.spool_bytes for system_id, lane in vitals.lanes.items()}
+            yield _gauge("spool_size_bytes", "Size of these snapshots.", sizes)
+            jobs = {"waiting": vitals.queue_waiting, "running": vitals.queue_in_flight}
+            yield _gauge("queue_jobs", "Partitions that wait or are being processed.", jobs, label="state")
+        if health.seen.published is not None:
+            yield from _database(health.seen.published)
 
 
-class _Refreshes:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._seconds = Histogram(
-            "bikeflow_refresh_duration_seconds",
-            "Duration of a refresh that published the database.",
-            buckets=_LONG,
-            registry=registry,
-        )
-
-    def observe(self, event: Event) -> None:
-        if isinstance(event, DatabasePublished):
-            self._seconds.observe(event.duration_seconds)
+def _gauge(name: str, text: str, value: float | Mapping[str, float], label: str = "system") -> GaugeMetricFamily:
+    """A gauge with one value, or with one for each value of a label."""
+    if not isinstance(value, Mapping):
+        return GaugeMetricFamily(f"bikeflow_{name}", text, value)
+    family = GaugeMetricFamily(f"bikeflow_{name}", text, labels=[label])
+    for key, number in value.items():
+        family.add_metric([key], number)
+    return family
 
 
-class _Reloads:
-    """Named as Prometheus names its own; before any reload, the settings of the start are in force."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._successful = Gauge(
-            "bikeflow_config_last_reload_successful",
-            "1 while the last reload of the settings was applied, 0 where it was refused.",
-            registry=registry,
-        )
-        self._success_at = Gauge(
-            "bikeflow_config_last_reload_success_timestamp_seconds",
-            "When the settings in force were loaded, in Unix time.",
-            registry=registry,
-        )
-        self._successful.set(1)
-        self._success_at.set_to_current_time()
-
-    def observe(self, event: Event) -> None:
-        if isinstance(event, SettingsReloaded):
-            self._successful.set(event.applied)
-            if event.applied:
-                self._success_at.set(event.at.timestamp())
-
-
-class _Exports:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._ended = Counter(
-            "bikeflow_exports_total",
-            "Exports of the published database that have ended, by target and outcome.",
-            ["target", "outcome"],
-            registry=registry,
-        )
-        self._skipped = Gauge(
-            "bikeflow_export_skipped_rows",
-            "Rows of the published database that the target can't hold, and lacks since the last export.",
-            ["target"],
-            registry=registry,
-        )
-        for target in get_args(ExportTarget):
-            for outcome in ("done", "failed"):
-                self._ended.labels(target, outcome)
-            self._skipped.labels(target)
-
-    def observe(self, event: Event) -> None:
-        if isinstance(event, ExportFinished):
-            self._ended.labels(event.target, event.outcome).inc()
-            if event.outcome == "done":
-                self._skipped.labels(event.target).set(event.skipped_rows)
-
-
-class _Alerts:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._sent = Counter(
-            "bikeflow_alert_messages_total",
-            "Messages to people, by whether any of their channels took them.",
-            ["outcome"],
-            registry=registry,
-        )
-        for outcome in ("arrived", "refused"):
-            self._sent.labels(outcome)
-
-    def observe(self, event: Event) -> None:
-        if isinstance(event, AlertSent):
-            self._sent.labels("arrived" if event.arrived else "refused").inc()
-
-
-class _StoreRequests:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._ended = Counter(
-            "bikeflow_store_requests_total",
-            "Requests to the object store that have ended, by operation and outcome.",
-            ["operation", "outcome"],
-            registry=registry,
-        )
-        for operation in get_args(StoreOperation):
-            for outcome in get_args(StoreOutcome):
-                self._ended.labels(operation, outcome)
-
-    def observe(self, event: Event) -> None:
-        if isinstance(event, StoreAnswered):
-            self._ended.labels(event.operation, event.outcome).inc()
+def _database(published: model.DatabasePublished) -> Iterator[GaugeMetricFamily]:
+    now = dt.datetime.now(dt.UTC)
+    if published.newest_snapshot is not None:
+        age = (now - published.newest_snapshot).total_seconds()
+        text = "Time since the newest snapshot in the published database was fetched."
+        yield _gauge("newest_snapshot_age_seconds", text, age)
+    for name, text, value in (
+        ("database_age_seconds", "Time since the database was published.", (now - published.at).total_seconds()),
+        ("database_size_bytes", "Size of the published database.", published.size_bytes),
+        ("database_rows", "Rows of history in the published database.", published.rows),
+        ("stations", "Stations of the newest snapshot inside the service area.", published.stations),
+        ("outside_stations", "Stations of the newest snapshot outside the service area.", published.stations_outside),
+        ("empty_stations", "Stations inside the service area without bikes, with spaces.", published.stations_empty),
+        ("full_stations", "Stations inside the service area with bikes, and no room.", published.stations_full),
+        ("free_bikes", "Free bikes of the newest snapshot inside the service area.", published.bikes),
+        ("outside_free_bikes", "Free bikes of the newest snapshot outside the service area.", published.bikes_outside),
+        ("future_snapshots", "Snapshots dated in the future, which do not count yet.", published.future_snapshots),
+    ):
+        yield _gauge(name, text, value)

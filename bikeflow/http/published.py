@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,12 +16,12 @@ from typing import Any, Generic, TypeVar
 import duckdb
 
 from bikeflow.core.errors import Transient
-from bikeflow.http.map import Hours, Latest, Row, map_document
 from bikeflow.warehouse.statements import COMPATIBLE, quoted
 
+Row = dict[str, Any]
 Value = TypeVar("Value")
 Freshness = Callable[[dt.datetime | None], Row]
-"""Whether a snapshot of this time is the city as it is now (`bikeflow.health.freshness`)."""
+"""Whether a snapshot of this time is the city as it is now (`bikeflow.health.health.freshness`)."""
 
 HISTORY_SECONDS = 60.0
 _CONFIG: Mapping[str, str | int | bool] = {
@@ -54,11 +54,12 @@ class Costly(Generic[Value]):
 class PublishedDatabase:
     """What the API tells of the database at `path`; every method raises `Transient` while it can't be read."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, freshness: Freshness) -> None:
+        self._path = path
+        self._freshness = freshness
         self._stamp: tuple[int, int] | None = None
         self._kept: dict[str, Any] = {}
-        self._frames = Costly(self._hours, HISTORY_SECONDS)
+        self._hours = Costly(lambda: self._read_all("map_station_hours", "map_cell_hours"), HISTORY_SECONDS)
         self._last_day = Costly(lambda: self._read("last_day"), HISTORY_SECONDS)
 
     def stations(self) -> bytes:
@@ -69,33 +70,57 @@ class PublishedDatabase:
         """The free bikes of the newest snapshot, as a GeoJSON feature collection."""
         return self._fresh("bikes", lambda: _feature_collection(self._read("bikes")))
 
-    def map(self, freshness: Freshness) -> bytes:
-        """All that the map shows, as one JSON document: the newest snapshot, and the hours of the day before it."""
-        latest = self._fresh("map", self._latest)
-        document = map_document(latest, self._frames.get(), freshness(_time(latest.snapshot)))
+    def map(self) -> bytes:
+        """All that the map shows, as one JSON document: the newest snapshot, and the hours of the day before it.
+
+        `stations` and `bikes` are those of the newest snapshot, `cells` the bounds of the grid's cells by id, as
+        `[south, west, north, east]`. `frames` has the bikes by station and by cell: in the mean of each hour, oldest
+        first, with its beginning as `at` (seconds since 1970), and at last in the newest snapshot (`at` is null).
+        """
+        names = ("snapshot", "stations", "bikes", "map_cells")
+        (snapshot,), stations, bikes, cells = self._fresh("map", lambda: self._read_all(*names))
+        station_hours, cell_hours = self._hours.get()
+        frames: dict[int, Row] = {}
+        for kind, rows, key in (("stations", station_hours, "station_id"), ("cells", cell_hours, "cell_id")):
+            for row in rows:
+                frame = frames.setdefault(row["at"], {"at": row["at"], "stations": {}, "cells": {}})
+                frame[kind][row[key]] = row["bikes"]
+        newest = {
+            "at": None,
+            "stations": {row["station_id"]: row["bikes"] for row in stations},
+            "cells": {row["cell_id"]: row["bikes"] for row in cells},
+        }
+        document = {
+            **snapshot,
+            **self._freshness(_time(snapshot["snapshot"])),
+            "stations": stations,
+            "bikes": bikes,
+            "cells": _bounds(cell_hours) | _bounds(cells),
+            "frames": [frames[at] for at in sorted(frames)] + [newest],
+        }
         return json.dumps(document, ensure_ascii=False).encode()
 
-    def city(self, freshness: Freshness) -> Row:
+    def city(self) -> Row:
         """The newest snapshot at a glance, and the bikes at stations in the day before it as `[unix time, bikes]`."""
-        city = self._fresh("city", self._city)
+        (city,), fullest, emptiest = self._fresh(
+            "city",
+            lambda: (
+                self._read("city"),
+                self._read("by_share", order="share DESC, bikes DESC, name"),
+                self._read("by_share", order="share, total_docks DESC, name"),  # the larger ones first
+            ),
+        )
         last_day = [(row["at"], row["bikes"]) for row in self._last_day.get()] if city["snapshot_at"] else []
-        return {**city, **freshness(_time(city["snapshot_at"])), "last_day": last_day}
+        fresh = self._freshness(_time(city["snapshot_at"]))
+        return {**city, "fullest": fullest, "emptiest": emptiest, **fresh, "last_day": last_day}
 
-    def _city(self) -> Row:
-        (city,) = self._read("city")
-        return {**city, "fullest": self._read("fullest"), "emptiest": self._read("emptiest")}
-
-    def _latest(self) -> Latest:
-        ((snapshot,),) = (row.values() for row in self._read("snapshot"))
-        return Latest(snapshot, self._read("stations"), self._read("bikes"), self._read("map_cells"))
-
-    def _hours(self) -> Hours:
-        return Hours(self._read("map_station_hours"), self._read("map_cell_hours"))
+    def _read_all(self, *queries: str) -> list[list[Row]]:
+        return [self._read(query) for query in queries]
 
     def _fresh(self, name: str, read: Callable[[], Value]) -> Value:
         """What was read since the database was last replaced, or is read now."""
         try:
-            status = self.path.stat()
+            status = self._path.stat()
         except OSError as error:
             raise Transient("no database has been published yet") from error
         stamp = (status.st_ino, status.st_mtime_ns)
@@ -106,24 +131,21 @@ class PublishedDatabase:
         value: Value = self._kept[name]
         return value
 
-    def _read(self, query: str) -> list[Row]:
+    def _read(self, query: str, **parts: str) -> list[Row]:
         # An instance of its own, as within a process DuckDB shares those that are opened by the file's name: whoever
         # opened it first would decide on the settings of all, and keep the replaced file alive.
         try:
             with duckdb.connect(config=dict(_CONFIG)) as connection:
-                connection.execute(f"ATTACH {quoted(str(self.path))} AS published (READ_ONLY)")
+                connection.execute(f"ATTACH {quoted(str(self._path))} AS published (READ_ONLY)")
                 connection.execute(f"USE published.{COMPATIBLE}")
                 # A constant for the planner, so that only the files of its day are opened.
                 connection.execute("SET VARIABLE newest_snapshot = (SELECT newest_snapshot FROM publication)")
-                result = connection.execute(_sql(query))
+                sql = resources.files("bikeflow.http").joinpath("sql", f"{query}.sql").read_text(encoding="utf-8")
+                result = connection.execute(sql.format(**parts))
                 names = [column[0] for column in result.description]
                 return [_row(names, values) for values in result.fetchall()]
         except (duckdb.OperationalError, duckdb.CatalogException) as error:  # any other is a bug of ours
             raise Transient(f"the database can't be read: {str(error).partition(chr(10))[0]}") from error
-
-
-def _sql(query: str) -> str:
-    return resources.files("bikeflow.http").joinpath("sql", f"{query}.sql").read_text(encoding="utf-8")
 
 
 def _row(names: list[str], values: tuple[Any, ...]) -> Row:
@@ -135,6 +157,11 @@ def _row(names: list[str], values: tuple[Any, ...]) -> Row:
 
 def _time(stamp: str | None) -> dt.datetime | None:
     return None if stamp is None else dt.datetime.fromisoformat(stamp)
+
+
+def _bounds(cells: Iterable[Row]) -> dict[str, list[float]]:
+    edges = ("min_lat", "min_lon", "max_lat", "max_lon")
+    return {cell["cell_id"]: [round(cell[edge], 7) for edge in edges] for cell in cells}
 
 
 def _feature_collection(rows: list[Row]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,17 +13,18 @@ from contextlib import suppress
 from typing import TypeVar
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from bikeflow.core.errors import Transient
 from bikeflow.core.model import UTC
 from bikeflow.feeds import layout_of
-from bikeflow.health.readiness import Verdict, verdict_document
+from bikeflow.health.health import Health
+from bikeflow.health.readiness import verdict_document
 from bikeflow.http.metrics import Metrics
 from bikeflow.http.pages import Page, map_page, page
-from bikeflow.http.published import Costly, Freshness, PublishedDatabase
-from bikeflow.http.status import Document, latest_runs, ledger_document
+from bikeflow.http.published import Costly, PublishedDatabase
+from bikeflow.http.status import Document, latest_runs, ledger_document, live_document
 from bikeflow.ledger import Ledger
-from bikeflow.settings import Settings
 
 MAX_RUNS = 1_000
 _RUNS = 50
@@ -31,33 +33,18 @@ Answer = TypeVar("Answer")
 
 
 class Routes:
-    """The handlers; `live` is the part of the status that is known without looking it up.
+    """The handlers; `health` has the settings of the pipeline that they answer for, too."""
 
-    `freshness` says whether a snapshot of some time is the city as it is now.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        metrics: Metrics,
-        verdict: Callable[[], Verdict],
-        live: Callable[[], Document],
-        freshness: Freshness,
-        database: PublishedDatabase,
-    ) -> None:
-        self._settings = settings
+    def __init__(self, health: Health, metrics: Metrics) -> None:
+        self._health = health
         self._metrics = metrics
-        self._verdict = verdict
-        self._live = live
-        self._freshness = freshness
-        self._database = database
-        self._totals = Costly(self._lake)
+        self.adopt()
         # One thread of our own: a storm of requests must not take those that the pipeline works with.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="http")
 
-    def adopt(self, settings: Settings, database: PublishedDatabase) -> None:
-        """Answer for a pipeline with these settings from now on."""
-        self._settings, self._database = settings, database
+    def adopt(self) -> None:
+        """Forget what was read: the database and the ledger may be others from now on."""
+        self._database = PublishedDatabase(self._health.database, self._health.fresh)
         self._totals = Costly(self._lake)
 
     def application(self) -> web.Application:
@@ -70,9 +57,9 @@ class Routes:
             web.get("/readyz", self.readiness),
             web.get("/metrics", self.scrape),
             web.get("/api/v1/status", self.status),
-            web.get("/api/v1/stations", self.stations),
-            web.get("/api/v1/bikes", self.bikes),
-            web.get("/api/v1/map", self.map_document),
+            web.get("/api/v1/stations", self._published(PublishedDatabase.stations, "application/geo+json")),
+            web.get("/api/v1/bikes", self._published(PublishedDatabase.bikes, "application/geo+json")),
+            web.get("/api/v1/map", self._published(PublishedDatabase.map, "application/json")),
             web.get("/api/v1/runs", self.runs),
         ])  # fmt: skip
         return app
@@ -87,8 +74,8 @@ class Routes:
 
     async def map(self, _request: web.Request) -> web.Response:
         """The map."""
-        answer = _page(map_page(self._settings.map))
-        if self._settings.map.tile_url:
+        answer = _page(map_page(self._health.settings.map))
+        if self._health.settings.map.tile_url:
             # servers of tiles want to know who asks
             answer.headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
         return answer
@@ -99,7 +86,7 @@ class Routes:
 
     async def readiness(self, _request: web.Request) -> web.Response:
         """200 while all parts really work, else 503; which one does not, why and since when."""
-        verdict = self._verdict()
+        verdict = self._health.verdict()
         ready = not any(verdict.values())
         return _json({"ready": ready, "parts": verdict_document(verdict)}, status=200 if ready else _UNAVAILABLE)
 
@@ -110,37 +97,33 @@ class Routes:
 
     async def status(self, _request: web.Request) -> web.Response:
         """All of it in one document; what can't be looked up now is null."""
-        return _json({**self._live(), **await self._in_thread(self._looked_up)})
-
-    async def stations(self, _request: web.Request) -> web.Response:
-        """The newest state of each station."""
-        return await self._published(self._database.stations, "application/geo+json")
-
-    async def bikes(self, _request: web.Request) -> web.Response:
-        """The free bikes of the newest snapshot."""
-        return await self._published(self._database.bikes, "application/geo+json")
-
-    async def map_document(self, _request: web.Request) -> web.Response:
-        """All that the map shows."""
-        return await self._published(lambda: self._database.map(self._freshness), "application/json")
+        return _json({**live_document(self._health), **await self._in_thread(self._looked_up)})
 
     async def runs(self, request: web.Request) -> web.Response:
         """The newest runs, newest first; `?limit=` says how many."""
-        limit = _limit(request.query.get("limit", str(_RUNS)))
-        if limit is None:
+        text = request.query.get("limit", str(_RUNS))
+        limit = int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
+        if not 1 <= limit <= MAX_RUNS:
             return _json({"error": f"limit must be a number from 1 to {MAX_RUNS}"}, status=400)
         try:
             return _json({"runs": await self._in_thread(lambda: self._latest_runs(limit))})
         except (sqlite3.Error, Transient) as error:
             return _json({"error": f"the ledger can't be read: {error}"}, status=_UNAVAILABLE)
 
-    async def _published(self, read: Callable[[], bytes], content_type: str) -> web.Response:
-        try:
-            answer = web.Response(body=await self._in_thread(read), content_type=content_type)
-            answer.enable_compression()
-            return answer
-        except Transient as error:
-            return _json({"error": str(error)}, status=_UNAVAILABLE)
+    def _published(self, read: Callable[[PublishedDatabase], bytes], content_type: str) -> Handler:
+        """A handler that answers with what `read` gives of the database that is published now."""
+
+        async def handle(_request: web.Request) -> web.Response:
+            try:
+                answer = web.Response(
+                    body=await self._in_thread(lambda: read(self._database)), content_type=content_type
+                )
+                answer.enable_compression()
+                return answer
+            except Transient as error:
+                return _json({"error": str(error)}, status=_UNAVAILABLE)
+
+        return handle
 
     async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -150,7 +133,7 @@ class Routes:
         with suppress(sqlite3.Error, Transient), self._ledger() as ledger:
             found |= ledger_document(ledger, self._totals.get(), dt.datetime.now(UTC).date())
         with suppress(Transient):
-            found["city"] = self._database.city(self._freshness)
+            found["city"] = self._database.city()
         return found
 
     def _latest_runs(self, limit: int) -> list[Document]:
@@ -162,7 +145,7 @@ class Routes:
             return ledger.totals()
 
     def _ledger(self) -> Ledger:
-        settings = self._settings
+        settings = self._health.settings
         layouts = [layout_of(system) for system in settings.all_systems]
         return Ledger(settings.data_dir, layouts, settings.processing.segment_minutes, read_only=True)
 
@@ -172,14 +155,6 @@ def _page(found: Page) -> web.Response:
     answer = web.Response(text=found.html, content_type="text/html", headers=headers)
     answer.enable_compression()
     return answer
-
-
-def _limit(text: str) -> int | None:
-    try:
-        number = int(text)
-    except ValueError:
-        return None
-    return number if 1 <= number <= MAX_RUNS else None
 
 
 def _json(document: object, *, status: int = 200) -> web.Response:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from bikeflow.core.errors import Permanent
 from bikeflow.core.events import Events
-from bikeflow.core.model import UTC, Event
 from bikeflow.health.health import Health
 from bikeflow.http.metrics import Metrics
-from bikeflow.http.published import PublishedDatabase
 from bikeflow.http.routes import Routes
 from bikeflow.http.server import announce, serving
-from bikeflow.http.states import States
-from bikeflow.http.status import Document, live_document
 from bikeflow.runtime.lag import sampled
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import HttpSettings
@@ -27,33 +23,23 @@ class Site:
     """The pages, metrics and API of one service; until `health.attach` they say that it is starting."""
 
     def __init__(self, settings: Settings) -> None:
-        database = published_path(settings.warehouse, settings.data_dir)
-        self.health = Health(settings, database)
-        self.metrics = Metrics(States(self.health), [system.id for system in settings.all_systems])
-        self._settings = settings
-        self._routes = Routes(
-            settings, self.metrics, self.health.verdict, self._live, self.health.fresh, PublishedDatabase(database)
-        )
+        self.health = Health(settings, published_path(settings.warehouse, settings.data_dir))
+        self.metrics = Metrics(self.health)
+        self._routes = Routes(self.health, self.metrics)
         self._http = settings.http
         self._server = AsyncExitStack()
         self.url: str | None = None
         """Where the dashboard is, or None where nothing is served."""
-
-    def observe(self, event: Event) -> None:
-        """A role reports that something has happened."""
-        self.health.observe(event)
-        self.metrics.observe(event)
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
         """Serve HTTP where it is configured, and sample the loop's lag, as long as the context lasts."""
         try:
             await self._open(self._http, anywhere=True)
-            announce(self.url, self._settings.data_dir)
             with sampled(self.metrics.loop_lag_seconds.observe):
                 yield
         finally:
-            announce(None, self._settings.data_dir)
+            announce(None, self._data_dir)
             await self._server.aclose()
             self._routes.close()
 
@@ -74,36 +60,32 @@ class Site:
             except Permanent:
                 await self._open(former, anywhere=True)
                 raise
-            finally:
-                announce(self.url, self._settings.data_dir)
         else:
-            announce(self.url, self._settings.data_dir)
             await server.aclose()
 
     def adopt(self, settings: Settings, *, same_lake: bool) -> None:
         """Tell of a pipeline with these settings from now on; what was seen of another lake counts no more."""
-        if settings.data_dir != self._settings.data_dir:
-            announce(None, self._settings.data_dir)
+        if settings.data_dir != self._data_dir:
+            announce(None, self._data_dir)
             announce(self.url, settings.data_dir)
-        self._settings = settings
-        database = published_path(settings.warehouse, settings.data_dir)
-        self._routes.adopt(settings, PublishedDatabase(database))
-        self.health.adopt(settings, database, same_lake=same_lake)
+        self.health.adopt(settings, published_path(settings.warehouse, settings.data_dir), same_lake=same_lake)
+        self._routes.adopt()
 
     async def _open(self, http: HttpSettings, *, anywhere: bool) -> None:
         server = AsyncExitStack()
         self.url = await server.enter_async_context(serving(http, self._routes.application(), anywhere=anywhere))
         self._http, self._server = http, server
+        announce(self.url, self._data_dir)
 
-    def _live(self) -> Document:
-        health = self.health
-        return live_document(self._settings, health.seen, health.vitals(), health.verdict(), dt.datetime.now(UTC))
+    @property
+    def _data_dir(self) -> Path:
+        return self.health.settings.data_dir
 
 
 @asynccontextmanager
 async def open_site(settings: Settings, events: Events) -> AsyncIterator[Site]:
     """The site, listening and serving until the context is left; raises `Permanent` where the port is taken."""
     site = Site(settings)
-    with events.heard_by(site.observe):
+    with events.heard_by(site.health.seen.observe), events.heard_by(site.metrics.observe):
         async with site.served():
             yield site

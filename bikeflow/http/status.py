@@ -6,32 +6,27 @@ import datetime as dt
 import os
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from bikeflow import __version__
 from bikeflow.core.model import UTC, DatabasePublished, FetchFinished, Vitals
-from bikeflow.health.freshness import freshness
+from bikeflow.health.health import Health
 from bikeflow.health.observations import Observations
-from bikeflow.health.readiness import Verdict, state_of, verdict_document
-from bikeflow.health.sentence import sentence
+from bikeflow.health.readiness import state_of, verdict_document
 from bikeflow.ledger import Ledger
-from bikeflow.settings import Settings
-from bikeflow.settings.systems import System
+from bikeflow.settings.systems import System, public_url
 
 LATEST_RUNS = 8
+_COUNTS = ("segments", "rows", "stations", "stations_outside", "stations_empty", "stations_full", "future_snapshots")
 Document = dict[str, Any]
 
 
-def live_document(
-    settings: Settings, seen: Observations, vitals: Vitals | None, verdict: Verdict, now: dt.datetime
-) -> Document:
+def live_document(health: Health) -> Document:
     """What the running service knows without looking anything up."""
-    published = seen.published
-    fresh = freshness(published.newest_snapshot if published else None, settings, seen, now)
-    stale = published is not None and fresh["stale"]
+    settings, seen, vitals, verdict = health.settings, health.seen, health.vitals(), health.verdict()
+    now, published = dt.datetime.now(UTC), seen.published
     return {
         "state": state_of(seen, verdict),
-        "sentence": sentence(state_of(seen, verdict), verdict, vitals, seen, now, stale=stale),
+        "sentence": health.sentence(),
         "now": stamp(now),
         "service": {
             "version": __version__,
@@ -46,7 +41,7 @@ def live_document(
         "systems": {system.id: _system(system, seen, vitals) for system in settings.all_systems},
         "spool": {"snapshots": vitals.spool_snapshots, "bytes": vitals.spool_bytes} if vitals else None,
         "queue": {"waiting": vitals.queue_waiting, "running": vitals.queue_in_flight} if vitals else None,
-        "database": published and {**_database(published, now), **fresh},
+        "database": published and {**_database(published, now), **health.fresh(published.newest_snapshot)},
         "exports": verdict_document(seen.exports),
     }
 
@@ -60,7 +55,10 @@ def ledger_document(ledger: Ledger, lake: Mapping[str, int], today: dt.date) -> 
         "last_snapshot": snapshot and {"key": snapshot.key, "fetched_at": stamp(snapshot.fetched_at)},
         "lake": dict(lake),
         "today": {"partition": str(today), **{name: day[name] for name in ("raw_files", "lines", "rows", "rejected")}},
-        "failing_partitions": [{**_named(row), "retry_at": _plain(row["retry_at"])} for row in ledger.runs.failing()],
+        "failing_partitions": [
+            {**_named(row), "retry_at": stamp(dt.datetime.fromisoformat(str(row["retry_at"])))}
+            for row in ledger.runs.failing()
+        ],
         "latest_runs": latest_runs(ledger, LATEST_RUNS),
     }
 
@@ -82,9 +80,7 @@ def _run(row: Mapping[str, object]) -> Document:
 
 
 def _feed(system: System) -> Document:
-    # The query of a URL may hold a key.
-    url = urlsplit(system.feed.url)._replace(query="", fragment="").geturl()
-    return {"url": url, "interval_seconds": system.feed.interval_seconds}
+    return {"url": public_url(system.feed.url), "interval_seconds": system.feed.interval_seconds}
 
 
 def _system(system: System, seen: Observations, vitals: Vitals | None) -> Document:
@@ -103,22 +99,11 @@ def _named(row: Mapping[str, object]) -> Document:
     return {"partition" if name == "day" else name: value for name, value in row.items()}
 
 
-def _plain(at: object) -> str:
-    return stamp(dt.datetime.fromisoformat(str(at)))
-
-
 def _fetch(event: FetchFinished | None) -> Document | None:
     if event is None:
         return None
-    outcome = event.outcome
-    return {
-        "at": stamp(event.at),
-        "outcome": outcome.outcome,
-        "bytes": outcome.bytes,
-        "duration_seconds": outcome.duration_seconds,
-        "attempts": outcome.attempts,
-        "error": outcome.error,
-    }
+    names = ("outcome", "bytes", "duration_seconds", "attempts", "error")
+    return {"at": stamp(event.at), **{name: getattr(event.outcome, name) for name in names}}
 
 
 def _database(published: DatabasePublished, now: dt.datetime) -> Document:
@@ -128,13 +113,7 @@ def _database(published: DatabasePublished, now: dt.datetime) -> Document:
         "newest_snapshot": newest and stamp(newest),
         "newest_snapshot_age_seconds": newest and round((now - newest).total_seconds()),
         "bytes": published.size_bytes,
-        "segments": published.segments,
-        "rows": published.rows,
-        "stations": published.stations,
-        "stations_outside": published.stations_outside,
-        "stations_empty": published.stations_empty,
-        "stations_full": published.stations_full,
         "free_bikes": published.bikes,
         "free_bikes_outside": published.bikes_outside,
-        "future_snapshots": published.future_snapshots,
+        **{name: getattr(published, name) for name in _COUNTS},
     }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bikeflow.core.model import FetchOutcome, Outcome
 from bikeflow.ingest.delivery import Delivery
-from bikeflow.ingest.fetcher import Fetcher, open_fetcher
-from bikeflow.ingest.outcome import FetcherStatus, FetchMemory
+from bikeflow.ingest.fetcher import Fetcher
 
-__all__ = ["Delivery", "FetchMemory", "FetchOutcome", "Fetcher", "FetcherStatus", "Outcome", "open_fetcher"]
+__all__ = ["Delivery", "Fetcher"]

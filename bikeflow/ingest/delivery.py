@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -49,26 +48,14 @@ class Delivery:
         self._answering = asyncio.Event()
         self._finishing = False
         self._leaving_rest = False
-        self._failing_since: float | None = None
-        self._error = ""
+        self.fault: Fault | None = None
+        """Since when and why the store has not taken what waits, or None while it does."""
         self.attempts = 0
         """Snapshots that were tried to deliver, with success or not."""
 
     def take_over(self, predecessor: Delivery) -> None:
         """Know since when and why the same store has not taken what waits."""
-        self._failing_since, self._error = predecessor._failing_since, predecessor._error
-
-    @property
-    def fault(self) -> Fault | None:
-        """Since when and why the store has not taken what waits, or None while it does."""
-        if self.failing_seconds is None:
-            return None
-        return Fault(dt.datetime.now(UTC) - dt.timedelta(seconds=self.failing_seconds), self._error)
-
-    @property
-    def failing_seconds(self) -> float | None:
-        """For how long the store has not taken what waits, or None while it does."""
-        return None if self._failing_since is None else time.monotonic() - self._failing_since
+        self.fault = predecessor.fault
 
     async def accept(self, at: dt.datetime, trace_id: str, data: bytes) -> str:
         """Keep a snapshot taken at `at` (whole seconds); gives its key. Raises `NotSpooled`.
@@ -76,14 +63,16 @@ class Delivery:
         The key is that of the next free second where another snapshot of that second still waits. What the disk does
         not take goes to the store at once; only if that fails as well is it lost.
         """
-        while self.spool.holds(at):
-            at += _SECOND
+        at = self.spool.free_second(at)
         try:
             await self.spool.add(at, trace_id, data)
         except NotSpooled as error:
-            stored = await self._store_at_once(at, data)
-            if stored is None:
-                raise
+            # The only attempt for a snapshot that nothing else holds; where the store fails too, it is lost.
+            try:
+                while (stored := await self._put(at, data)) is None:
+                    at += _SECOND
+            except (Transient, Permanent):
+                raise error from None
             _log.warning("spool_bypassed", key=stored.key, error=str(error))
             self._on_stored(SnapshotStored(self.layout.system_id, stored, trace_id))
             return stored.key
@@ -134,15 +123,6 @@ class Delivery:
         self._note_success()
         return True
 
-    async def _store_at_once(self, at: dt.datetime, data: bytes) -> ObjectInfo | None:
-        """The only attempt for a snapshot that nothing else holds; None where the store fails too."""
-        try:
-            while (info := await self._put(at, data)) is None:
-                at += _SECOND
-        except (Transient, Permanent):
-            return None
-        return info
-
     async def _deliver(self, entry: SpoolEntry, stop: asyncio.Event | None) -> None:
         data = await self.spool.read(entry)
         if data is None:
@@ -150,7 +130,9 @@ class Delivery:
         policy = retrying(self._retry, stop, on_retry=self._on_retry)
         info: ObjectInfo | None = await policy(partial(self._put, entry.time, data))
         while info is None:
-            entry = await self._moved(entry)
+            at = self.spool.free_second(entry.time + _SECOND)
+            _log.info("key_taken", key=self.layout.raw_key(entry.time), new_key=self.layout.raw_key(at))
+            entry = await self.spool.move(entry, at)
             info = await policy(partial(self._put, entry.time, data))
         if self._cache is not None:
             await self._cache.remember(info, data)
@@ -184,35 +166,23 @@ class Delivery:
         # answer's headers say: one that is wrongly taken for another's would be stored again under the next second.
         return found if (await self.store.get(key)).data == data else None
 
-    async def _moved(self, entry: SpoolEntry) -> SpoolEntry:
-        at = entry.time + _SECOND
-        while self.spool.holds(at):
-            at += _SECOND
-        _log.info("key_taken", key=self.layout.raw_key(entry.time), new_key=self.layout.raw_key(at))
-        return await self.spool.move(entry, at)
-
     def _on_retry(self, error: BaseException, attempt: int, wait_seconds: float) -> None:
         _log.debug("retrying", error=str(error), attempt=attempt, wait_seconds=round(wait_seconds, 3))
         if attempt >= TOLD_FROM_ATTEMPT:
             self._note_failure(error)
 
     def _note_failure(self, error: BaseException) -> None:
-        self._error = str(error)
-        if self._failing_since is None:
-            self._failing_since = time.monotonic()
-            _log.warning(
-                "store_unreachable",
-                store=self.store.describe(),
-                error=str(error),
-                waiting_in_spool=self.spool.depth,
-            )
+        if self.fault is None:
+            waiting = self.spool.depth
+            _log.warning("store_unreachable", store=self.store.describe(), error=str(error), waiting_in_spool=waiting)
+        self.fault = Fault(self.fault.since if self.fault else dt.datetime.now(UTC), str(error))
 
     def _note_success(self) -> None:
-        if self._failing_since is not None:
+        if self.fault is not None:
             _log.info(
                 "store_recovered",
                 store=self.store.describe(),
-                down_seconds=round(time.monotonic() - self._failing_since, 1),
+                down_seconds=round((dt.datetime.now(UTC) - self.fault.since).total_seconds(), 1),
                 waiting_in_spool=self.spool.depth,
             )
-            self._failing_since = None
+            self.fault = None

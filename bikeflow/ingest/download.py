@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import zlib
 from http import HTTPStatus
 from typing import NoReturn
 
@@ -15,72 +14,116 @@ from bikeflow import __version__
 from bikeflow.core.errors import Permanent, Transient
 from bikeflow.core.model import UTC
 from bikeflow.feeds.base import Answer
-from bikeflow.ingest.place import public_url
-from bikeflow.ingest.unpack import CHUNK_BYTES, BadEncoding, Unpacker
 from bikeflow.runtime.retry import LONGEST_REQUESTED_WAIT_SECONDS, retry_after_seconds
 from bikeflow.settings.sections import FeedSettings
+from bikeflow.settings.systems import public_url
 
 USER_AGENT = f"bikeflow/{__version__} (archives a public bike-share feed)"
 MAX_REDIRECTS = 5
 CONNECT_SECONDS = 10.0
+_CHUNK_BYTES = 64 * 1024
+_GZIP_MAGIC = b"\x1f"
 _WORTH_A_RETRY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 
-class Downloader:
-    """Asks the feed's server, through one session for the process's life."""
+class BadEncoding(ValueError):
+    """The body is not what its Content-Encoding says, or it ends too early."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: FeedSettings) -> None:
-        self._session = session
-        self._settings = settings
 
-    async def get(self, url: str, validators: tuple[str, str] | None) -> Answer:
-        """Download a document unless it still has these validators, its ETag and Last-Modified.
+class TooLong(ValueError):
+    """The body is larger than it may be."""
 
-        Raises `Transient` for what may pass (timeouts, broken connections and bodies, 5xx, 429), else `Permanent`.
-        """
-        etag, last_modified = validators or ("", "")
-        headers = {hdrs.IF_NONE_MATCH: etag, hdrs.IF_MODIFIED_SINCE: last_modified}
-        conditions = {name: value for name, value in headers.items() if value}
-        place = public_url(url)
+
+def new_session(settings: FeedSettings) -> aiohttp.ClientSession:
+    """What all downloads of one feed go through; its user closes it."""
+    total = settings.timeout_seconds
+    return aiohttp.ClientSession(
+        headers={hdrs.USER_AGENT: USER_AGENT, hdrs.ACCEPT_ENCODING: "gzip, deflate"},
+        timeout=aiohttp.ClientTimeout(
+            total=total, connect=min(CONNECT_SECONDS, total), sock_read=total, ceil_threshold=float("inf")
+        ),
+        # aiohttp takes a gzip body that ends too early for a whole one, so `unpacked` does its work.
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+async def download(
+    session: aiohttp.ClientSession, settings: FeedSettings, url: str, validators: tuple[str, str] | None
+) -> Answer:
+    """Download a document unless it still has these validators, its ETag and Last-Modified.
+
+    Raises `Transient` for what may pass (timeouts, broken connections and bodies, 5xx, 429), else `Permanent`.
+    """
+    etag, last_modified = validators or ("", "")
+    headers = {hdrs.IF_NONE_MATCH: etag, hdrs.IF_MODIFIED_SINCE: last_modified}
+    conditions = {name: value for name, value in headers.items() if value}
+    place = public_url(url)
+    try:
+        async with session.get(url, headers=conditions, max_redirects=MAX_REDIRECTS) as response:
+            body = None
+            if response.status == HTTPStatus.OK:
+                body = await _body(response, place, settings.max_bytes)
+            elif response.status != HTTPStatus.NOT_MODIFIED or not conditions:
+                _refuse(response, place)
+            return Answer(
+                status=response.status,
+                body=body,
+                content_type=_plain(response.headers.get(hdrs.CONTENT_TYPE)),
+                charset=response.charset,
+                etag=_plain(response.headers.get(hdrs.ETAG)),
+                last_modified=_plain(response.headers.get(hdrs.LAST_MODIFIED)),
+            )
+    except TimeoutError as error:
+        raise Transient(f"{place} gave no complete answer within {settings.timeout_seconds:g} s") from error
+    except (aiohttp.ClientError, OSError) as error:
+        _translate(error, place)
+
+
+async def _body(response: aiohttp.ClientResponse, place: str, limit: int) -> bytes:
+    packed = bytearray()
+    try:
+        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+            packed += chunk
+            if len(packed) > limit:
+                raise TooLong
+        return unpacked(bytes(packed), response.headers.get(hdrs.CONTENT_ENCODING, ""), limit)
+    except TooLong as error:
+        raise Permanent(f"{place} sends more than {limit} bytes (feed.max_bytes)") from error
+    except BadEncoding as error:
+        raise Transient(f"{place}: {error}") from error
+
+
+def unpacked(body: bytes, coding: str, limit: int) -> bytes:
+    """The body without its content coding (gzip, deflate or none); raises `BadEncoding`, `TooLong`.
+
+    No more than `limit` bytes are ever unpacked: a small body can't unfold into all memory.
+    """
+    match coding.strip().lower():
+        case "" | "identity":
+            return body
+        case "gzip" | "x-gzip":
+            window = zlib.MAX_WBITS | 32  # or zlib
+        case "deflate":
+            # It should come in a zlib wrapper, but some servers leave that out (RFC 9110, 8.4.1.2).
+            window = zlib.MAX_WBITS if body[:1] and body[0] & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS
+        case other:
+            raise BadEncoding(f"the body has the content encoding {other!r}, which was not asked for")
+    data = b""
+    while True:
+        inflater = zlib.decompressobj(window)
         try:
-            async with self._session.get(url, headers=conditions, max_redirects=MAX_REDIRECTS) as response:
-                return await self._answer(response, place, conditional=bool(conditions))
-        except TimeoutError as error:
-            seconds = self._settings.timeout_seconds
-            raise Transient(f"{place} gave no complete answer within {seconds:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
-            _translate(error, place)
-
-    async def _answer(self, response: aiohttp.ClientResponse, place: str, *, conditional: bool) -> Answer:
-        status = response.status
-        body = None
-        if status == HTTPStatus.OK:
-            body = await self._body(response, place)
-        elif status != HTTPStatus.NOT_MODIFIED or not conditional:
-            _refuse(response, place)
-        return Answer(
-            status=status,
-            body=body,
-            content_type=_plain(response.headers.get(hdrs.CONTENT_TYPE)),
-            charset=response.charset,
-            etag=_plain(response.headers.get(hdrs.ETAG)),
-            last_modified=_plain(response.headers.get(hdrs.LAST_MODIFIED)),
-        )
-
-    async def _body(self, response: aiohttp.ClientResponse, place: str) -> bytes:
-        limit = self._settings.max_bytes
-        body = bytearray()
-        try:
-            unpacker = Unpacker(response.headers.get(hdrs.CONTENT_ENCODING, ""))
-            async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-                for piece in unpacker.feed(chunk):
-                    body += piece
-                    if len(body) > limit:
-                        raise Permanent(f"{place} sends more than {limit} bytes (feed.max_bytes)")
-            unpacker.finish()
-        except BadEncoding as error:
-            raise Transient(f"{place}: {error}") from error
-        return bytes(body)
+            data += inflater.decompress(body, limit + 1 - len(data))
+        except zlib.error as error:
+            raise BadEncoding(f"the body can't be unpacked ({error})") from error
+        if len(data) > limit:
+            raise TooLong
+        if not inflater.eof:
+            raise BadEncoding("the packed body ends too early")
+        # gzip allows several members in a row; what else follows the last one is padding
+        body = inflater.unused_data
+        if window < 16 or not body.startswith(_GZIP_MAGIC):
+            return data
 
 
 def _refuse(response: aiohttp.ClientResponse, place: str) -> NoReturn:
@@ -109,22 +152,6 @@ def _translate(error: aiohttp.ClientError | OSError, place: str) -> NoReturn:
             raise Transient(f"{place} sent a broken or incomplete body") from error
         case _:
             raise Transient(f"{place} broke the connection ({str(error) or type(error).__name__})") from error
-
-
-@asynccontextmanager
-async def open_downloader(settings: FeedSettings) -> AsyncIterator[Downloader]:
-    """A downloader whose connections close with the context."""
-    total = settings.timeout_seconds
-    async with aiohttp.ClientSession(
-        headers={hdrs.USER_AGENT: USER_AGENT, hdrs.ACCEPT_ENCODING: "gzip, deflate"},
-        timeout=aiohttp.ClientTimeout(
-            total=total, connect=min(CONNECT_SECONDS, total), sock_read=total, ceil_threshold=float("inf")
-        ),
-        # aiohttp takes a gzip body that ends too early for a whole one, so `Unpacker` does its work.
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-    ) as session:
-        yield Downloader(session, settings)
 
 
 def _plain(header: str | None) -> str:

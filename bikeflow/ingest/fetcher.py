@@ -6,27 +6,26 @@ import asyncio
 import datetime as dt
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from bikeflow.core.errors import NotAFeed, Permanent, Transient
+from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, FetchFinished, FetchOutcome, FetchState
 from bikeflow.feeds import format_of
-from bikeflow.ingest.archive import newest_snapshot
 from bikeflow.ingest.breaker import CircuitOpen
 from bikeflow.ingest.dead_letters import FeedDeadLetters
 from bikeflow.ingest.delivery import Delivery
 from bikeflow.ingest.journal import Journal
-from bikeflow.ingest.outcome import FetcherStatus, FetchMemory
-from bikeflow.ingest.place import public_url
 from bikeflow.ingest.spool import NotSpooled
 from bikeflow.ingest.upstream import Upstream
+from bikeflow.ledger.system import SystemIndex
 from bikeflow.runtime.log import bound, get_logger, new_trace_id
 from bikeflow.runtime.retry import tick
 from bikeflow.settings.sections import RetrySettings
-from bikeflow.settings.systems import System
+from bikeflow.settings.systems import System, public_url
+from bikeflow.store import Store
 
 if TYPE_CHECKING:
     from bikeflow.feeds.base import Answer
@@ -35,6 +34,7 @@ GRACE_SECONDS = 5.0
 """How long a fetch that is under way at the stop may still take."""
 _SECOND = dt.timedelta(seconds=1)
 _NUDGE = dt.timedelta(minutes=1)
+_DAYS_BACK = (2, 62)
 _log = get_logger()
 
 
@@ -46,16 +46,16 @@ def utc_now() -> dt.datetime:
 class Fetcher:
     """One system's fetcher; `run` is the role, `fetch_once` a single fetch. `clock` tells the time of new snapshots.
 
-    The first fetch is made at once, and the ticks follow `offset_seconds` later: systems that take turns within their
-    interval do not come all at once.
+    As a context it closes its connections. The first fetch is made at once, and the ticks follow `offset_seconds`
+    later: systems that take turns within their interval do not come all at once.
     """
 
     def __init__(
         self,
         system: System,
-        upstream: Upstream,
+        retry: RetrySettings,
         delivery: Delivery,
-        memory: FetchMemory,
+        memory: SystemIndex,
         clock: Callable[[], dt.datetime] = utc_now,
         on_fetched: Callable[[FetchFinished], None] = lambda event: None,
         offset_seconds: float = 0,
@@ -63,14 +63,14 @@ class Fetcher:
         self._system = system
         self._offset_seconds = offset_seconds
         self._settings = system.feed
-        self._upstream = upstream
+        self._upstream = Upstream(system.feed, retry)
         self._delivery = delivery
         self._memory = memory
         self._format = format_of(system)
         self._clock = clock
         self._on_fetched = on_fetched
         self._place = public_url(system.feed.url)
-        self._journal = Journal(self._place)
+        self.journal = Journal(self._place)
         self._dead_letters = FeedDeadLetters(delivery.store, delivery.layout, self._format)
         self._known: FetchState | None = None
         self._last = asyncio.Event()
@@ -78,22 +78,11 @@ class Fetcher:
         self._next_tick: float | None = None
         self._last_tick: float | None = None
 
-    @property
-    def status(self) -> FetcherStatus:
-        """How the fetcher is doing now."""
-        journal, spool = self._journal, self._delivery.spool
-        return FetcherStatus(
-            last=journal.last,
-            last_success_at=journal.last_success_at,
-            failing_since=journal.failing_since,
-            consecutive_failures=journal.consecutive_failures,
-            counts=dict(journal.counts),
-            spool_entries=spool.depth,
-            spool_bytes=spool.size_bytes,
-            store_failing_seconds=self._delivery.failing_seconds,
-            fault=journal.fault,
-            store_fault=self._delivery.fault,
-        )
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._upstream.close()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fetch at every tick and deliver beside it until `stop` is set, then finish what is in hand; or `leave`."""
@@ -120,7 +109,7 @@ class Fetcher:
         clock, interval = asyncio.get_running_loop().time, self._settings.interval_seconds
         self._known = predecessor._known
         if predecessor._place == self._place:
-            self._journal = predecessor._journal
+            self.journal = predecessor.journal
         if predecessor._settings.url != self._settings.url or predecessor._last_tick is None:
             self._next_tick = clock()
         else:
@@ -135,7 +124,7 @@ class Fetcher:
             outcome = await self._outcome(trace_id, stop)
             seconds = round(time.monotonic() - started, 3)
             outcome = replace(outcome, duration_seconds=seconds, attempts=self._upstream.attempts - attempts)
-            self._journal.note(outcome)
+            self.journal.note(outcome)
         self._on_fetched(FetchFinished(self._system.id, utc_now(), outcome))
         return outcome
 
@@ -173,14 +162,15 @@ class Fetcher:
 
         async def ask(url: str) -> Answer:
             validators = known.validators.get(url) if known else None
-            answers[url] = await self._upstream.ask(url, validators, stop, self._journal.note_retry)
+            answers[url] = await self._upstream.ask(url, validators, stop, self.journal.note_retry)
             return answers[url]
 
         try:
             data = await self._format.snapshot(self._settings.url, ask)
         except NotAFeed as error:
-            at = self._now()
-            body = await self._keep_unusable(list(answers.values())[-1], str(error), at)
+            answer = list(answers.values())[-1]
+            body = answer.body or b""
+            await self._dead_letters.keep(answer, body, url=self._place, reason=str(error), at=self._now())
             raise NotAFeed(str(error), body=body) from error
         if data is None:
             return FetchOutcome("not_modified", trace_id)
@@ -190,30 +180,22 @@ class Fetcher:
         self, data: bytes, answers: Mapping[str, Answer], known: FetchState | None, trace_id: str
     ) -> FetchOutcome:
         at = self._now()
-        sha256 = await asyncio.to_thread(_sha256, data)
+        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
         if known is not None and sha256 == known.sha256:
             key, outcome = known.key, FetchOutcome("duplicate", trace_id, bytes=len(data))
         else:
             key = await self._delivery.accept(self._next_second(at, known), trace_id, data)
             outcome = FetchOutcome("stored", trace_id, key=key, bytes=len(data))
         validators = {url: (answer.etag, answer.last_modified) for url, answer in answers.items()}
-        await self._remember(FetchState(sha256, key, at, validators))
+        self._known = FetchState(sha256, key, at, validators)
+        try:
+            await asyncio.to_thread(self._memory.save_fetch_state, self._known)
+        except Transient as error:  # the snapshot itself is safe
+            _log.warning("fetch_state_not_saved", error=str(error))
         return outcome
-
-    async def _keep_unusable(self, answer: Answer, reason: str, at: dt.datetime) -> bytes:
-        body = answer.body or b""
-        await self._dead_letters.keep(answer, body, url=self._place, reason=reason, at=at)
-        return body
 
     def _now(self) -> dt.datetime:
         return self._clock().astimezone(UTC).replace(microsecond=0)
-
-    async def _remember(self, state: FetchState) -> None:
-        self._known = state
-        try:
-            await asyncio.to_thread(self._memory.save_fetch_state, state)
-        except Transient as error:  # the snapshot itself is safe
-            _log.warning("fetch_state_not_saved", error=str(error))
 
     async def _recall(self) -> FetchState | None:
         """The last snapshot: from this process, the spool, the memory or, at the very first start, the archive."""
@@ -225,15 +207,12 @@ class Fetcher:
                 # An earlier process ended after it had spooled this one and before it could remember it.
                 key = self._delivery.layout.raw_key(waiting[-1].time)
                 known = FetchState(waiting[-1].sha256, key, waiting[-1].time)
-            self._known = known or await self._archived()
+            try:
+                archive = self._delivery.store, self._delivery.layout, self._clock()
+                self._known = known or await newest_snapshot(*archive)
+            except (Transient, Permanent) as error:  # the next fetch tries again
+                _log.debug("archive_unreadable", error=str(error))
         return self._known
-
-    async def _archived(self) -> FetchState | None:
-        try:
-            return await newest_snapshot(self._delivery.store, self._delivery.layout, self._clock())
-        except (Transient, Permanent) as error:  # asked again at the next fetch
-            _log.debug("archive_unreadable", error=str(error))
-            return None
 
     def _time(self, known: FetchState | None) -> dt.datetime | None:
         return self._delivery.layout.snapshot_time(known.key) if known else None
@@ -247,21 +226,19 @@ class Fetcher:
         return last + _SECOND if last is not None and at <= last <= at + _NUDGE else at
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+async def newest_snapshot(store: Store, layout: Layout, now: dt.datetime) -> FetchState | None:
+    """The raw file with the greatest key, or None in an empty archive.
 
-
-@asynccontextmanager
-async def open_fetcher(
-    system: System,
-    retry: RetrySettings,
-    delivery: Delivery,
-    memory: FetchMemory,
-    *,
-    clock: Callable[[], dt.datetime] = utc_now,
-    on_fetched: Callable[[FetchFinished], None] = lambda event: None,
-    offset_seconds: float = 0,
-) -> AsyncIterator[Fetcher]:
-    """A fetcher whose connections close with the context."""
-    async with Upstream(system.feed, retry) as upstream:
-        yield Fetcher(system, upstream, delivery, memory, clock, on_fetched, offset_seconds)
+    In an archive in use a few LISTs of its last days find it; only one that has lain idle is listed from further back,
+    at last from the beginning. Raises what the store raises.
+    """
+    for after in (*(layout.raw_folder((now - dt.timedelta(days)).date()) for days in _DAYS_BACK), ""):
+        key = ""
+        async for page in store.pages(layout.raw, after=after):
+            keys = (info.key for info in page if layout.raw_file(info) and layout.snapshot_time(info.key))
+            key = max(keys, default=key)
+        time = layout.snapshot_time(key)
+        if time is not None:
+            stored = await store.get(key)
+            return FetchState(hashlib.sha256(stored.data).hexdigest(), key, time)
+    return None

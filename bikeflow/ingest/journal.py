@@ -20,16 +20,10 @@ class Journal:
     def __init__(self, place: str) -> None:
         self._place = place
         self.counts: Counter[Outcome] = Counter()
-        self.last: FetchOutcome | None = None
-        self.last_success_at: dt.datetime | None = None
-        self.failing_since: dt.datetime | None = None
-        self.consecutive_failures = 0
-        self._error = ""
-
-    @property
-    def fault(self) -> Fault | None:
+        self.fault: Fault | None = None
         """Since when and why the feed does not answer as it should, or None while it does."""
-        return None if self.failing_since is None else Fault(self.failing_since, self._error)
+        self.consecutive_failures = 0
+        self._has_worked = False
 
     def note_retry(self, error: BaseException, attempt: int, wait_seconds: float) -> None:
         """A request has failed and will be made again: people hear of the first at once."""
@@ -39,7 +33,6 @@ class Journal:
     def note(self, outcome: FetchOutcome) -> None:
         """A fetch has ended."""
         self.counts[outcome.outcome] += 1
-        self.last = outcome
         match outcome.outcome:
             case "failed" | "not_a_feed":
                 self.consecutive_failures += 1
@@ -53,23 +46,21 @@ class Journal:
                 self._recovered()
                 self._line("error", outcome)
             case _:
-                self.last_success_at = dt.datetime.now(UTC)
+                self._has_worked = True
                 self._recovered()
                 self._line("info", outcome)
 
     def _announce(self, event: str, error: str) -> None:
-        self._error = error
-        if self.failing_since is not None:
-            return
-        self.failing_since = dt.datetime.now(UTC)
-        hint = {} if self.last_success_at else {"hint": HINT}  # so it is given once at most
-        _log.warning(event, url=self._place, error=error, **hint)
+        if self.fault is None:
+            hint = {} if self._has_worked else {"hint": HINT}  # so it is given once at most
+            _log.warning(event, url=self._place, error=error, **hint)
+        self.fault = Fault(self.fault.since if self.fault else dt.datetime.now(UTC), error)
 
     def _recovered(self) -> None:
-        if self.failing_since is not None:
-            down_seconds = round((dt.datetime.now(UTC) - self.failing_since).total_seconds(), 1)
+        if self.fault is not None:
+            down_seconds = round((dt.datetime.now(UTC) - self.fault.since).total_seconds(), 1)
             _log.info("feed_recovered", url=self._place, down_seconds=down_seconds, failures=self.consecutive_failures)
-        self.failing_since = None
+        self.fault = None
         self.consecutive_failures = 0
 
     @staticmethod

@@ -17,7 +17,7 @@ from typing import Self
 
 from bikeflow.core.errors import Permanent, Transient
 from bikeflow.core.model import UTC
-from bikeflow.runtime.files import flush, write_whole
+from bikeflow.runtime import files
 from bikeflow.runtime.log import get_logger
 
 _TIME = "%Y-%m-%d_%H-%M-%S"
@@ -48,7 +48,7 @@ class Spool:
     """The waiting snapshots of one directory, which belongs to this object alone while it is in use."""
 
     def __init__(self, directory: Path, max_bytes: int, entries: Iterable[SpoolEntry] = ()) -> None:
-        self._directory = directory
+        self.directory = directory
         self._max_bytes = max_bytes
         self._entries = {entry.time: entry for entry in entries}
 
@@ -62,11 +62,6 @@ class Spool:
             return cls(directory, max_bytes, await asyncio.to_thread(_scan, directory))
         except OSError as error:
             raise Permanent(f"cannot use the spool {directory}: {error.strerror}") from error
-
-    @property
-    def directory(self) -> Path:
-        """Where the files lie."""
-        return self._directory
 
     @property
     def entries(self) -> list[SpoolEntry]:
@@ -83,9 +78,11 @@ class Spool:
         """Their size altogether."""
         return sum(entry.size for entry in self._entries.values())
 
-    def holds(self, time: dt.datetime) -> bool:
-        """Whether a snapshot of that second waits."""
-        return time in self._entries
+    def free_second(self, time: dt.datetime) -> dt.datetime:
+        """This time, or the next second of which no snapshot waits."""
+        while time in self._entries:
+            time += dt.timedelta(seconds=1)
+        return time
 
     def trace_id(self, time: dt.datetime) -> str | None:
         """The trace id of the snapshot of that second, while it waits."""
@@ -99,19 +96,24 @@ class Spool:
         was promised to be safe.
         """
         if self._entries and self.size_bytes + len(data) > self._max_bytes:
-            raise NotSpooled(f"the spool {self._directory} is full ({self.depth} snapshots wait for the store)")
+            raise NotSpooled(f"the spool {self.directory} is full ({self.depth} snapshots wait for the store)")
         entry = SpoolEntry(time, trace_id, hashlib.sha256(data).hexdigest(), len(data))
+
+        def write() -> None:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            files.write_whole(self.directory / entry.name, data, durable=True)
+
         try:
-            await asyncio.to_thread(_write, self._directory, entry.name, data)
+            await asyncio.to_thread(write)
         except OSError as error:
-            raise NotSpooled(f"cannot write to the spool {self._directory}: {error.strerror}") from error
+            raise NotSpooled(f"cannot write to the spool {self.directory}: {error.strerror}") from error
         self._entries[time] = entry
         return entry
 
     async def read(self, entry: SpoolEntry) -> bytes | None:
         """The snapshot, or None where its file can't be read now, is gone or damaged (then it no longer waits)."""
         try:
-            data = await asyncio.to_thread(_read, self._directory, entry)
+            data = await asyncio.to_thread(_read, self.directory, entry)
         except OSError as error:  # the disk fails: it waits for another attempt, and the others need not wait for it
             _log.error("spool_read_failed", file=entry.name, error=error.strerror)
             return None
@@ -123,9 +125,9 @@ class Spool:
         """The same snapshot under another time. Raises `Transient` where the disk fails."""
         moved = replace(entry, time=time)
         try:
-            await asyncio.to_thread(_rename, self._directory, entry.name, moved.name)
+            await asyncio.to_thread(files.replace, self.directory / entry.name, self.directory / moved.name)
         except OSError as error:
-            raise Transient(f"cannot rename in the spool {self._directory}: {error.strerror}") from error
+            raise Transient(f"cannot rename in the spool {self.directory}: {error.strerror}") from error
         del self._entries[entry.time]
         self._entries[time] = moved
         return moved
@@ -133,17 +135,15 @@ class Spool:
     async def adopt(self, other: Spool) -> None:
         """Take over what waits in another directory; what finds no room here stays there. Raises `NotSpooled`."""
         for entry in other.entries:
-            data, time = await other.read(entry), entry.time
-            while self.holds(time):
-                time += dt.timedelta(seconds=1)
+            data = await other.read(entry)
             if data is not None:
-                await self.add(time, entry.trace_id, data)
+                await self.add(self.free_second(entry.time), entry.trace_id, data)
                 await other.remove(entry)
 
     async def remove(self, entry: SpoolEntry) -> None:
         """Forget a snapshot that the store has confirmed."""
         try:
-            await asyncio.to_thread((self._directory / entry.name).unlink, missing_ok=True)
+            await asyncio.to_thread((self.directory / entry.name).unlink, missing_ok=True)
         except OSError as error:  # it comes up again at the next start, which is harmless
             _log.error("spool_delete_failed", file=entry.name, error=error.strerror)
         del self._entries[entry.time]
@@ -176,16 +176,6 @@ def _entry(path: Path) -> SpoolEntry | None:
     except ValueError:
         return None
     return SpoolEntry(time, match[2], match[3], size)
-
-
-def _write(directory: Path, name: str, data: bytes) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    write_whole(directory / name, data, durable=True)
-
-
-def _rename(directory: Path, old: str, new: str) -> None:
-    (directory / old).replace(directory / new)
-    flush(directory)
 
 
 def _read(directory: Path, entry: SpoolEntry) -> bytes | None:

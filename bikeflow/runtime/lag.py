@@ -19,16 +19,16 @@ def sampled(observe: Callable[[float], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle
 
-    def sample(asked: float) -> None:
+    def start() -> None:
         nonlocal timer
-        observe(max(loop.time() - asked, 0.0))
-        timer = following()
-
-    def following() -> asyncio.TimerHandle:
         due = loop.time() + SAMPLE_SECONDS
-        return loop.call_at(due, sample, due)
+        timer = loop.call_at(due, sample, due)
 
-    timer = following()
+    def sample(asked: float) -> None:
+        observe(max(loop.time() - asked, 0.0))
+        start()
+
+    start()
     try:
         yield
     finally:

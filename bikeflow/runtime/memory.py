@@ -17,12 +17,12 @@ _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2*
 _GROUPS, _OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
-def economise() -> None:
-    """Settle the allocators; to be called before pyarrow is imported and before threads are started.
+def configure_allocators() -> None:
+    """Keep the allocators from hoarding; call this before pyarrow is imported and before threads are started.
 
     glibc gives each thread that finds the others busy an arena of its own and never takes it away: with some ten
     threads that parse in turn, hundreds of megabytes are free but not given back. Arrow's default pool keeps its own
-    share too. Whoever sets the allocators' own environment variables is asked first.
+    share too. The allocators' own environment variables take precedence.
     """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if "MALLOC_ARENA_MAX" not in os.environ:
@@ -31,11 +31,11 @@ def economise() -> None:
 
 
 @contextlib.contextmanager
-def lasting() -> Iterator[None]:
-    """Stands around the imports of a process: what they make lasts, and is never gone through in search of garbage.
+def freeze_gc() -> Iterator[None]:
+    """Exempt what is created within the context, such as imported modules, from garbage collection for good.
 
-    It would be again and again while it grows, for a fifth of the time that the imports take. Later every full search
-    would hold up all threads, and the event loop, for more than 50 ms.
+    Collecting while the modules load takes a fifth of the time that the imports take. Later, every full collection
+    would go through them and stop all threads, the event loop's too, for more than 50 ms.
     """
     gc.disable()
     try:

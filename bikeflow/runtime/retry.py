@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 from tenacity import AsyncRetrying, Future, RetryCallState, retry_if_exception_type
@@ -22,7 +22,6 @@ from bikeflow.core.model import UTC
 if TYPE_CHECKING:
     from bikeflow.settings.sections import RetrySettings
 
-T = TypeVar("T")
 LONGEST_REQUESTED_WAIT_SECONDS = 3_600.0
 
 OnRetry = Callable[[BaseException, int, float], None]
@@ -34,36 +33,10 @@ def log_retry(error: BaseException, attempt: int, wait_seconds: float) -> None:
     structlog.get_logger().warning("retrying", error=str(error), attempt=attempt, wait_seconds=round(wait_seconds, 3))
 
 
-class Retrying:
-    """Tries an operation, and asks tenacity what to do once it has failed: most never do, and its ways are long."""
-
-    def __init__(self, policy: Callable[[], AsyncRetrying]) -> None:
-        self._policy = policy
-
-    async def __call__(self, work: Callable[..., Awaitable[T]], *arguments: object) -> T:
-        """What `work(*arguments)` gives in the end; raises what fails last."""
-        try:
-            return await work(*arguments)
-        except Transient as error:
-            failed = [error]
-
-        async def attempt() -> T:
-            if failed:
-                raise failed.pop()
-            return await work(*arguments)
-
-        return await self._policy()(attempt)
-
-
-def retrying(settings: RetrySettings, stop: asyncio.Event | None = None, *, on_retry: OnRetry = log_retry) -> Retrying:
-    """The retry policy for one operation: `await retrying(settings, stop)(store.get, key)`; see `policy`."""
-    return Retrying(lambda: policy(settings, stop, on_retry=on_retry))
-
-
-def policy(
+def retrying(
     settings: RetrySettings, stop: asyncio.Event | None = None, *, on_retry: OnRetry = log_retry
 ) -> AsyncRetrying:
-    """The same as tenacity knows it, for who wants to change it.
+    """The retry policy for one operation: `await retrying(settings, stop)(store.get, key)`.
 
     It takes a coroutine function or a `functools.partial` of one; a lambda's coroutine would never be awaited.
 
@@ -72,6 +45,11 @@ def policy(
     is set nothing is tried again, not even in the middle of a wait.
     """
     stopped = stop or asyncio.Event()
+    backoff = wait_random_exponential(multiplier=settings.initial_seconds, max=settings.max_seconds)
+
+    def seconds_to_wait(state: RetryCallState) -> float:
+        requested = getattr(_error(state), "retry_after_seconds", None) or 0.0
+        return max(backoff(state), min(requested, LONGEST_REQUESTED_WAIT_SECONDS))
 
     async def wait_before_retry(state: RetryCallState) -> None:
         error, seconds = _error(state), state.upcoming_sleep
@@ -82,7 +60,7 @@ def policy(
     return AsyncRetrying(
         retry=retry_if_exception_type(Transient),
         stop=lambda state: state.attempt_number >= settings.attempts or stopped.is_set(),
-        wait=_Backoff(multiplier=settings.initial_seconds, max=settings.max_seconds),
+        wait=seconds_to_wait,
         # The wait happens in this hook and not in tenacity's sleep: after a sleep tenacity always makes one more
         # attempt, and a stop during the wait must not start work again.
         before_sleep=wait_before_retry,
@@ -138,14 +116,6 @@ def retry_after_seconds(header: str | None, now: dt.datetime) -> float | None:
         # An HTTP date is always in GMT, whatever zone it fails to name.
         seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
     return max(seconds, 0.0) if math.isfinite(seconds) else None
-
-
-class _Backoff(wait_random_exponential):
-    """Full jitter, but never shorter than the other side has asked for."""
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        requested = getattr(_error(retry_state), "retry_after_seconds", None) or 0.0
-        return max(super().__call__(retry_state), min(requested, LONGEST_REQUESTED_WAIT_SECONDS))
 
 
 async def _no_sleep(_seconds: float) -> None:

@@ -21,14 +21,13 @@ from bikeflow.health.alerts.role import open_alerts
 from bikeflow.health.sd_notify import Notifier
 from bikeflow.health.supervision import Progress, longest_step_seconds, supervised
 from bikeflow.http.site import open_site
-from bikeflow.ingest.place import public_url
 from bikeflow.runtime.lock import exclusive, refuse_demo
 from bikeflow.runtime.log import get_logger
 from bikeflow.service.reload import Reload
 from bikeflow.service.roles import Roles
 from bikeflow.settings import LoadedSettings, Settings
 from bikeflow.settings.sections import DaemonSettings
-from bikeflow.settings.systems import System
+from bikeflow.settings.systems import System, public_url
 
 log = get_logger()
 
@@ -55,12 +54,12 @@ async def serve(
         async with (
             open_site(settings, events) as site,
             supervised(notifier, site.health.status_line) as supervisor,
-            open_alerts(settings, site.health, events) as alerts,
+            open_alerts(site.health, events) as alerts,
         ):
             roles = await Roles.start(settings, events)
-            reload = Reload(roles, site, alerts, events, lock)
+            reload = Reload(roles, site, events, lock)
             site.health.attach(roles.pipeline.vitals)
-            supervisor.attach(_progress(roles))
+            supervisor.progress = _progress(roles)
             _tell_start(roles)
             supervisor.ready()
             try:
@@ -69,7 +68,7 @@ async def serve(
                         notifier.reloading()
                         await reload.attempt(load)
                         signals.settings = reload.roles.settings.daemon
-                        supervisor.attach(_progress(reload.roles))
+                        supervisor.progress = _progress(reload.roles)
                         supervisor.ready()
                 supervisor.stopping(signals.settings.shutdown_seconds)
                 await alerts.close()

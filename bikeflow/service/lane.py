@@ -11,7 +11,7 @@ from pathlib import Path
 from bikeflow.core.layout import Layout
 from bikeflow.core.model import LaneVitals, Pulse
 from bikeflow.feeds import format_of, layout_of
-from bikeflow.ingest import Delivery, Fetcher, open_fetcher
+from bikeflow.ingest import Delivery, Fetcher
 from bikeflow.ingest.spool import NotSpooled, Spool
 from bikeflow.lake.reconciler import Reconciler
 from bikeflow.lake.watcher import Watcher
@@ -50,14 +50,14 @@ class Lane:
 
     def vitals(self, *, queue_full: bool) -> LaneVitals:
         """How the lane's roles are doing now."""
-        fetcher = self.fetcher.status
+        spool = self.delivery.spool
         return LaneVitals(
-            feed=fetcher.fault,
-            delivery=fetcher.store_fault,
+            feed=self.fetcher.journal.fault,
+            delivery=self.delivery.fault,
             watcher=self.watcher.fault,
             polled_at=self.watcher.last_poll_at,
-            spool_snapshots=fetcher.spool_entries,
-            spool_bytes=fetcher.spool_bytes,
+            spool_snapshots=spool.depth,
+            spool_bytes=spool.size_bytes,
             queue_full=queue_full,
         )
 
@@ -65,7 +65,7 @@ class Lane:
         """How far each role has come; `answered` counts requests to the store, `held_back`: the queue has no room."""
         delivery = self.delivery
         return {
-            "fetcher": Pulse(sum(self.fetcher.status.counts.values())),
+            "fetcher": Pulse(sum(self.fetcher.journal.counts.values())),
             "delivery": Pulse(delivery.attempts, idle=delivery.spool.depth == 0),
             "watcher": Pulse(self.watcher.attempts + answered, idle=held_back),
         }
@@ -85,8 +85,8 @@ async def open_lane(system: System, shared: Shared) -> AsyncIterator[Lane]:
     watcher = Watcher(settings.watcher, store, layout, index, shared.ledger.runs, shared.queue, reconciler)
     systems = settings.all_systems
     turn = system.feed.interval_seconds * systems.index(system) / len(systems)
-    opened = open_fetcher(system, settings.retry, delivery, index, on_fetched=emit, offset_seconds=turn)
-    async with opened as fetcher:
+    fetcher = Fetcher(system, settings.retry, delivery, index, on_fetched=emit, offset_seconds=turn)
+    async with fetcher:
         yield Lane(system, layout, index, fetcher, delivery, watcher, reconciler)
 
 

@@ -20,7 +20,6 @@ from bikeflow.core.errors import BikeflowError, ConfigError
 from bikeflow.core.events import Events
 from bikeflow.core.model import UTC, SettingsReloaded
 from bikeflow.feeds import layout_of
-from bikeflow.health.alerts.role import Alerts
 from bikeflow.http.site import Site
 from bikeflow.runtime import log as logging
 from bikeflow.runtime.lock import exclusive, refuse_demo
@@ -43,10 +42,9 @@ log = get_logger()
 class Reload:
     """Reloads a running service; `roles` are those at work, `lock` holds the `data_dir` that they work on."""
 
-    def __init__(self, roles: Roles, site: Site, alerts: Alerts, events: Events, lock: ExitStack) -> None:
+    def __init__(self, roles: Roles, site: Site, events: Events, lock: ExitStack) -> None:
         self.roles = roles
         self._site = site
-        self._alerts = alerts
         self._events = events
         self._lock = lock
 
@@ -90,7 +88,6 @@ class Reload:
                 self._lock.push(held.pop_all())
         self.roles.settings = new
         self._site.adopt(new, same_lake=same_lake(old, new))
-        self._alerts.adopt(new)
         if new.log != old.log:
             logging.configure(new.log)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from operator import attrgetter
 
 from bikeflow.settings.model import FIELDS, SECRETS, Settings, public_values
+from bikeflow.settings.systems import public_url
 
 _WITHOUT_PIPELINE = ("http", "log", "daemon", "alerts")
 """Sections that no role reads."""
@@ -15,7 +16,8 @@ def changes(old: Settings, new: Settings) -> dict[str, str]:
     before, after = public_values(old), public_values(new)
     found: dict[str, str] = {}
     for key in FIELDS:
-        if _value(old, key) == _value(new, key):
+        value = attrgetter(key)
+        if value(old) == value(new):
             continue
         values = [_shown(key, values[key]) for values in (before, after)]
         found[key] = "changed" if key in SECRETS or values[0] == values[1] else " -> ".join(values)
@@ -27,16 +29,9 @@ def concerns_pipeline(changed: dict[str, str]) -> bool:
     return any(key.partition(".")[0] not in _WITHOUT_PIPELINE for key in changed)
 
 
-def _value(settings: Settings, key: str) -> object:
-    value: object = settings
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
-
-
 def _shown(key: str, value: object) -> str:
-    if key == "feed.url":  # its query may hold a key
-        return urlsplit(str(value))._replace(query="", fragment="").geturl()
+    if key == "feed.url":
+        return public_url(str(value))
     if isinstance(value, list):  # of systems, whose URLs may hold one as well
         return ", ".join(table["id"] for table in value) or "none"
     return "none" if value is None else str(value) or '""'

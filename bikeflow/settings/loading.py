@@ -72,17 +72,16 @@ def load_settings(
     return LoadedSettings(settings, origins, path, tuple(notes))
 
 
-def store_secrets(environ: Mapping[str, str] | None = None) -> tuple[SecretStr, SecretStr] | None:
+def store_secrets() -> tuple[SecretStr, SecretStr] | None:
     """The store's access key id and secret key, as the environment or credentials alone have them; None: they do not.
 
     Raises ConfigError.
     """
-    environ = os.environ if environ is None else environ
     problems: list[str] = []
     given: Layer = {
-        **legacy_environment(environ, []),
-        **sources.credentials(environ, problems),
-        **sources.environment(environ, problems),
+        **legacy_environment(os.environ, []),
+        **sources.credentials(os.environ, problems),
+        **sources.environment(os.environ, problems),
     }
     if problems:
         raise ConfigError("\n".join(problems))

@@ -5,29 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from pydantic import BaseModel, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from bikeflow.settings.sections import (
-    AlertsSettings,
-    DaemonSettings,
-    FeedSettings,
-    HttpSettings,
-    LogSettings,
-    MapSettings,
-    PostgresSettings,
-    ProcessingSettings,
-    RetrySettings,
-    RulesSettings,
-    StorageSettings,
-    SystemSettings,
-    UserPath,
-    WarehouseSettings,
-    WatcherSettings,
-)
+from bikeflow.settings import sections
 from bikeflow.settings.systems import System, completed, conflicts, the_one_system
 
 ENV_PREFIX = "BIKEFLOW_"
@@ -51,21 +36,21 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    data_dir: UserPath = Path("data")
-    systems: tuple[SystemSettings, ...] = ()
-    feed: FeedSettings = FeedSettings()
-    storage: StorageSettings = StorageSettings()
-    watcher: WatcherSettings = WatcherSettings()
-    processing: ProcessingSettings = ProcessingSettings()
-    retry: RetrySettings = RetrySettings()
-    rules: RulesSettings = RulesSettings()
-    warehouse: WarehouseSettings = WarehouseSettings()
-    postgres: PostgresSettings = PostgresSettings()
-    http: HttpSettings = HttpSettings()
-    map: MapSettings = MapSettings()
-    alerts: AlertsSettings = AlertsSettings()
-    log: LogSettings = LogSettings()
-    daemon: DaemonSettings = DaemonSettings()
+    data_dir: sections.UserPath = Path("data")
+    systems: tuple[sections.SystemSettings, ...] = ()
+    feed: sections.FeedSettings = sections.FeedSettings()
+    storage: sections.StorageSettings = sections.StorageSettings()
+    watcher: sections.WatcherSettings = sections.WatcherSettings()
+    processing: sections.ProcessingSettings = sections.ProcessingSettings()
+    retry: sections.RetrySettings = sections.RetrySettings()
+    rules: sections.RulesSettings = sections.RulesSettings()
+    warehouse: sections.WarehouseSettings = sections.WarehouseSettings()
+    postgres: sections.PostgresSettings = sections.PostgresSettings()
+    http: sections.HttpSettings = sections.HttpSettings()
+    map: sections.MapSettings = sections.MapSettings()
+    alerts: sections.AlertsSettings = sections.AlertsSettings()
+    log: sections.LogSettings = sections.LogSettings()
+    daemon: sections.DaemonSettings = sections.DaemonSettings()
 
     @model_validator(mode="after")
     def _a_bucket_is_there(self) -> Settings:
@@ -147,9 +132,7 @@ def public_values(settings: Settings) -> dict[str, object]:
     """Each setting's value by its flat name, fit for JSON and for anyone's eyes: secrets are (set) or (not set)."""
     values: dict[str, object] = {}
     for key in FIELDS:
-        value: object = settings
-        for name in key.split("."):
-            value = getattr(value, name)
+        value = attrgetter(key)(settings)
         if isinstance(value, SecretStr):
             value = "(set)" if value.get_secret_value() else "(not set)"
         if isinstance(value, float) and value.is_integer():

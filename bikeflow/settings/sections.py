@@ -53,6 +53,7 @@ def _time_zone(name: str) -> str:
     return name
 
 
+Prefix = Annotated[str, AfterValidator(with_slash)]
 UserPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(Path.expanduser)]
 Url = Annotated[
     str,
@@ -121,7 +122,7 @@ class SystemSettings(Section):
     name: str = ""
     format: str = "wrm"
     url: Url
-    prefix: str | None = None
+    prefix: Prefix | None = None
     timezone: Annotated[str, AfterValidator(_time_zone)] = "Europe/Warsaw"
     interval_seconds: Annotated[float, Field(ge=1, le=86_400)] | None = None
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] | None = None
@@ -131,11 +132,6 @@ class SystemSettings(Section):
         SystemRules()
     )
 
-    @field_validator("prefix")
-    @classmethod
-    def _ends_in_slash(cls, value: str | None) -> str | None:
-        return value if value is None else with_slash(value)
-
 
 class StorageSettings(Section):
     """The object store that holds the lake."""
@@ -144,7 +140,7 @@ class StorageSettings(Section):
     bucket: str = ""
     endpoint_url: OptionalUrl = ""
     region: str = ""
-    prefix: str = "bike-data/gen_info/"
+    prefix: Prefix = "bike-data/gen_info/"
     access_key_id: SecretStr = SecretStr("")
     secret_access_key: SecretStr = SecretStr("")
     ca_bundle: UserPath | None = None
@@ -153,20 +149,10 @@ class StorageSettings(Section):
     max_connections: Annotated[int, Field(ge=1, le=256)] = 16
     cache_max_bytes: Annotated[int, Field(ge=0)] = 512 * MiB
 
-    @field_validator("prefix")
-    @classmethod
-    def _ends_in_slash(cls, value: str) -> str:
-        return with_slash(value)
-
     @model_validator(mode="after")
     def _s3_is_complete(self) -> StorageSettings:
         if self.backend == "s3":
-            wanted = {
-                "bucket": self.bucket,
-                "access_key_id": self.access_key_id.get_secret_value(),
-                "secret_access_key": self.secret_access_key.get_secret_value(),
-            }
-            missing = [name for name, value in wanted.items() if not value]
+            missing = [name for name in ("bucket", "access_key_id", "secret_access_key") if not getattr(self, name)]
             if missing:
                 raise ValueError(f'backend = "s3" also needs {", ".join(missing)}')
         return self

@@ -8,8 +8,6 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic_settings import TomlConfigSettingsSource
-
 from bikeflow.core.errors import ConfigError
 from bikeflow.settings.model import (
     CONFIG_VARIABLE,
@@ -21,7 +19,6 @@ from bikeflow.settings.model import (
     SECRETS,
     Given,
     Layer,
-    Settings,
 )
 from bikeflow.settings.problems import nearest, nearest_key, shown, ways_to_give_secret
 
@@ -44,8 +41,8 @@ def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
 def toml_file(path: Path, problems: list[str]) -> Layer:
     """The settings in a TOML file; a file that can't be read raises ConfigError with the line and column."""
     try:
-        data = TomlConfigSettingsSource(Settings, toml_file=path).toml_data
-        lines = _key_lines(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        data, lines = tomllib.loads(text), _key_lines(text)
     except tomllib.TOMLDecodeError as error:
         at = re.search(r" \(at line (\d+), column (\d+)\)$", str(error))
         where = f"{path}:{at[1]}:{at[2]}" if at else str(path)
@@ -70,7 +67,8 @@ def toml_file(path: Path, problems: list[str]) -> Layer:
 def _flat(data: Mapping[str, object], path: Path, problems: list[str]) -> Iterable[tuple[str, object]]:
     sections = {key.partition(".")[0] for key in FIELDS if "." in key}
     for name, value in data.items():
-        if name in FILE_ONLY and not _is_list_of_tables(value):
+        is_list = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+        if name in FILE_ONLY and not is_list:
             problems.append(f"{path}: {name} is a list of tables: write [[{name}]] on a line of its own for each")
         elif isinstance(value, dict) and name in sections:
             yield from ((f"{name}.{key}", inner) for key, inner in value.items())
@@ -80,10 +78,6 @@ def _flat(data: Mapping[str, object], path: Path, problems: list[str]) -> Iterab
             problems.append(f"{path}: {name} is a section: write [{name}] on a line of its own, its keys below it")
         else:
             yield name, value
-
-
-def _is_list_of_tables(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def _key_lines(text: str) -> dict[str, int]:

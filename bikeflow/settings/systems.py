@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import ValidationError
 
@@ -32,6 +33,12 @@ class System:
     rules: RulesSettings
 
 
+def public_url(url: str) -> str:
+    """The URL fit for logs and pages: without user name, password and query, which may hold secrets."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
 def the_one_system(feed: FeedSettings, storage: StorageSettings, rules: RulesSettings) -> System:
     """The system of a configuration without `[[systems]]`."""
     name = "Wrocławski Rower Miejski"
@@ -45,23 +52,13 @@ def completed(table: SystemSettings, feed: FeedSettings, rules: RulesSettings) -
     """
     own = {name: value for name in FeedSettings.model_fields if (value := getattr(table, name, None)) is not None}
     prefix = f"bike-data/{table.id}/" if table.prefix is None else table.prefix
-    return System(
-        id=table.id,
-        name=table.name or table.id,
-        format=table.format,
-        prefix=prefix,
-        timezone=table.timezone,
-        feed=feed.model_copy(update=own),
-        rules=_completed_rules(table, rules),
-    )
-
-
-def _completed_rules(table: SystemSettings, rules: RulesSettings) -> RulesSettings:
     try:
-        return RulesSettings.model_validate(rules.model_dump() | table.rules.model_dump(exclude_none=True))
+        rules = RulesSettings.model_validate(rules.model_dump() | table.rules.model_dump(exclude_none=True))
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ValueError(f'systems: "{table.id}" with [rules]: {reason}') from None
+    feed = feed.model_copy(update=own)
+    return System(table.id, table.name or table.id, table.format, prefix, table.timezone, feed, rules)
 
 
 def conflicts(systems: Iterable[System]) -> Iterator[str]:

@@ -8,6 +8,6 @@ from __future__ import annotations
 from bikeflow.simulator.city import City
 from bikeflow.simulator.oddities import NO_ODDITIES, Oddities
 from bikeflow.simulator.rhythm import Area
-from bikeflow.simulator.server import Clock, Document, feed_app, serve_feed
+from bikeflow.simulator.server import serve_feed
 
-__all__ = ["NO_ODDITIES", "Area", "City", "Clock", "Document", "Oddities", "feed_app", "serve_feed"]
+__all__ = ["NO_ODDITIES", "Area", "City", "Oddities", "serve_feed"]

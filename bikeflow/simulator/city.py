@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import random
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, cycle
 
 from bikeflow.simulator.chance import dice, draws
-from bikeflow.simulator.fleet import MEAN_SHOWN, STAY_SECONDS, FreeBike, Habit, Station
+from bikeflow.simulator.fleet import MEAN_SHOWN, STAY_SECONDS, FreeBike, Station
 from bikeflow.simulator.gazetteer import DISTRICTS, WARSAW, Place
-from bikeflow.simulator.oddities import Oddities, clock_error, malform
+from bikeflow.simulator.oddities import CLOCK_ERRORS_US, Oddities, malform
 from bikeflow.simulator.rhythm import DAY
 
 HEADER = (
@@ -30,6 +29,8 @@ _OUT_OF_ORDER = 0.02
 # Bikes that stand in another city stand there for days.
 _DEPOT_STAY_SECONDS = (4 * DAY, 9 * DAY)
 _STROLL_KM, _DEPOT_KM = 0.35, 0.16
+# Of a station's swings: the share of its docks, and the shortest and longest period in minutes.
+_SWINGS = ((0.05, 90, 180), (0.07, 200, 500), (0.08, 600, 1_200))
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 
@@ -89,8 +90,8 @@ class City:
     def _odd_document(self, stamp: int) -> tuple[bool, int]:
         """Whether a document is empty, and by how many microseconds its clock is wrong."""
         emptied, misled, error, *_ = draws(self._seed, "document", stamp)
-        is_misled = misled < self._oddities.wrong_clock
-        return emptied < self._oddities.empty, clock_error(error) if is_misled else 0
+        wrong = CLOCK_ERRORS_US[int(error * len(CLOCK_ERRORS_US))]
+        return emptied < self._oddities.empty, wrong if misled < self._oddities.wrong_clock else 0
 
     def _lines(self, stamp: int, world: float) -> Iterator[str]:
         """The lines of all stations and of the bikes that are to be seen, each a little later than the one before."""
@@ -140,19 +141,15 @@ def _stations(seed: int, count: int, oddities: Oddities) -> tuple[Station, ...]:
             area=district.area,
             docks=docks,
             pedelecs=rng.choices((0, 1, 2), (94, 5, 1))[0],
-            habit=_habit(rng, 0.08 if index in crowded else 0.0),
+            # fast small swings and slow large ones, all slower than a bike a minute
+            swings=tuple((size, 60 * rng.uniform(low, high), rng.uniform(0, math.tau)) for size, low, high in _SWINGS),
+            lean=(0.08 if index in crowded else 0.0) + rng.uniform(-0.35, 0.2),
+            lag_seconds=rng.uniform(-2_400, 2_400),
             swell=min(1 + surplus[index] / docks, 5.0) if index in crowded else 1.0,
             broken=int(index in broken),
         )
         stations.append(station)
     return tuple(stations)
-
-
-def _habit(rng: random.Random, more: float) -> Habit:
-    """What is peculiar to one station: fast small swings and slow large ones, all slower than a bike a minute."""
-    minutes = ((0.05, 90, 180), (0.07, 200, 500), (0.08, 600, 1_200))
-    swings = tuple((size, 60 * rng.uniform(low, high), rng.uniform(0, math.tau)) for size, low, high in minutes)
-    return Habit(lean=more + rng.uniform(-0.35, 0.2), lag_seconds=rng.uniform(-2_400, 2_400), swings=swings)
 
 
 def _bikes(seed: int, count: int, oddities: Oddities, places: Sequence[Place]) -> tuple[FreeBike, ...]:

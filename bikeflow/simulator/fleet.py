@@ -27,23 +27,13 @@ _SILENT_BATTERIES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Habit:
-    """How a station departs from its area's rhythm.
-
-    `lean` is its lasting share of docks more or less, `lag_seconds` how much later the tide comes, `swings` are the
-    ups and downs of single customers: (share of docks, period in busy seconds, phase in radians).
-    """
-
-    lean: float
-    lag_seconds: float
-    swings: tuple[tuple[float, float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Station:
     """A docking station; where `swell` is above 1, people lock up to that many bikes per dock.
 
     `pedelecs` is how many of its bikes are electric, as long as there are that many; `broken` docks take no bike.
+    From its area's rhythm it departs by `lean`, a lasting share of docks more or less, `lag_seconds`, by which the tide
+    comes later, and `swings`, the ups and downs of single customers: (share of docks, period in busy seconds, phase in
+    radians).
     """
 
     id: str
@@ -52,16 +42,17 @@ class Station:
     area: Area
     docks: int
     pedelecs: int
-    habit: Habit
+    lean: float
+    lag_seconds: float
+    swings: tuple[tuple[float, float, float], ...]
     swell: float
     broken: int
 
     def bikes(self, world: float) -> int:
         """How many bikes stand here."""
-        habit = self.habit
-        share = habit.lean + tide(self.area, world - habit.lag_seconds)
+        share = self.lean + tide(self.area, world - self.lag_seconds)
         busy_time = busy(world)
-        for size, period, phase in habit.swings:
+        for size, period, phase in self.swings:
             share += size * math.sin(math.tau * busy_time / period + phase)
         most = int(self.docks * self.swell)
         return min(max(int(share * (most + 1)), 0), most)

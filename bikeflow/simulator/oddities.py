@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 # The fields of a line from `lat` on; no comma can stand in them, so that they can be split off from the right.
@@ -36,50 +35,24 @@ class Oddities:
 
 
 NO_ODDITIES = Oddities(over_capacity=0, broken=0, abroad=0, stale=0, malformed=0, empty=0, wrong_clock=0)
-CLOCK_ERRORS_SECONDS = (-3_600, 3_600, -86_400, 86_400, 8 * 365 * 86_400)
+CLOCK_ERRORS_US = tuple(seconds * 1_000_000 for seconds in (-3_600, 3_600, -86_400, 86_400, 8 * 365 * 86_400))
 """A change of daylight saving made too early, late or twice, a day lost or gained, and a wrong year."""
-
-
-def clock_error(which: float) -> int:
-    """By how many microseconds a wrong clock is off; `which`, in [0, 1), chooses."""
-    return CLOCK_ERRORS_SECONDS[int(which * len(CLOCK_ERRORS_SECONDS))] * 1_000_000
 
 
 def malform(lines: list[str], kind: float, where: float) -> None:
     """Break one of a document's data lines (with their ends) in place; `kind` and `where`, in [0, 1), choose."""
-    MALFORMATIONS[int(kind * len(MALFORMATIONS))](lines, int(where * len(lines)))
-
-
-def _lose_a_field(lines: list[str], index: int) -> None:
+    index = int(where * len(lines))
     head, *fields = lines[index].rsplit(",", _FIELDS_FROM_LAT)
-    del fields[_SPACES]
+    match int(kind * 5):
+        case 0:
+            del fields[_SPACES]
+        case 1:
+            fields[_BIKES] += "+"
+        case 2:
+            fields[_LAT] = f"1{fields[_LAT]}"
+        case 3:
+            lines.append(lines[index])
+        case _:
+            lines[-1] = lines[-1][: len(lines[-1]) // 2]
+            return
     lines[index] = ",".join([head, *fields])
-
-
-def _count_with_a_plus(lines: list[str], index: int) -> None:
-    head, *fields = lines[index].rsplit(",", _FIELDS_FROM_LAT)
-    fields[_BIKES] += "+"
-    lines[index] = ",".join([head, *fields])
-
-
-def _latitude_beyond_the_pole(lines: list[str], index: int) -> None:
-    head, *fields = lines[index].rsplit(",", _FIELDS_FROM_LAT)
-    fields[_LAT] = f"1{fields[_LAT]}"
-    lines[index] = ",".join([head, *fields])
-
-
-def _id_twice(lines: list[str], index: int) -> None:
-    lines.append(lines[index])
-
-
-def _cut_off_at_the_end(lines: list[str], _index: int) -> None:
-    lines[-1] = lines[-1][: len(lines[-1]) // 2]
-
-
-MALFORMATIONS: tuple[Callable[[list[str], int], None], ...] = (
-    _lose_a_field,
-    _count_with_a_plus,
-    _latitude_beyond_the_pole,
-    _id_twice,
-    _cut_off_at_the_end,
-)

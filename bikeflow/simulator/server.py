@@ -11,12 +11,8 @@ from aiohttp import ETag, web
 
 from bikeflow.simulator.chance import draws
 
-# What the feed says at a UTC time, such as `City.snapshot`.
-Document = Callable[[dt.datetime], str]
-Clock = Callable[[], dt.datetime]
-
 PATH = "/feed.txt"
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_SECOND = dt.timedelta(seconds=1)
 
 
 def utc_now() -> dt.datetime:
@@ -24,22 +20,25 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def feed_app(
-    document: Document, *, clock: Clock = utc_now, tick_seconds: float = 1, repeats: float = 0
-) -> web.Application:
-    """An application that answers `PATH` with the document of the clock's time, rounded down to a whole tick.
+@asynccontextmanager
+async def serve_feed(
+    document: Callable[[dt.datetime], str],
+    *,
+    port: int = 0,
+    clock: Callable[[], dt.datetime] = utc_now,
+    repeats: float = 0,
+) -> AsyncIterator[str]:
+    """Serve a feed on 127.0.0.1 (port 0 picks a free one) while the context lasts; gives its URL.
 
-    Within a tick the answer stays the same, so that whoever asks faster than that gets 304 or a duplicate. In the share
-    `repeats` of the ticks the document of the tick before is served once more, as a feed does that hangs.
-    Last-Modified counts whole seconds; with a shorter tick only the ETag tells all documents apart.
+    `document` says what the feed tells at a UTC time, such as `City.snapshot`. The answer is that of the clock's whole
+    second: within it who asks again gets 304 or a duplicate. In the share `repeats` of the seconds the document of the
+    second before is served once more, as a feed does that hangs.
     """
-    tick = dt.timedelta(seconds=tick_seconds)
 
     async def answer(request: web.Request) -> web.Response:
-        now = clock()
-        modified = now - (now - _EPOCH) % tick
-        while draws(0, "repeated", (modified - _EPOCH) // tick)[0] < repeats:
-            modified -= tick
+        modified = clock().replace(microsecond=0)
+        while draws(0, "repeated", int(modified.timestamp()))[0] < repeats:
+            modified -= _SECOND
         body = document(modified).encode()
         # Weak, because the plain and the gzipped answer share it.
         etag = ETag(hashlib.sha256(body).hexdigest()[:32], is_weak=True)
@@ -50,21 +49,13 @@ def feed_app(
             if "gzip" in request.headers.get("Accept-Encoding", ""):
                 response.enable_compression(web.ContentCoding.gzip)
         response.etag = etag
-        response.last_modified = modified.replace(microsecond=0)
+        response.last_modified = modified
         response.headers["Vary"] = "Accept-Encoding"
         return response
 
     app = web.Application()
     app.router.add_get(PATH, answer)
-    return app
-
-
-@asynccontextmanager
-async def serve_feed(
-    document: Document, *, port: int = 0, clock: Clock = utc_now, tick_seconds: float = 1, repeats: float = 0
-) -> AsyncIterator[str]:
-    """Serve the document on 127.0.0.1 (port 0 picks a free one) while the context lasts; gives the feed's URL."""
-    runner = web.AppRunner(feed_app(document, clock=clock, tick_seconds=tick_seconds, repeats=repeats), access_log=None)
+    runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", port)
@@ -79,4 +70,4 @@ def _is_known(request: web.Request, etag: ETag, modified: dt.datetime) -> bool:
     if request.if_none_match is not None:
         return any(known.value in (etag.value, "*") for known in request.if_none_match)
     since = request.if_modified_since
-    return since is not None and modified.replace(microsecond=0) <= since
+    return since is not None and modified <= since

@@ -1,8 +1,7 @@
-"""Object storage: one protocol, one adapter a backend; a new backend is one file and one line in the table below."""
+"""Object storage: one protocol, one adapter a backend; a new backend is one file and one case in `open_store`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -19,16 +18,10 @@ def open_store(settings: StorageSettings, data_dir: Path) -> AbstractAsyncContex
 
     Entering it makes no request: a store that can't be reached is noticed by the first operation.
     """
-    return _BACKENDS[settings.backend](settings, data_dir)
+    match settings.backend:
+        case "local":
+            return open_local(data_dir)
+        case "s3":
+            from bikeflow.store.s3 import open_s3  # noqa: PLC0415 - importing aiobotocore takes 0.3 s
 
-
-def _open_s3(settings: StorageSettings, _data_dir: Path) -> AbstractAsyncContextManager[Store]:
-    from bikeflow.store.s3 import open_s3  # noqa: PLC0415 - aiobotocore takes 0.3 s to import, a local lake none
-
-    return open_s3(settings)
-
-
-_BACKENDS: Mapping[str, Callable[[StorageSettings, Path], AbstractAsyncContextManager[Store]]] = {
-    "local": open_local,
-    "s3": _open_s3,
-}
+            return open_s3(settings)

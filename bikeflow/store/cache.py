@@ -7,13 +7,15 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 
 from bikeflow.core.errors import Transient
 from bikeflow.core.model import ObjectInfo
+from bikeflow.runtime.files import write_whole
 from bikeflow.store.base import Store
 
 _DIGEST_BYTES = 32
@@ -24,17 +26,24 @@ class ObjectCache:
 
     `max_bytes` bounds the directory, and 0 turns the copies off, as does a store on this machine. The copies survive
     restarts; a damaged one is dropped and read again. A disk that fails costs speed, never an answer.
+
+    A copy is the SHA-256 of the content and the content; its name stands for key and ETag. The order of last use is
+    kept in memory, and in the modification times from one start to the next.
     """
 
     def __init__(self, store: Store, directory: Path, max_bytes: int) -> None:
         self._store = store
-        self._shelf = _Shelf(directory, max_bytes)
+        self._directory = directory
         self._max_bytes = max_bytes
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._opened = False
+        self._healthy = True
+        self._lock = threading.Lock()
 
     async def get(self, info: ObjectInfo) -> bytes:
         """The content that `info` speaks of. Raises `NotFound`, or `Transient` where it is another one by now."""
         copied = self._is_copied(info)
-        data = await asyncio.to_thread(self._shelf.take, info) if copied else None
+        data = await asyncio.to_thread(self._take, info) if copied else None
         if data is not None:
             return data
         stored = await self._store.get(info.key)
@@ -47,7 +56,7 @@ class ObjectCache:
         """By key, the contents of those of the objects that lie on this machine as they were listed."""
         copied = [info for info in infos if self._is_copied(info)]
         if copied:
-            copies = await asyncio.to_thread(lambda: {info.key: self._shelf.take(info) for info in copied})
+            copies = await asyncio.to_thread(lambda: {info.key: self._take(info) for info in copied})
             return {key: data for key, data in copies.items() if data is not None}
         found = await self._store.at_hand([info.key for info in infos])
         return {
@@ -59,65 +68,49 @@ class ObjectCache:
     async def remember(self, info: ObjectInfo, data: bytes) -> None:
         """Keep a copy of what was just written or read."""
         if self._is_copied(info):
-            await asyncio.to_thread(self._shelf.put, info, data)
+            await asyncio.to_thread(self._put, info, data)
 
     def _is_copied(self, info: ObjectInfo) -> bool:
         return 0 < info.size + _DIGEST_BYTES <= self._max_bytes and self._store.local_path(info.key) is None
 
-
-class _Shelf:
-    """The directory: a file is the SHA-256 of its content and the content, its name stands for key and ETag.
-
-    The order of last use is kept in memory, and in the modification times from one start to the next.
-    """
-
-    def __init__(self, directory: Path, max_bytes: int) -> None:
-        self._directory = directory
-        self._max_bytes = max_bytes
-        self._sizes: OrderedDict[str, int] = OrderedDict()
-        self._opened = False
-        self._healthy = True
-        self._lock = threading.Lock()
-
-    def take(self, info: ObjectInfo) -> bytes | None:
+    def _take(self, info: ObjectInfo) -> bytes | None:
         """The copy, or None where there is none or it is damaged."""
+        name = _name(info)
+        with self._disk():
+            self._open()
+            if name in self._sizes:
+                content = (self._directory / name).read_bytes()
+                digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+                if len(data) == info.size and hashlib.sha256(data).digest() == digest:
+                    os.utime(self._directory / name)
+                    self._sizes.move_to_end(name)
+                    return data
+                self._drop(name)
+        return None
+
+    def _put(self, info: ObjectInfo, data: bytes) -> None:
+        """Add a copy, and drop those that there is no longer room for."""
+        name, content = _name(info), hashlib.sha256(data).digest() + data
+        with self._disk():
+            self._open()
+            write_whole(self._directory / name, content)
+            self._sizes[name] = len(content)
+            self._sizes.move_to_end(name)
+            while sum(self._sizes.values()) > self._max_bytes:
+                self._drop(next(iter(self._sizes)))
+            self._healthy = True
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """One at a time; what the disk refuses is told once, and whoever asks goes on without a copy."""
         with self._lock:
             try:
-                return self._take(_name(info), info.size)
+                yield
             except OSError as error:
-                self._failed(error)
-                return None
-
-    def put(self, info: ObjectInfo, data: bytes) -> None:
-        """Add a copy, and drop what there is no longer room for."""
-        with self._lock:
-            try:
-                self._put(_name(info), hashlib.sha256(data).digest() + data)
-                self._healthy = True
-            except OSError as error:
-                self._failed(error)
-
-    def _take(self, name: str, size: int) -> bytes | None:
-        self._open()
-        if name not in self._sizes:
-            return None
-        content = (self._directory / name).read_bytes()
-        digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-        if len(data) != size or hashlib.sha256(data).digest() != digest:
-            self._drop(name)
-            return None
-        os.utime(self._directory / name)
-        self._sizes.move_to_end(name)
-        return data
-
-    def _put(self, name: str, content: bytes) -> None:
-        self._open()
-        temporary = self._directory / f".{name}"
-        temporary.write_bytes(content)
-        temporary.replace(self._directory / name)
-        self._sizes[name] = len(content)
-        self._sizes.move_to_end(name)
-        self._make_room()
+                self._opened = False  # somebody may have emptied the directory: look again
+                if self._healthy:
+                    structlog.get_logger().warning("cache failed", directory=str(self._directory), error=str(error))
+                self._healthy = False
 
     def _open(self) -> None:
         """At first use, find what earlier runs have left."""
@@ -132,19 +125,9 @@ class _Shelf:
         self._sizes = OrderedDict((name, size) for _, name, size in sorted(found))
         self._opened = True
 
-    def _make_room(self) -> None:
-        while sum(self._sizes.values()) > self._max_bytes:
-            self._drop(next(iter(self._sizes)))
-
     def _drop(self, name: str) -> None:
         del self._sizes[name]
         (self._directory / name).unlink(missing_ok=True)
-
-    def _failed(self, error: OSError) -> None:
-        self._opened = False  # somebody may have emptied the directory: look again
-        if self._healthy:
-            structlog.get_logger().warning("cache failed", directory=str(self._directory), error=str(error))
-        self._healthy = False
 
 
 def _name(info: ObjectInfo) -> str:

@@ -11,11 +11,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from bikeflow.runtime.files import flush
+
 TEMPORARY_SUFFIX = ".part"
-
-
-class Occupied(Exception):
-    """There is a file already where only a new one was to be written."""
 
 
 class FileWriter:
@@ -38,7 +36,7 @@ class FileWriter:
     def write(self, path: Path, data: bytes, *, only_new: bool = False) -> os.stat_result:
         """Create or replace a file, making directories as needed; what `stat` says of it then. Raises OSError.
 
-        With `only_new` it raises `Occupied` rather than replace one.
+        With `only_new` it raises FileExistsError rather than replace one.
         """
         with self._tree:
             self._make_directory(path.parent)
@@ -60,7 +58,7 @@ class FileWriter:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_directory(path.parent)
+        flush(path.parent)
         return status
 
     def remove(self, path: Path) -> None:
@@ -71,7 +69,7 @@ class FileWriter:
             while directory != self._root:
                 directory.rmdir()
                 directory = directory.parent
-        _sync_directory(directory)
+        flush(directory)
 
     def _make_directory(self, directory: Path) -> None:
         missing = [parent for parent in (directory, *directory.parents) if not parent.is_dir()]
@@ -80,7 +78,7 @@ class FileWriter:
                 parent.mkdir(exist_ok=True)
             except FileExistsError as error:  # a file stands there: that is no sign of the file to be written
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent)) from error
-            _sync_directory(parent.parent)
+            flush(parent.parent)
         if directory not in self._cleaned:
             self._remove_leftovers(directory)
             self._cleaned.add(directory)
@@ -94,20 +92,11 @@ class FileWriter:
 
 
 def _become_new(temporary: Path, path: Path) -> None:
-    """Rename, but raise `Occupied` rather than replace a file."""
+    """Rename, but raise FileExistsError rather than replace a file."""
     try:
         path.hardlink_to(temporary)
         temporary.unlink()
     except OSError:  # there is one; or no hard links here: then the next best is to look first
         if path.exists():
-            raise Occupied(path) from None
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         temporary.replace(path)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the directory's entries durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

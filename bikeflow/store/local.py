@@ -14,9 +14,8 @@ from typing import TypeVar
 
 from bikeflow.core.errors import BikeflowError, NotFound, Permanent, Transient
 from bikeflow.core.model import ObjectInfo, StoredObject
-from bikeflow.settings.sections import StorageSettings
 from bikeflow.store.base import PAGE_SIZE, Store
-from bikeflow.store.files import FileWriter, Occupied
+from bikeflow.store.files import FileWriter
 from bikeflow.store.tree import Tree, is_text, object_info
 
 T = TypeVar("T")
@@ -28,7 +27,7 @@ _PERMANENT = frozenset({
 
 
 @asynccontextmanager
-async def open_local(_settings: StorageSettings, data_dir: Path) -> AsyncIterator[Store]:
+async def open_local(data_dir: Path) -> AsyncIterator[Store]:
     """The store in `data_dir`/lake, which is created where it is missing."""
 
     def prepare() -> Path:
@@ -40,7 +39,7 @@ async def open_local(_settings: StorageSettings, data_dir: Path) -> AsyncIterato
     yield LocalStore(await asyncio.to_thread(prepare))
 
 
-class LocalStore:
+class LocalStore(Store):
     """A directory as an object store; every operation runs in a thread.
 
     Names that begin with a dot are never objects: what is being written hides behind such a name.
@@ -63,11 +62,9 @@ class LocalStore:
             yield page
 
     async def get(self, key: str, *, last_bytes: int | None = None) -> StoredObject:
-        """See `Store.get`."""
-        return await self._in_thread("read", key, lambda path: _read(path, key, last_bytes))
+        return await self._in_thread("read", key, lambda path: _read(path, key, last_bytes), existing=True)
 
     async def at_hand(self, keys: Sequence[str]) -> dict[str, StoredObject]:
-        """See `Store.at_hand`."""
 
         def read_all() -> dict[str, StoredObject]:
             found = {}
@@ -88,7 +85,7 @@ class LocalStore:
         def write(path: Path) -> ObjectInfo | None:
             try:
                 return object_info(key, self._writer.write(path, data, only_new=True))
-            except Occupied:
+            except FileExistsError:
                 return None
 
         return await self._in_thread("write", key, write)
@@ -96,11 +93,10 @@ class LocalStore:
     async def delete(self, key: str) -> None:
         """See `Store.delete`; directories that it leaves empty go as well."""
         with suppress(NotFound):
-            await self._in_thread("delete", key, lambda path: self._remove(path, key))
+            await self._in_thread("delete", key, self._writer.remove, existing=True)
 
     async def head(self, key: str) -> ObjectInfo:
-        """See `Store.head`."""
-        return await self._in_thread("look at", key, lambda path: _head(path, key))
+        return await self._in_thread("look at", key, lambda path: _head(path, key), existing=True)
 
     def describe(self) -> str:
         """The directory."""
@@ -110,22 +106,19 @@ class LocalStore:
         """The object's file, whether it exists or not."""
         return self._root / _checked(key)
 
-    def _remove(self, path: Path, key: str) -> None:
-        with _finding(key):
-            self._writer.remove(path)
-
-    async def _in_thread(self, doing: str, key: str, work: Callable[[Path], T]) -> T:
+    async def _in_thread(self, doing: str, key: str, work: Callable[[Path], T], *, existing: bool = False) -> T:
+        """What `work` gives; it raises `NotFound` where it needs an `existing` object and there is none."""
         path = self._root / _checked(key)
 
         def run() -> T:
-            with _translated(f"{doing} {path}"):
+            with _translated(f"{doing} {path}", key if existing else None):
                 return work(path)
 
         return await asyncio.to_thread(run)
 
 
 def _read(path: Path, key: str, last_bytes: int | None) -> StoredObject:
-    with _finding(key), path.open("rb", buffering=0) as file:
+    with path.open("rb", buffering=0) as file:
         info = object_info(key, os.fstat(file.fileno()))
         start = 0 if last_bytes is None else max(info.size - last_bytes, 0)
         if start:
@@ -137,8 +130,7 @@ def _read(path: Path, key: str, last_bytes: int | None) -> StoredObject:
 
 
 def _head(path: Path, key: str) -> ObjectInfo:
-    with _finding(key):
-        status = path.stat()
+    status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise NotFound(f"no object {key!r}")
     return object_info(key, status)
@@ -152,18 +144,15 @@ def _checked(key: str) -> str:
 
 
 @contextmanager
-def _finding(key: str) -> Iterator[None]:
-    """Where a directory stands in the key's place, or a file in its parent's, there is no such object either."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise NotFound(f"no object {key!r}") from error
+def _translated(doing: str, key: str | None = None) -> Iterator[None]:
+    """Errors of the system as ours; with the `key` of an object that is needed, `NotFound` where there is none.
 
-
-@contextmanager
-def _translated(doing: str) -> Iterator[None]:
+    Where a directory stands in the key's place, or a file in its parent's, there is no such object either.
+    """
     try:
         yield
     except OSError as error:
+        if key is not None and isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+            raise NotFound(f"no object {key!r}") from error
         kind = Permanent if error.errno in _PERMANENT else Transient
         raise kind(f"cannot {doing}: {error.strerror or error}") from error

@@ -60,7 +60,22 @@ def _client(settings: StorageSettings) -> AbstractAsyncContextManager[Any]:
         aws_access_key_id=settings.access_key_id.get_secret_value(),
         aws_secret_access_key=settings.secret_access_key.get_secret_value(),
         verify=str(settings.ca_bundle) if settings.ca_bundle else None,
-        config=_client_config(settings),
+        config=AioConfig(
+            connect_timeout=settings.connect_timeout_seconds,
+            read_timeout=settings.read_timeout_seconds,
+            max_pool_connections=settings.max_connections,
+            s3={"addressing_style": "path"},
+            signature_version="s3v4",
+            # The roles' one retry policy is enough: two of them multiply.
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            # Ceph and rclone answer 411 over https to the trailing checksums that the SDK sends by default.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            ignore_configured_endpoint_urls=True,
+            user_agent_extra=f"bikeflow/{__version__}",
+            # Reads the service model in a thread: it takes 0.2 s.
+            warm_up_loader_caches=True,
+        ),
     )
     return client
 
@@ -74,25 +89,6 @@ def _check_certificates(ca_bundle: Path | None) -> None:
             raise OSError(f"ca_bundle {ca_bundle}: {error.strerror or error}") from error
 
 
-def _client_config(settings: StorageSettings) -> AioConfig:
-    return AioConfig(
-        connect_timeout=settings.connect_timeout_seconds,
-        read_timeout=settings.read_timeout_seconds,
-        max_pool_connections=settings.max_connections,
-        s3={"addressing_style": "path"},
-        signature_version="s3v4",
-        # The roles' one retry policy is enough: two of them multiply.
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        # Ceph and rclone answer 411 over https to the trailing checksums that the SDK sends by default.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        ignore_configured_endpoint_urls=True,
-        user_agent_extra=f"bikeflow/{__version__}",
-        # Reads the service model in a thread: it takes 0.2 s.
-        warm_up_loader_caches=True,
-    )
-
-
 def _expect_no_permission(params: dict[str, Any], **_: object) -> None:
     """Send small bodies at once: botocore would first wait a round trip for `100 Continue`."""
     body = params.get("body")
@@ -100,7 +96,7 @@ def _expect_no_permission(params: dict[str, Any], **_: object) -> None:
         params["headers"].pop("Expect", None)
 
 
-class S3Store:
+class S3Store(Store):
     """A bucket as an object store."""
 
     def __init__(self, client: Any, settings: StorageSettings) -> None:
@@ -179,7 +175,6 @@ class S3Store:
             return _info(key, len(data), {**answer, "LastModified": _timestamp(now) if now else dt.datetime.now(UTC)})
 
     async def delete(self, key: str) -> None:
-        """See `Store.delete`."""
         with suppress(NotFound):
             async with self._request(f"delete {key!r}"):
                 await self._client.delete_object(Bucket=self._bucket, Key=key)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from http import HTTPStatus
-from typing import Any
 
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
@@ -69,7 +68,7 @@ def translated(error: BaseException, doing: str) -> BikeflowError:
         return _answered(error, doing)
     if isinstance(error, BadAnswer):
         return Transient(f"{doing}: {error}")
-    if isinstance(error, BotoCoreError) and _is_wrong_certificate(error):
+    if isinstance(getattr(error, "kwargs", {}).get("error"), aiohttp.ClientConnectorCertificateError):
         return Permanent(f"{doing}: {_cause(error)}; check storage.ca_bundle and storage.endpoint_url")
     if isinstance(error, _NETWORK):
         return Transient(f"{doing}: {_cause(error)}")
@@ -80,7 +79,8 @@ def translated(error: BaseException, doing: str) -> BikeflowError:
 
 def _answered(error: ClientError, doing: str) -> BikeflowError:
     """The meaning of an answer with an error status."""
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    answer = error.response.get("ResponseMetadata", {})
+    status = int(answer.get("HTTPStatusCode", 0))
     code = str(error.response.get("Error", {}).get("Code", ""))
     said = f"HTTP {status}" if code in {"", str(status)} else f"HTTP {status} {code}"
     if status == 404 and code != "NoSuchBucket" and error.operation_name != "ListObjectsV2":
@@ -94,17 +94,9 @@ def _answered(error: ClientError, doing: str) -> BikeflowError:
         or status in _TRANSIENT_STATUSES
         or (status >= 500 and status not in _PERMANENT_STATUSES)
     ):
-        return Transient(text, retry_after_seconds=_retry_after(error.response))
+        wait = retry_after_seconds(answer.get("HTTPHeaders", {}).get("retry-after"), dt.datetime.now(UTC))
+        return Transient(text, retry_after_seconds=wait)
     return Permanent(text)
-
-
-def _retry_after(response: dict[str, Any]) -> float | None:
-    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return retry_after_seconds(headers.get("retry-after"), dt.datetime.now(UTC))
-
-
-def _is_wrong_certificate(error: BotoCoreError) -> bool:
-    return isinstance(error.kwargs.get("error"), aiohttp.ClientConnectorCertificateError)
 
 
 def _cause(error: BaseException) -> str:

@@ -38,6 +38,11 @@ def test_summaries_are_whole(group: tuple[str, ...]) -> None:
     assert summaries and all(text.endswith(".") and "..." not in text for text in summaries.values()), summaries
 
 
+@pytest.mark.parametrize(("name", "summary"), listed().items())
+def test_the_table_of_commands_says_what_each_says_of_itself(name: str, summary: str) -> None:
+    assert summary in " ".join(told(name, "--help").split())
+
+
 @pytest.mark.parametrize("command", [(), *((group,) for group in GROUPS), *COMMANDS])
 def test_help_has_a_short_name_and_speaks_plainly(command: tuple[str, ...]) -> None:
     text = told(*command, "--help")

@@ -136,7 +136,7 @@ async def test_what_passes_under_todays_rules_moves_into_its_segment(
     """Yesterday's rules refused negative numbers of bikes; today's let them pass."""
     monkeypatch.setattr(
         "bikeflow.feeds.wrm.parsing.impossible",
-        lambda table: [item for item in impossible(table) if item.column != "bikes"],
+        lambda table: [item for item in impossible(table) if item[1].column != "bikes"],
     )
     result = await replay(settings_of(letters), Selection(Scope(), check="range"), tell)
     assert (result["files"], result["dead_letters_before"], result["dead_letters_after"]) == (2, 5, 2)

@@ -17,7 +17,7 @@ import pytest
 
 from bikeflow.core.errors import BikeflowError
 from bikeflow.core.model import UTC, PartitionJob
-from bikeflow.ingest import Delivery, open_fetcher
+from bikeflow.ingest import Delivery, Fetcher
 from bikeflow.ingest.spool import Spool
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.lake.watcher import Watcher
@@ -159,8 +159,8 @@ async def test_beyond_a_thousand_keys_the_duplicate_check_compares_with_the_newe
         delivery = Delivery(store, layout, spool, ONCE)
         with Ledger(tmp_path, [layout], 60) as ledger:
             system, memory = wrm(FeedSettings(url=server.url)), ledger.systems[layout.system_id]
-            opened = open_fetcher(system, ONCE, delivery, memory, clock=lambda: FIRST + dt.timedelta(hours=2))
-            async with opened as fetcher:
+            fetcher = Fetcher(system, ONCE, delivery, memory, clock=lambda: FIRST + dt.timedelta(hours=2))
+            async with fetcher:
                 assert (await fetcher.fetch_once()).outcome == outcome
 
 

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from bikeflow.feeds.wrm import columnar
-from bikeflow.feeds.wrm.document import Header, Record, records
-from bikeflow.feeds.wrm.exact import Rejected, TypedRow, battery_level, typed
+from bikeflow.feeds.wrm.document import Header, Record, Rejected, records
+from bikeflow.feeds.wrm.exact import battery_level, typed
 from bikeflow.feeds.wrm.lines import sort_out
 from bikeflow.simulator import City
 from tests.feeds.test_parsing import FILE_TIME, document_of, raw_text
@@ -34,7 +34,7 @@ def test_no_line_of_the_real_feed_is_odd() -> None:
 def test_no_line_of_the_real_feed_is_read_one_by_one(more_digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even if it told nanoseconds."""
 
-    def refuse(record: Record, header: Header) -> TypedRow:
+    def refuse(record: Record, header: Header) -> dict[str, object]:
         raise AssertionError(record)
 
     monkeypatch.setattr(columnar, "typed", refuse)
@@ -105,12 +105,12 @@ def test_a_battery_level_has_at_most_three_digits_beside_its_zeros() -> None:
     assert [battery_level(text) for text in served] == [100, 100, None, None, None, 0, 99, None, None, None]
 
 
-def read_exactly(number: str) -> int | None:
+def read_exactly(number: str) -> object:
     """What the exact reading makes of a number of bikes."""
     file = raw_text(raw_file(station(1, bikes=number)))
     document = document_of(file)
     (record,) = records(document)
     try:
-        return typed(record, document.header).bikes
+        return typed(record, document.header)["bikes"]
     except Rejected:
         return None

@@ -37,7 +37,7 @@ def raw_text(text: str, key: str = KEY) -> RawContent:
 
 def document_of(file: RawContent) -> Document:
     """The lines of a raw file."""
-    return read_document(file.raw.key, file.raw.time, file.raw.partition.day, as_utf8(file.data))
+    return read_document(as_utf8(file.data))
 
 
 def parse(*lines: str, header: str = HEADER) -> ParsedFile:

@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from bikeflow.core.model import UTC, FetchFinished, FetchOutcome, Outcome
-from bikeflow.health.freshness import freshness, stale_after_seconds
+from bikeflow.health.health import freshness, stale_after_seconds
 from bikeflow.health.observations import Observations
 from bikeflow.settings import Settings
 

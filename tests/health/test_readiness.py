@@ -25,13 +25,14 @@ from bikeflow.core.model import (
     Vitals,
 )
 from bikeflow.health.observations import Observations
-from bikeflow.health.readiness import Limits, Verdict, assess, state_of, verdict_document
+from bikeflow.health.readiness import STALLED_SECONDS, Verdict, assess, state_of, verdict_document
 from bikeflow.health.sentence import sentence, span, status_line
 from bikeflow.settings import Settings
 from tests.support.wrm import wrm_day
 
 DAY = wrm_day(dt.date(2025, 6, 1))
-LIMITS = Limits.of(Settings())
+FETCH_SECONDS, POLL_SECONDS, REFRESH_SECONDS = 140, 15, 60.1
+"""How long each part may be silent, by the default settings."""
 LANE = LaneVitals(feed=None, delivery=None, watcher=None, polled_at=None, spool_snapshots=0, spool_bytes=0)
 HEALTHY = Vitals(lanes={"wrm": LANE}, refresher=None, queue_waiting=0, queue_in_flight=0, queue_stalled_seconds=0)
 
@@ -63,6 +64,7 @@ class World:
     def __init__(self, tmp_path: Path) -> None:
         self.database = tmp_path / "analytics.duckdb"
         self.database.touch()
+        self.settings = Settings()
         self.seen = Observations()
         self.vitals: Vitals | None = HEALTHY
         self.suffers(polled_at=now())
@@ -80,14 +82,14 @@ class World:
         self.vitals = replace(self.vitals, lanes=lanes, **changes)
 
     def verdict(self, later_seconds: float = 0) -> Verdict:
-        return assess(self.seen, self.vitals, LIMITS, self.database, now(later_seconds))
+        return assess(self.seen, self.vitals, self.settings, self.database, now(later_seconds))
 
     def broken(self, later_seconds: float = 0) -> dict[str, str]:
         return {name: fault.reason for name, fault in self.verdict(later_seconds).items() if fault}
 
     def sentence(self, *, stale: bool = False) -> str:
         verdict = self.verdict()
-        return sentence(state_of(self.seen, verdict), verdict, self.vitals, self.seen, now(), stale=stale)
+        return sentence(verdict, self.vitals, self.seen, now(), stale=stale)
 
 
 @pytest.fixture
@@ -127,26 +129,28 @@ def test_a_snapshot_that_cannot_be_kept_is_a_fault_until_one_can(world: World) -
 
 @pytest.mark.parametrize(
     ("seconds", "part"),
-    [(LIMITS.fetch_seconds["wrm"], "fetching"), (LIMITS.poll_seconds, "watching")],
+    [(FETCH_SECONDS, "fetching"), (POLL_SECONDS, "watching")],
 )
 def test_silence_for_longer_than_an_interval_explains_is_a_fault(world: World, seconds: float, part: str) -> None:
     assert part not in world.broken(seconds - 1)
     assert part in world.broken(seconds + 1)
 
 
-def test_the_limits_follow_the_configured_intervals() -> None:
-    settings = Settings.model_validate({"feed": {"interval_seconds": 5, "timeout_seconds": 3}})
-    assert (Limits.of(settings).fetch_seconds, LIMITS.fetch_seconds) == ({"wrm": 13}, {"wrm": 140})
-    assert (Limits.of(settings).refresh_seconds, LIMITS.refresh_seconds) == (10.1, 60.1)
+def test_the_limits_follow_the_configured_intervals(world: World) -> None:
+    world.settings = Settings.model_validate({"feed": {"interval_seconds": 5, "timeout_seconds": 3}})
+    world.tell(PROCESSED)
+    assert world.broken(9).keys() == set()
+    assert world.broken(12).keys() == {"refreshing"}
+    assert world.broken(14).keys() == {"refreshing", "fetching"}
 
 
 def test_a_full_queue_that_holds_back_the_watcher_is_no_fault(world: World) -> None:
     world.suffers(queue_full=True)
-    assert "watching" not in world.broken(LIMITS.poll_seconds + 1)
+    assert "watching" not in world.broken(POLL_SECONDS + 1)
     assert world.vitals is not None
     late = replace(LANE, polled_at=now())
     world.vitals = replace(world.vitals, lanes={**world.vitals.lanes, "other": late})
-    told = world.broken(LIMITS.poll_seconds + 1)["watching"]
+    told = world.broken(POLL_SECONDS + 1)["watching"]
     assert told == "other: the store has not been looked at since", "the full room of one excuses no other"
 
 
@@ -162,18 +166,18 @@ def test_partitions_are_at_fault_until_a_run_of_theirs_succeeds(world: World) ->
 
 
 def test_jobs_none_of_which_ends_are_a_fault(world: World) -> None:
-    world.suffers(queue_waiting=3, queue_in_flight=2, queue_stalled_seconds=LIMITS.stalled_seconds + 1)
+    world.suffers(queue_waiting=3, queue_in_flight=2, queue_stalled_seconds=STALLED_SECONDS + 1)
     assert world.broken() == {"processing": "none of 5 jobs has ended since"}
 
 
 def test_a_database_that_stays_behind_is_a_fault(world: World) -> None:
     world.tell(PROCESSED)
     assert world.broken() == {}
-    assert "refreshing" in world.broken(LIMITS.refresh_seconds + 1)
+    assert "refreshing" in world.broken(REFRESH_SECONDS + 1)
     world.tell(published(duration_seconds=60))  # it began before that was processed, so another refresh must follow
-    assert "refreshing" in world.broken(LIMITS.refresh_seconds + 1)
+    assert "refreshing" in world.broken(REFRESH_SECONDS + 1)
     world.tell(published(duration_seconds=0))
-    assert "refreshing" not in world.broken(LIMITS.refresh_seconds + 1)
+    assert "refreshing" not in world.broken(REFRESH_SECONDS + 1)
 
 
 def test_a_database_that_somebody_removed_is_a_fault(world: World) -> None:
@@ -244,13 +248,13 @@ def test_the_status_line_tells_of_fetch_rows_lag_queue_rejected_lines_and_storag
     world.seen.observe(RunFinished(Run("r", DAY, now(), now(), "done", 1, 1, 9, 7, 2, None, ()), 0, {}, {}))
     world.suffers(queue_waiting=2)
     verdict = world.verdict()
-    line = status_line(state_of(world.seen, verdict), verdict, world.vitals, world.seen, now())
+    line = status_line(verdict, world.vitals, world.seen, now())
     assert line == (
         "All works: the last fetch was 0 s ago (stored), the newest snapshot is 5 s old, 1,234,567 rows are published, "
         "waiting: 2 partitions for a processor, 2 lines rejected since the start, the storage works."
     )
     world.suffers(delivery=Fault(now(-60), "the store is away"))
     verdict = world.verdict()
-    line = status_line(state_of(world.seen, verdict), verdict, world.vitals, world.seen, now())
+    line = status_line(verdict, world.vitals, world.seen, now())
     assert line.startswith("Not working: storing (for 1 min: the store is away); the last fetch was ")
     assert line.endswith(", the storage fails.")

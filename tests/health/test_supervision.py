@@ -91,7 +91,7 @@ def test_the_watchdog_starves_while_a_role_is_stuck_and_is_fed_when_it_goes_on(
     manager: socket.socket, supervisor: Supervisor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     roles = Roles()
-    supervisor.attach(roles.progress())
+    supervisor.progress = roles.progress()
     supervisor.report()
     assert heard(manager) == ["STATUS=All works.", "WATCHDOG=1"]
     roles.now = LONGEST + 1
@@ -108,7 +108,7 @@ def test_a_stop_has_its_own_deadline_and_the_watchdog_sees_the_loop_only(
     manager: socket.socket, supervisor: Supervisor
 ) -> None:
     roles = Roles()
-    supervisor.attach(roles.progress())
+    supervisor.progress = roles.progress()
     supervisor.report()
     supervisor.stopping(shutdown_seconds=300)
     roles.now = 10 * LONGEST

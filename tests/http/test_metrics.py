@@ -132,7 +132,7 @@ async def test_fetches_are_counted_by_outcome(tmp_path: Path) -> None:
         feed.answers(served, served, feedserver.Reply(status=304), feedserver.Reply(status=404))
         settings, events = settings_for(tmp_path, feed.url), Events()
         site = Site(settings)
-        with events.heard_by(site.observe):
+        with events.heard_by(site.metrics.observe):
             async with open_pipeline(settings, events) as pipeline:
                 site.health.attach(pipeline.vitals)
                 for _ in range(4):

@@ -56,7 +56,8 @@ async def told(scene: Scene) -> str:
     at = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=10)
     await scene.arrives(raw_file(station(1), bike(2), station(3, bikes="x")), at)
     for event in (SchemaDrifted("wrm", ("x",)), AlertSent(arrived=True), SettingsReloaded(at, applied=True)):
-        scene.site.observe(event)
+        scene.site.health.seen.observe(event)
+        scene.site.metrics.observe(event)
     return (await scene.client.ask("/metrics")).text
 
 

@@ -20,9 +20,11 @@ from structlog.testing import capture_logs
 
 from bikeflow.core.errors import Permanent, Transient
 from bikeflow.core.model import FetchState, ObjectInfo, SnapshotStored, StoredObject
-from bikeflow.ingest import Delivery, Fetcher, open_fetcher
+from bikeflow.ingest import Delivery, Fetcher
 from bikeflow.ingest.dead_letters import MAX_BODY_BYTES, MAX_PER_DAY
 from bikeflow.ingest.spool import Spool
+from bikeflow.ledger import Ledger
+from bikeflow.ledger.system import SystemIndex
 from bikeflow.settings.sections import FeedSettings, RetrySettings, StorageSettings
 from bikeflow.store import Store, open_store
 from tests.support.feedserver import FeedServer, Reply, document, gzipped, serve, sha256
@@ -37,19 +39,6 @@ FIRST = raw_file(station(), station(15002, name="Dworzec Główny"))
 SECOND = raw_file(station(bikes="6"), station(15002, name="Dworzec Główny"))
 CURLY = raw_file(station(name="Główny „Rynek” &amp; 1"))
 THIRD = raw_file(station(bikes="7"), station(15002, name="Dworzec Główny"))
-
-
-class Memory:
-    """Remembers like the ledger does, for as long as a test holds it."""
-
-    def __init__(self) -> None:
-        self.state: FetchState | None = None
-
-    def fetch_state(self) -> FetchState | None:
-        return self.state
-
-    def save_fetch_state(self, state: FetchState) -> None:
-        self.state = state
 
 
 @dataclass
@@ -121,7 +110,7 @@ class World:
     store: Outage
     data_dir: Path
     stack: AsyncExitStack
-    memory: Memory = field(default_factory=Memory)
+    memory: SystemIndex
     clock: Clock = field(default_factory=Clock)
     events: list[SnapshotStored] = field(default_factory=list)
     settings: FeedSettings = field(default_factory=FeedSettings)
@@ -131,10 +120,14 @@ class World:
         self.settings = FeedSettings.model_validate({**self.settings.model_dump(), "url": self.server.url, **changes})
         self.spool = await Spool.open(self.data_dir / "spool", self.settings.spool_max_bytes)
         self.delivery = Delivery(self.store, LAYOUT, self.spool, self.retry, self.events.append)
-        opened = open_fetcher(
+        fetcher = Fetcher(
             wrm(self.settings), self.retry, self.delivery, self.memory, clock=self.clock, offset_seconds=offset_seconds
         )
-        return await self.stack.enter_async_context(opened)
+        return await self.stack.enter_async_context(fetcher)
+
+    def forget(self) -> None:
+        """Go on with a ledger that remembers nothing."""
+        self.memory = self.stack.enter_context(Ledger(self.data_dir / "lost", [LAYOUT], 60)).systems[LAYOUT.system_id]
 
     async def lake(self, prefix: str = LAYOUT.raw) -> dict[str, str]:
         found = [info async for page in self.store.inner.pages(prefix) for info in page]
@@ -146,7 +139,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serve())
         store = await stack.enter_async_context(open_store(StorageSettings(), tmp_path))
-        yield World(server, Outage(store), tmp_path, stack)
+        ledger = stack.enter_context(Ledger(tmp_path, [LAYOUT], 60))
+        yield World(server, Outage(store), tmp_path, stack, ledger.systems[LAYOUT.system_id])
 
 
 def outcomes(log: Sequence[Mapping[str, object]]) -> list[object]:
@@ -171,8 +165,8 @@ async def test_a_new_document_becomes_one_raw_file_and_one_event(world: World) -
     assert await world.delivery.drain()
     assert await world.lake() == {"dt=2026-03-01/wrm_stations_2026-03-01_12-00-00.txt": FIRST}
     assert [(event.info.key, event.trace_id) for event in world.events] == [(outcome.key, outcome.trace_id)]
-    assert (world.spool.depth, fetcher.status.counts) == (0, {"stored": 1})
-    assert world.memory.state == FetchState(
+    assert (world.spool.depth, fetcher.journal.counts) == (0, {"stored": 1})
+    assert world.memory.fetch_state() == FetchState(
         sha256(FIRST), outcome.key, NOON.replace(microsecond=0), {world.server.url: ("", "")}
     )
 
@@ -427,8 +421,8 @@ async def test_a_dead_port_is_told_once_in_one_line_and_its_end_too(world: World
     assert str(log).count("bikeflow demo") == 1
     assert "secret" not in str(log)
     assert outcomes(log) == 5 * ["failed"]
-    assert fetcher.status.consecutive_failures == 5
-    assert fetcher.status.failing_since is not None
+    assert fetcher.journal.consecutive_failures == 5
+    assert fetcher.journal.fault is not None
     world.server.url = alive
     world.server.answers(Reply(status=404), document(FIRST), Reply(status=404), document(SECOND))
     fetcher = await world.restart()
@@ -440,7 +434,7 @@ async def test_a_dead_port_is_told_once_in_one_line_and_its_end_too(world: World
     ]  # fmt: skip
     assert log[2]["failures"] == 1
     assert "hint" not in next(event for event in log[3:] if event["event"] == "feed_unreachable")
-    assert fetcher.status.failing_since is None
+    assert fetcher.journal.fault is None
 
 
 # --- what is no feed document ----------------------------------------------------------------------------------------
@@ -564,7 +558,7 @@ async def test_a_restart_remembers_the_last_snapshot(world: World) -> None:
 async def test_what_a_killed_process_left_in_the_spool_is_delivered_and_known(world: World) -> None:
     world.server.answers(document(FIRST))
     outcome = await (await world.restart()).fetch_once()
-    world.memory.state = None  # killed after the spool was written and before the memory was
+    world.forget()  # killed after the spool was written and before the memory was
     fetcher = await world.restart()
     assert (await fetcher.fetch_once()).outcome == "duplicate"
     task = asyncio.create_task(world.delivery.run(asyncio.Event()))
@@ -623,16 +617,15 @@ async def test_while_the_store_is_down_snapshots_wait_and_later_arrive_in_order(
             assert (await fetcher.fetch_once()).outcome == "stored"
             world.clock.advance(60)
             assert not await world.delivery.drain()
-        status = fetcher.status
-        assert (status.spool_entries, status.spool_bytes) == (6, sum(map(len, texts)))
-        assert status.store_failing_seconds is not None
+        assert (world.spool.depth, world.spool.size_bytes) == (6, sum(map(len, texts)))
+        assert world.delivery.fault is not None
         world.store.error = None
         assert await world.delivery.drain()
     assert list((await world.lake()).values()) == texts
     assert [event.info.key for event in world.events] == sorted(f"{LAYOUT.raw}{key}" for key in await world.lake())
     told = [event["event"] for event in log if event["log_level"] != "debug" and event["event"] != "fetched"]
     assert told == ["store_unreachable", "store_recovered"]
-    assert fetcher.status.store_failing_seconds is None
+    assert world.delivery.fault is None
 
 
 async def test_a_local_store_whose_place_is_taken_by_a_file_comes_back(world: World) -> None:
@@ -659,11 +652,11 @@ async def test_a_full_spool_costs_the_new_snapshot_and_says_so(world: World) -> 
         for text in big:
             world.server.answers(document(text))
             await fetcher.fetch_once()
-    assert fetcher.status.counts == {"stored": 2, "lost": 1}
+    assert fetcher.journal.counts == {"stored": 2, "lost": 1}
     (loss,) = [event for event in log if event["log_level"] == "error"]
     assert (loss["event"], loss["outcome"]) == ("fetched", "lost")
     assert "full (2 snapshots wait" in loss["error"]
-    assert fetcher.status.consecutive_failures == 0
+    assert fetcher.journal.consecutive_failures == 0
     world.store.error = None
     await world.delivery.drain()
     assert (await fetcher.fetch_once()).outcome == "stored", "what was lost is no duplicate"
@@ -760,7 +753,7 @@ async def test_a_store_that_hangs_does_not_delay_the_fetches(world: World) -> No
     world.server.answers(document(FIRST), document(SECOND), document(THIRD))
     stop = asyncio.Event()
     task = asyncio.create_task(fetcher.run(stop))
-    await until(lambda: fetcher.status.counts.get("stored", 0) >= 3)
+    await until(lambda: fetcher.journal.counts.get("stored", 0) >= 3)
     assert world.spool.depth == 3
     held.set()
     stop.set()
@@ -775,7 +768,7 @@ async def test_the_role_tries_the_store_again_until_it_is_back(world: World) -> 
     world.server.answers(document(FIRST))
     stop = asyncio.Event()
     task = asyncio.create_task(fetcher.run(stop))
-    await until(lambda: fetcher.status.store_failing_seconds is not None)
+    await until(lambda: world.delivery.fault is not None)
     world.store.error = None
     await until(lambda: len(world.events) == 1)
     stop.set()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bikeflow.runtime.memory import lasting
+from bikeflow.runtime.memory import freeze_gc
 
 
 def imported_by(*arguments: str) -> set[str]:
@@ -31,7 +31,7 @@ def test_a_backfill_of_a_local_lake_imports_neither_clients_nor_servers(tmp_path
 def test_what_is_imported_for_good_is_not_searched_for_garbage() -> None:
     before = gc.get_freeze_count()
     try:
-        with pytest.raises(ImportError), lasting():
+        with pytest.raises(ImportError), freeze_gc():
             assert not gc.isenabled()
             raise ImportError
         assert gc.isenabled()

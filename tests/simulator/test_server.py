@@ -44,16 +44,16 @@ async def test_the_document_of_the_current_tick_is_served_as_utf8_text() -> None
 
 async def test_a_faster_poller_gets_the_same_document_until_the_next_tick() -> None:
     hands = Hands()
-    async with serve_feed(CITY.snapshot, clock=hands, tick_seconds=5) as url, aiohttp.ClientSession() as session:
+    async with serve_feed(CITY.snapshot, clock=hands) as url, aiohttp.ClientSession() as session:
 
         async def poll() -> tuple[str, str]:
             async with session.get(url) as response:
                 return await response.text(), response.headers["ETag"]
 
         first = await poll()
-        hands.move(4.5)
+        hands.move(0.7)
         assert await poll() == first
-        hands.move(0.5)
+        hands.move(0.1)
         text, etag = await poll()
         assert text != first[0]
         assert etag != first[1]

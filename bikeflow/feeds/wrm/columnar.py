@@ -8,7 +8,6 @@ letters need both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
-from bikeflow.feeds.wrm.columns import BATTERY, BOOLEAN, REAL, WHOLE
-from bikeflow.feeds.wrm.document import Document, Header, Record, records
-from bikeflow.feeds.wrm.exact import MICROSECONDS, Rejected, TypedRow, typed
+from bikeflow.feeds.wrm.document import BATTERY, REAL, Document, Header, Record, Rejected, records
+from bikeflow.feeds.wrm.exact import MICROSECONDS, typed
 from bikeflow.feeds.wrm.lines import Lines, sort_out
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -38,7 +36,7 @@ TYPED = pa.schema(
         ("temporary", pa.bool_()),
         ("total_docks", pa.int64()),
         ("pedelecs", pa.int64()),
-        ("battery", _TEXT),
+        (BATTERY, _TEXT),
         ("line", pa.int64()),
         ("document", pa.int64()),
     ]
@@ -48,13 +46,6 @@ TYPED = pa.schema(
 Texts repeat from file to file, so they are dictionaries as soon as they are read.
 """
 
-_TYPES = {
-    "name": _TEXT,
-    **{column: pa.float64() for column in REAL},
-    **{column: pa.int64() for column in WHOLE},
-    **{column: pa.bool_() for column in BOOLEAN},
-    BATTERY: _TEXT,
-}
 _SECONDS, _FINER_SECONDS = pa.decimal128(38, 6), pa.decimal128(38, 16)
 _LONGEST_SECONDS, _LONGEST_FINER_SECONDS = 30, 22
 _FEW_LINES = 100
@@ -62,33 +53,26 @@ _BLOCK_BYTES = 16 << 20
 """More than a usual batch has: then each column is one chunk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A line that could not be typed."""
-
-    document: int
-    record: Record
-    reason: Rejected
-
-
 class _Refused(Exception):
     """The fast path is not sure about this text."""
 
 
-def parse(documents: Sequence[Document]) -> tuple[pa.Table, list[Broken]]:
-    """All lines of all documents: typed rows (columns `TYPED`) ordered by document and line, and the broken ones."""
+def parse(documents: Sequence[Document]) -> tuple[pa.Table, list[tuple[int, Record, Rejected]]]:
+    """All lines of all documents: typed rows (columns `TYPED`) ordered by document and line.
+
+    With them the lines that can't be typed, in no order: the index of the document, the line, and why.
+    """
     tables: list[pa.Table] = []
-    broken: list[Broken] = []
+    broken: list[tuple[int, Record, Rejected]] = []
     by_header: dict[Header, list[int]] = {}
     for index, document in enumerate(documents):
         by_header.setdefault(document.header, []).append(index)
     for header, indices in by_header.items():
         _parse_alike(documents, header, indices, tables, broken)
-    table = pa.concat_tables([TYPED.empty_table(), *tables]).unify_dictionaries().combine_chunks()
+    table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
     position = (table["document"].to_numpy() << 40) + table["line"].to_numpy()
     if (np.diff(position) < 0).any():
         table = table.take(pa.array(np.argsort(position)))
-    broken.sort(key=lambda item: (item.document, item.record.line_number))
     return table, broken
 
 
@@ -97,21 +81,20 @@ def _parse_alike(
     header: Header,
     indices: Sequence[int],
     tables: list[pa.Table],
-    broken: list[Broken],
+    broken: list[tuple[int, Record, Rejected]],
 ) -> None:
     """Documents of one header: most lines all at once, the others one by one."""
     found = sort_out(documents, indices)
     careful = found.odd
     careful.extend((index, record) for index in found.tangled for record in records(documents[index]))
     _parse_plain(header, found.plain, tables, careful)
-    rows: list[tuple[int, TypedRow]] = []
+    rows: list[dict[str, object]] = []
     for index, record in careful:
         try:
-            rows.append((index, typed(record, header)))
+            rows.append({**typed(record, header), "document": index})
         except Rejected as reason:
-            broken.append(Broken(index, record, reason))
-    if rows:
-        tables.append(_rows_table(rows))
+            broken.append((index, record, reason))
+    tables.append(pa.Table.from_pylist(rows, TYPED))
 
 
 def _parse_plain(header: Header, lines: Lines, tables: list[pa.Table], careful: list[tuple[int, Record]]) -> None:
@@ -124,13 +107,14 @@ def _parse_plain(header: Header, lines: Lines, tables: list[pa.Table], careful: 
         if len(lines) <= _FEW_LINES:
             careful.extend(lines.record(line) for line in range(len(lines)))
             return
-        for half in lines.halves():
-            _parse_plain(header, half, tables, careful)
+        middle = len(lines) // 2
+        for half in (slice(None, middle), slice(middle, None)):
+            _parse_plain(header, lines.part(half), tables, careful)
 
 
 def _read(header: Header, lines: Lines) -> pa.Table:
     wanted = {"0": _TEXT, "1": pa.string()}
-    wanted.update({str(position): _TYPES[name] for name, position in header.positions})
+    wanted.update({str(position): TYPED.field(name).type for name, position in header.positions})
     raw = pcsv.read_csv(
         pa.py_buffer(lines.text),
         read_options=pcsv.ReadOptions(
@@ -155,10 +139,7 @@ def _read(header: Header, lines: Lines) -> pa.Table:
     columns.update(_unpack(raw["1"].combine_chunks()))
     if not all(np.isfinite(columns[name].to_numpy()).all() for name in REAL):
         raise _Refused
-    if BATTERY in columns:
-        columns["battery"] = columns.pop(BATTERY)
-    else:
-        columns["battery"] = pa.nulls(raw.num_rows, _TEXT)
+    columns.setdefault(BATTERY, pa.nulls(raw.num_rows, _TEXT))
     columns["line"] = pa.array(lines.number)
     columns["document"] = pa.array(lines.document)
     return pa.table([columns[name] for name in TYPED.names], schema=TYPED)
@@ -205,9 +186,3 @@ def _microseconds(texts: pa.Array) -> npt.NDArray[np.int64]:
     if (high != low >> 63).any() or (low < MICROSECONDS[0]).any() or (low > MICROSECONDS[-1]).any():
         raise _Refused
     return low
-
-
-def _rows_table(rows: Sequence[tuple[int, TypedRow]]) -> pa.Table:
-    columns = {item.name: [getattr(row, item.name) for _, row in rows] for item in fields(TypedRow)}
-    columns["document"] = [index for index, _ in rows]
-    return pa.table(columns, schema=TYPED)

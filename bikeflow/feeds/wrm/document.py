@@ -7,14 +7,20 @@ own line: lines are joined only where the joined text closes the quote and gives
 from __future__ import annotations
 
 import csv
-import datetime as dt
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from bikeflow.feeds.wrm.columns import BATTERY, REQUIRED
+PACKED = "timestamp|gmt_local_diff_sec|gmt_servertime_diff_sec"
+BATTERY = "givesbonus_acceptspedelecs_fbbattlevel"
+WHOLE = ("bikes", "spaces", "total_docks", "pedelecs")
+REAL = ("lat", "lon")
+BOOLEAN = ("installed", "locked", "temporary")
+REQUIRED = ("name", *REAL, "bikes", "spaces", *BOOLEAN, "total_docks", "pedelecs")
+"""The columns that a header must name after the id and the packed column; `BATTERY` is optional."""
+KNOWN_COLUMNS = frozenset({*REQUIRED, BATTERY})
 
 _LINE_END = re.compile("\r\n|\n|\r")
 _LINE_END_BYTES = re.compile(b"\r\n|\n|\r")
@@ -22,13 +28,14 @@ MAX_JOINED_LINES = 16
 _AFTER_QUOTE = "\x1e"
 
 
-class Unreadable(ValueError):
-    """The file as a whole gives no rows: no header, or a required column is missing."""
+class Rejected(ValueError):
+    """A line, or a whole file, breaks a rule; `column`, `check` and `value` go to its dead letter."""
 
-    def __init__(self, message: str, *, check: str, column: str | None = None) -> None:
+    def __init__(self, message: str, *, check: str, column: str | None = None, value: str | None = None) -> None:
         super().__init__(message)
         self.check = check
         self.column = column
+        self.value = value
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +53,13 @@ class Header:
     @property
     def extra(self) -> tuple[str, ...]:
         """Columns that we don't know: schema drift, reported once."""
-        known = {*REQUIRED, BATTERY}
-        return tuple(name for name in self.names[2:] if name not in known)
+        return tuple(name for name in self.names[2:] if name not in KNOWN_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
     """One raw file ready to be parsed: `body` is the UTF-8 after the header, `first_line` its line number."""
 
-    source_key: str
-    time: dt.datetime
-    partition: dt.date
     header: Header
     body: bytes
     first_line: int
@@ -71,14 +74,14 @@ class Record:
     fields: list[str]
 
 
-def read_document(source_key: str, time: dt.datetime, partition: dt.date, text: bytes) -> Document:
-    """Take the header off a raw file; raises `Unreadable` where there is none or it lacks a required column."""
+def read_document(text: bytes) -> Document:
+    """Take the header off a raw file; raises `Rejected` where there is none or it lacks a required column."""
     line_number, start = 1, 0
     while (match := _LINE_END_BYTES.match(text, start)) is not None:
         line_number, start = line_number + 1, match.end()
     end = _LINE_END_BYTES.search(text, start)
     line, body = (text[start : end.start()], text[end.end() :]) if end else (text[start:], b"")
-    return Document(source_key, time, partition, _header(line.decode()), body, line_number + 1)
+    return Document(_header(line.decode()), body, line_number + 1)
 
 
 def records(document: Document) -> Iterator[Record]:
@@ -94,11 +97,6 @@ def records(document: Document) -> Iterator[Record]:
         text = _join(lines, ends, index, count)
         yield Record(document.first_line + index, text, read_fields(text)[0])
         index += count
-
-
-def count_records(text: str) -> int:
-    """Number of data lines of a raw file whose header can't be used: its physical lines but the first, blanks aside."""
-    return max(sum(1 for line in _LINE_END.split(text) if line) - 1, 0)
 
 
 def read_fields(text: str) -> tuple[list[str], bool]:
@@ -123,13 +121,13 @@ def read_fields(text: str) -> tuple[list[str], bool]:
 def _header(line: str) -> Header:
     names = tuple(name.strip() for name in read_fields(line)[0]) if line else ()
     if len(names) < len(REQUIRED):
-        raise Unreadable("the file has no header line", check="header")
+        raise Rejected("the file has no header line", check="header")
     positions: dict[str, int] = {}
     for position, name in enumerate(names[2:], start=2):
         positions.setdefault(name, position)
     for name in REQUIRED:
         if name not in positions:
-            raise Unreadable(f"the header lacks the required column {name}", check="header", column=name)
+            raise Rejected(f"the header lacks the required column {name}", check="header", column=name)
     wanted = (*REQUIRED, BATTERY)
     return Header(names, tuple((name, positions[name]) for name in wanted if name in positions))
 

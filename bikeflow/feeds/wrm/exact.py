@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 
-from bikeflow.feeds.wrm.columns import BATTERY, BOOLEAN, PACKED, REAL, WHOLE
-from bikeflow.feeds.wrm.document import Header, Record
+from bikeflow.feeds.wrm.document import BATTERY, BOOLEAN, PACKED, REAL, WHOLE, Header, Record, Rejected
 
 _WHOLE = re.compile(r"([+-]?)0*([0-9]{1,19})")
 _REAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -24,70 +22,31 @@ MICRO = 1_000_000
 _UNROUNDED = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
-class Rejected(ValueError):
-    """The line breaks a rule; `column`, `check` and `value` go to its dead letter."""
+def typed(record: Record, header: Header) -> dict[str, object]:
+    """Split and type one line: a row in the columns of `columnar.TYPED`, but for its document.
 
-    def __init__(self, message: str, *, check: str, column: str | None = None, value: str | None = None) -> None:
-        super().__init__(message)
-        self.check = check
-        self.column = column
-        self.value = value
-
-
-@dataclass(frozen=True, slots=True)
-class TypedRow:
-    """One line with its types; `timestamp` in microseconds since the epoch, `battery` as served (None if absent)."""
-
-    station_id: str
-    name: str
-    timestamp: int
-    gmt_local_diff_sec: int
-    gmt_servertime_diff_sec: int
-    lat: float
-    lon: float
-    bikes: int
-    spaces: int
-    installed: bool
-    locked: bool
-    temporary: bool
-    total_docks: int
-    pedelecs: int
-    battery: str | None
-    line: int
-
-
-def typed(record: Record, header: Header) -> TypedRow:
-    """Split and type one line; raises `Rejected` with the first rule that it breaks. Ranges are Pandera's to check."""
+    Raises `Rejected` with the first rule that it breaks. Ranges are Pandera's to check.
+    """
     fields = record.fields
     if len(fields) != header.width:
         raise Rejected(f"{len(fields)} fields instead of {header.width}", check="field_count", value=str(len(fields)))
     served = {name: fields[position] for name, position in header.positions}
-    if not fields[0]:
-        raise Rejected("station_id must not be empty", check="required", column="station_id", value="")
-    if not served["name"]:
-        raise Rejected("name must not be empty", check="required", column="name", value="")
+    for column, text in (("station_id", fields[0]), ("name", served["name"])):
+        if not text:
+            raise _wrong_type(text, column, "text")
     timestamp, local, server = _packed(fields[1])
-    lat, lon = (_real(served[column], column) for column in REAL)
-    bikes, spaces, total_docks, pedelecs = (_whole(served[column], column) for column in WHOLE)
-    installed, locked, temporary = (_boolean(served[column], column) for column in BOOLEAN)
-    return TypedRow(
-        station_id=fields[0],
-        name=served["name"],
-        timestamp=timestamp,
-        gmt_local_diff_sec=local,
-        gmt_servertime_diff_sec=server,
-        lat=lat,
-        lon=lon,
-        bikes=bikes,
-        spaces=spaces,
-        installed=installed,
-        locked=locked,
-        temporary=temporary,
-        total_docks=total_docks,
-        pedelecs=pedelecs,
-        battery=served.get(BATTERY),
-        line=record.line_number,
-    )
+    return {
+        "station_id": fields[0],
+        "name": served["name"],
+        "timestamp": timestamp,
+        "gmt_local_diff_sec": local,
+        "gmt_servertime_diff_sec": server,
+        **{column: _real(served[column], column) for column in REAL},
+        **{column: _whole(served[column], column) for column in WHOLE},
+        **{column: _boolean(served[column], column) for column in BOOLEAN},
+        BATTERY: served.get(BATTERY),
+        "line": record.line_number,
+    }
 
 
 def battery_level(served: str | None) -> int | None:
@@ -135,10 +94,8 @@ def _real(text: str, column: str) -> float:
 
 
 def _boolean(text: str, column: str) -> bool:
-    if text == "true":
-        return True
-    if text == "false":
-        return False
+    if text in ("true", "false"):
+        return text == "true"
     raise _wrong_type(text, column, "true or false")
 
 

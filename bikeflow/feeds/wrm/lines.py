@@ -39,15 +39,14 @@ class Lines:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def line(self, line: int) -> str:
+        """The text of one line."""
+        return self.text[self.starts[line] : self.ends[line]].decode()
+
     def record(self, line: int) -> tuple[int, Record]:
         """The document of one line, and the line as a record of its own."""
-        text = self.text[self.starts[line] : self.ends[line]].decode()
+        text = self.line(line)
         return int(self.document[line]), Record(int(self.number[line]), text, read_fields(text)[0])
-
-    def halves(self) -> tuple[Lines, Lines]:
-        """The first half of the lines, and the second."""
-        middle = len(self) // 2
-        return self._some(slice(None, middle)), self._some(slice(middle, None))
 
     def without(self, odd: Positions) -> Lines:
         """The same without these lines."""
@@ -61,7 +60,8 @@ class Lines:
         starts, ends = self.starts[keep] - removed, self.ends[keep] - removed
         return Lines(text, starts, ends, self.document[keep], self.number[keep])
 
-    def _some(self, which: slice) -> Lines:
+    def part(self, which: slice) -> Lines:
+        """Some of the lines, at least one."""
         starts, ends = self.starts[which], self.ends[which]
         text = self.text[starts[0] : ends[-1] + 1]
         return Lines(text, starts - starts[0], ends - starts[0], self.document[which], self.number[which])
@@ -84,7 +84,7 @@ def sort_out(documents: Sequence[Document], indices: Sequence[int]) -> Sorted:
         lines, low = _lines({index: body for index, body in bodies.items() if body}, documents)
         odd = _odd_lines(lines, low)
         # A quote that stays open takes what follows into its record: that is for a reader of whole documents.
-        found = {int(lines.document[line]) for line in odd if _is_open(lines, line)}
+        found = {int(lines.document[line]) for line in odd if read_fields(lines.line(line))[1]}
         if not found:
             return Sorted(lines.without(odd), [lines.record(line) for line in odd], sorted(tangled))
         tangled.extend(found)
@@ -162,7 +162,3 @@ def _outer_blanks(lines: Lines, octets: npt.NDArray[np.uint8], blanks: Positions
 def _line_of(lines: Lines, positions: Positions) -> Positions:
     line: Positions = np.searchsorted(lines.ends, positions)
     return line
-
-
-def _is_open(lines: Lines, line: int) -> bool:
-    return read_fields(lines.text[lines.starts[line] : lines.ends[line]].decode())[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,8 +10,8 @@ import pyarrow as pa
 from bikeflow.core.schema import ENCODED
 from bikeflow.feeds.base import DeadLetter, ParsedFile, RawContent, RecordCount
 from bikeflow.feeds.recipe import recipe_of
-from bikeflow.feeds.wrm.columnar import Broken, parse
-from bikeflow.feeds.wrm.document import Document, Unreadable, count_records, read_document, records
+from bikeflow.feeds.wrm.columnar import parse
+from bikeflow.feeds.wrm.document import Document, Record, Rejected, read_document, records
 from bikeflow.feeds.wrm.rows import enhanced, impossible
 from bikeflow.feeds.wrm.text import as_utf8
 from bikeflow.settings.sections import RulesSettings
@@ -22,19 +21,18 @@ _MAX_RAW_LINE = 64 * 1024
 
 def parse_files(files: Sequence[RawContent], rules: RulesSettings) -> list[ParsedFile]:
     """Parse, type, validate, classify and flag all lines of the files; one result a file, in the same order."""
-    parsed: dict[int, ParsedFile] = {}
-    documents: list[Document] = []
-    sources: list[int] = []
     recipe = recipe_of(rules)
+    parsed: dict[int, ParsedFile] = {}
+    documents: dict[int, Document] = {}
     for index, file in enumerate(files):
+        text = as_utf8(file.data)
         try:
-            documents.append(read_document(file.raw.key, file.raw.time, file.raw.partition.day, as_utf8(file.data)))
-            sources.append(index)
-        except Unreadable as error:
-            parsed[index] = _unreadable(file, error, recipe)
+            documents[index] = read_document(text)
+        except Rejected as reason:
+            parsed[index] = _unreadable(file, text.decode(), reason, recipe)
     if documents:
-        readable = [files[index] for index in sources]
-        parsed.update(zip(sources, _parse_readable(readable, documents, rules, recipe), strict=True))
+        readable = [files[index] for index in documents]
+        parsed.update(zip(documents, _parse_readable(readable, list(documents.values()), rules, recipe), strict=True))
     return [parsed[index] for index in range(len(files))]
 
 
@@ -42,31 +40,27 @@ def count_lines(data: bytes) -> RecordCount:
     """Count the data lines of a raw file; of one whose header can't be used, its lines but the first."""
     text = as_utf8(data)
     try:
-        document = read_document("", dt.datetime.min.replace(tzinfo=dt.UTC), dt.date.min, text)
-    except Unreadable:
-        return RecordCount(count_records(text.decode()), readable=False)
-    return RecordCount(sum(1 for _ in records(document)), readable=True)
+        return RecordCount(sum(1 for _ in records(read_document(text))), readable=True)
+    except Rejected:
+        return RecordCount(_lines_but_the_first(text.decode()), readable=False)
 
 
 def _parse_readable(
     files: Sequence[RawContent], documents: Sequence[Document], rules: RulesSettings, recipe: str
 ) -> list[ParsedFile]:
-    table, broken = parse(documents)
-    letters: list[list[DeadLetter]] = [[] for _ in documents]
-    for line in broken:
-        letters[line.document].append(_broken(documents[line.document].source_key, line))
+    table, rejected = parse(documents)
     refused = impossible(table)
     if refused:
-        texts = _texts(table, [item.row for item in refused], documents)
-        for row, (index, number, text) in zip(refused, texts, strict=True):
-            key = documents[index].source_key
-            letters[index].append(_letter(key, number, text, row.column, row.check, row.value, row.message))
+        rejected.extend(_with_records(table, refused, documents))
         keep = np.ones(table.num_rows, dtype=bool)
-        keep[[item.row for item in refused]] = False
+        keep[[row for row, _ in refused]] = False
         table = table.filter(pa.array(keep))
-    counts = np.bincount(table["document"].to_numpy(), minlength=len(documents))
+    letters: list[list[DeadLetter]] = [[] for _ in files]
+    for index, record, reason in sorted(rejected, key=lambda item: item[1].line_number):
+        letters[index].append(_letter(files[index], record.line_number, record.text, reason))
+    counts = np.bincount(table["document"].to_numpy(), minlength=len(files))
     starts = np.concatenate([[0], np.cumsum(counts)])
-    rows = enhanced(table, documents, rules)
+    rows = enhanced(table, [file.raw for file in files], rules)
     return [
         ParsedFile(
             raw=file.raw,
@@ -74,7 +68,7 @@ def _parse_readable(
             table=rows.slice(int(starts[index]), int(counts[index])),
             lines=int(counts[index]) + len(letters[index]),
             rejected=len(letters[index]),
-            dead_letters=tuple(sorted(letters[index], key=lambda letter: letter.line_number or 0)),
+            dead_letters=tuple(letters[index]),
             recipe=recipe,
             unknown_columns=documents[index].header.extra,
         )
@@ -82,34 +76,29 @@ def _parse_readable(
     ]
 
 
-def _texts(table: pa.Table, rows: Sequence[int], documents: Sequence[Document]) -> list[tuple[int, int, str]]:
-    """Document, line number and raw text of each of `rows`."""
-    index, line = table["document"].to_numpy(), table["line"].to_numpy()
-    texts: dict[int, dict[int, str]] = {}
-    found: list[tuple[int, int, str]] = []
-    for row in rows:
-        at, number = int(index[row]), int(line[row])
-        if at not in texts:
-            texts[at] = {record.line_number: record.text for record in records(documents[at])}
-        found.append((at, number, texts[at][number]))
-    return found
+def _with_records(
+    table: pa.Table, refused: Sequence[tuple[int, Rejected]], documents: Sequence[Document]
+) -> list[tuple[int, Record, Rejected]]:
+    """The document and the record of each refused row."""
+    document, line = table["document"].to_numpy(), table["line"].to_numpy()
+    indices = {int(document[row]) for row, _ in refused}
+    found = {index: {record.line_number: record for record in records(documents[index])} for index in indices}
+    return [(int(document[row]), found[document[row]][line[row]], reason) for row, reason in refused]
 
 
-def _letter(
-    key: str, line: int | None, text: str, column: str | None, check: str, value: str | None, message: str
-) -> DeadLetter:
-    return DeadLetter(key, line, text[:_MAX_RAW_LINE], column, check, value and value[:_MAX_RAW_LINE], message)
+def _letter(file: RawContent, line: int | None, text: str, reason: Rejected) -> DeadLetter:
+    value = reason.value and reason.value[:_MAX_RAW_LINE]
+    return DeadLetter(file.raw.key, line, text[:_MAX_RAW_LINE], reason.column, reason.check, value, str(reason))
 
 
-def _broken(key: str, line: Broken) -> DeadLetter:
-    record, reason = line.record, line.reason
-    return _letter(key, record.line_number, record.text, reason.column, reason.check, reason.value, str(reason))
-
-
-def _unreadable(file: RawContent, error: Unreadable, recipe: str) -> ParsedFile:
+def _unreadable(file: RawContent, text: str, reason: Rejected, recipe: str) -> ParsedFile:
     """A file that gives no rows: one dead letter stands for all of its lines."""
-    text = as_utf8(file.data).decode()
     header = text.lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
-    letter = _letter(file.raw.key, None, header, error.column, error.check, None, str(error))
-    lines = count_records(text)
+    letter = _letter(file, None, header, reason)
+    lines = _lines_but_the_first(text)
     return ParsedFile(file.raw, file.md5, ENCODED.empty_table(), lines, lines, (letter,), recipe)
+
+
+def _lines_but_the_first(text: str) -> int:
+    """The physical lines of a raw file whose header can't be used, blanks aside, but for the first."""
+    return max(sum(1 for line in text.replace("\r", "\n").split("\n") if line) - 1, 0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,63 +15,53 @@ import pandera.errors
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bikeflow.core.model import RawFile
 from bikeflow.core.schema import ENCODED, FLAGS, RECORD_TYPES
 from bikeflow.feeds.wrm.checks import row_checks
-from bikeflow.feeds.wrm.columns import BATTERY
-from bikeflow.feeds.wrm.document import Document
+from bikeflow.feeds.wrm.document import BATTERY, Rejected
 from bikeflow.feeds.wrm.exact import MICRO, battery_level
 from bikeflow.settings.sections import RulesSettings
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FLAG_SETS = pa.array(
     [[flag for bit, flag in enumerate(FLAGS) if mask >> bit & 1] for mask in range(1 << len(FLAGS))],
     ENCODED.field("quality_flags").type,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Impossible:
-    """A typed row that breaks a rule; `row` is its position in the table."""
-
-    row: int
-    column: str
-    check: str
-    value: str
-    message: str
-
-
-def impossible(table: pa.Table) -> list[Impossible]:
-    """Rows that the Pandera schema refuses, then those whose id was accepted earlier in the same file."""
+def impossible(table: pa.Table) -> list[tuple[int, Rejected]]:
+    """Positions of the rows that the Pandera schema refuses, and of those whose id was accepted earlier in the file."""
     found = _refused_by_schema(table)
     keep = np.ones(table.num_rows, dtype=bool)
-    keep[[item.row for item in found]] = False
+    keep[list(found)] = False
     position = np.flatnonzero(keep)
     station = _one_chunk(table["station_id"])
     identity = table["document"].to_numpy() * (len(station.dictionary) + 1) + station.indices.to_numpy()
     repeated = pd.Series(identity[position]).duplicated().to_numpy()
     for row in position[repeated].tolist():
-        value = table["station_id"][row].as_py()
-        message = "station_id was accepted earlier in the same file"
-        found.append(Impossible(row, "station_id", "unique", value, message))
-    return sorted(found, key=lambda item: item.row)
+        value, message = table["station_id"][row].as_py(), "station_id was accepted earlier in the same file"
+        found[row] = Rejected(message, check="unique", column="station_id", value=value)
+    return sorted(found.items())
 
 
-def enhanced(table: pa.Table, documents: Sequence[Document], rules: RulesSettings) -> pa.Table:
+def enhanced(table: pa.Table, files: Sequence[RawFile], rules: RulesSettings) -> pa.Table:
     """Accepted typed rows as rows of the enhanced layer (columns `ENCODED`), in the same order."""
     document = table["document"].to_numpy()
-    file_time = _per_row([_microseconds(item.time) for item in documents], document, pa.int64())
-    battery = _one_chunk(table["battery"])
+    times = [round((file.time - _EPOCH) / dt.timedelta(microseconds=1)) for file in files]
+    file_time = _per_row(times, document, pa.int64())
+    battery = _one_chunk(table[BATTERY])
     is_true = pa.array([text == "true" for text in battery.dictionary.to_pylist()], pa.bool_())
     level = pa.array([battery_level(text) for text in battery.dictionary.to_pylist()], pa.int64())
     time = file_time.cast(pa.timestamp("us"))
-    columns = {name: table[name] for name in table.column_names if name not in ("battery", "line", "document")}
+    columns = {name: table[name] for name in table.column_names if name not in ("line", "document")}
     columns["timestamp"] = table["timestamp"].cast(pa.timestamp("us"))
     columns[BATTERY] = pc.fill_null(is_true.take(battery.indices), False)
     columns["record_type"] = _record_type(table)
     columns["s3_source_key"] = pa.DictionaryArray.from_arrays(
-        pa.array(document.astype(np.int32)), pa.array([item.source_key for item in documents])
+        pa.array(document.astype(np.int32)), pa.array([file.key for file in files])
     )
     columns["file_timestamp"] = time
-    columns["date"] = _per_row([item.partition for item in documents], document, pa.date32())
+    columns["date"] = _per_row([file.partition.day for file in files], document, pa.date32())
     # Not the wall clock: the same raw file always gives the same bytes. The ledger knows when it ran.
     columns["processed_at"] = time
     columns["battery_level"] = level.take(battery.indices)
@@ -80,7 +69,7 @@ def enhanced(table: pa.Table, documents: Sequence[Document], rules: RulesSetting
     return pa.table([columns[name] for name in ENCODED.names], schema=ENCODED)
 
 
-def _refused_by_schema(table: pa.Table) -> list[Impossible]:
+def _refused_by_schema(table: pa.Table) -> dict[int, Rejected]:
     schema = row_checks()
     frame = table.select(list(schema.columns)).to_pandas()
     try:
@@ -88,15 +77,15 @@ def _refused_by_schema(table: pa.Table) -> list[Impossible]:
     except pandera.errors.SchemaErrors as error:
         cases = error.failure_cases
     else:
-        return []
+        return {}
     order = {name: position for position, name in enumerate(schema.columns)}
-    first: dict[int, Impossible] = {}
+    first: dict[int, Rejected] = {}
     rows = zip(cases["index"], cases["column"], cases["check"], cases["failure_case"], strict=True)
     for row, column, text, value in sorted(rows, key=lambda case: (case[0], order[case[1]])):
         check = next(item for item in schema.columns[column].checks if text in (item.error, item.name))
-        message = f"{column} {check.error}"
-        first.setdefault(int(row), Impossible(int(row), column, str(check.name), str(value), message))
-    return list(first.values())
+        reason = Rejected(f"{column} {check.error}", check=str(check.name), column=column, value=str(value))
+        first.setdefault(int(row), reason)
+    return first
 
 
 def _record_type(table: pa.Table) -> pa.Array:
@@ -127,7 +116,3 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 def _per_row(values: Sequence[object], document: npt.NDArray[np.int64], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind).take(pa.array(document))
-
-
-def _microseconds(at: dt.datetime) -> int:
-    return round((at - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) / dt.timedelta(microseconds=1))

@@ -6,13 +6,12 @@ Fetched documents and raw files that others wrote go the same way. Only `check_d
 from __future__ import annotations
 
 import codecs
-import csv
 import re
 
 import pyarrow as pa
 
 from bikeflow.core.errors import NotAFeed
-from bikeflow.feeds.wrm.columns import BATTERY, REQUIRED
+from bikeflow.feeds.wrm.document import KNOWN_COLUMNS, read_fields
 
 _BOM = "\ufeff"
 _MARKS = (
@@ -28,7 +27,6 @@ _WIDE = re.compile(r"utf-(16|32)(-[lb]e)?")
 _LINE_END = re.compile("[\r\n]")
 _C1_CONTROL = re.compile("[\x80-\x9f]")
 
-KNOWN_COLUMNS = frozenset({*REQUIRED, BATTERY})
 NEEDED_COLUMNS = 3
 """So many known column names make a header; which ones are missing is for the processor to judge."""
 LONGEST_HEADER = 10_000
@@ -80,15 +78,8 @@ def check_document(text: str) -> None:
     are rejected later, one by one, and nothing is lost.
     """
     head = _LINE_END.split(text.lstrip("\r\n")[:LONGEST_HEADER], maxsplit=1)[0]
-    if len(KNOWN_COLUMNS.intersection(_names(head))) < NEEDED_COLUMNS:
+    if len(KNOWN_COLUMNS.intersection(name.strip() for name in read_fields(head)[0])) < NEEDED_COLUMNS:
         raise NotAFeed(f"not a feed document: {_described(text)}")
-
-
-def _names(header: str) -> list[str]:
-    try:
-        return [name.strip() for name in next(csv.reader([header]), [])]
-    except csv.Error:
-        return []
 
 
 def _described(text: str) -> str:

@@ -47,7 +47,10 @@ class Conditions:
         """All alerts, with None for what is well; `free_bytes` is the room on `data_dir`'s disk."""
         lanes, systems = vitals.lanes if vitals else {}, settings.all_systems
         only_one_is_silent = len(systems) == 1 and verdict.get("fetching") is not None
-        self._forget(now)
+        while self._runs and now - self._runs[0][0] > WINDOW:
+            self._runs.popleft()
+        self._drifted = {name: seen for name, seen in self._drifted.items() if now - seen[0] <= WINDOW}
+        drifts = {name: f"unknown columns: {columns}" for name, (_, columns) in self._drifted.items()}
         reasons: dict[Alert, str | None] = {
             "feed_frozen": None
             if only_one_is_silent
@@ -55,7 +58,7 @@ class Conditions:
             "spool_filling": _named({system.id: _spool(settings, system, lanes.get(system.id)) for system in systems}),
             "dead_letters": _named({system.id: self._dead_letters(settings, system.id) for system in systems}),
             "disk_low": _disk(settings, free_bytes),
-            "schema_drift": _named({system.id: self._drift(system.id) for system in systems}),
+            "schema_drift": _named({system.id: drifts.get(system.id) for system in systems}),
         }
         faults: dict[Alert, Fault | None] = {
             "feed_silent": verdict.get("fetching"),
@@ -86,15 +89,6 @@ class Conditions:
             return None
         share = _PERCENT * rejected / lines
         return f"{rejected:,} of {lines:,} lines of the last hour were rejected: {share:.1f} %, above {limit:g} %"
-
-    def _drift(self, system_id: str) -> str | None:
-        return f"unknown columns: {self._drifted[system_id][1]}" if system_id in self._drifted else None
-
-    def _forget(self, now: dt.datetime) -> None:
-        """What is older than an hour."""
-        while self._runs and now - self._runs[0][0] > WINDOW:
-            self._runs.popleft()
-        self._drifted = {name: seen for name, seen in self._drifted.items() if now - seen[0] <= WINDOW}
 
 
 def _named(reasons: Mapping[str, str | None]) -> str | None:

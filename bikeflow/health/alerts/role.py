@@ -19,7 +19,6 @@ from bikeflow.health.readiness import Verdict
 from bikeflow.runtime.files import write_whole
 from bikeflow.runtime.log import get_logger
 from bikeflow.runtime.retry import tick
-from bikeflow.settings import Settings
 
 FILE_NAME = "alerts.json"
 LOOK_SECONDS = 2.0
@@ -32,8 +31,7 @@ log = get_logger()
 class Alerts:
     """Looks at how things are, and sends what is due; the open incidents are kept in `data_dir`/alerts.json."""
 
-    def __init__(self, settings: Settings, health: Health, tell: Callable[[AlertSent], None]) -> None:
-        self._settings = settings
+    def __init__(self, health: Health, tell: Callable[[AlertSent], None]) -> None:
         self._health = health
         self._tell = tell
         self._kept = ""
@@ -41,10 +39,6 @@ class Alerts:
         self.conditions = Conditions()
         self._stop = asyncio.Event()
         self.work = asyncio.create_task(self._run(), name="alerts")
-
-    def adopt(self, settings: Settings) -> None:
-        """Look at the service with these settings from now on."""
-        self._settings = settings
 
     async def close(self) -> None:
         """Send nothing more, not even what is being sent; raises what has ended the role before."""
@@ -62,7 +56,7 @@ class Alerts:
 
     async def _look(self) -> bool:
         """Look once, and send all that is due; False where nobody took a message."""
-        settings, now = self._settings, dt.datetime.now(UTC)
+        settings, now = self._health.settings, dt.datetime.now(UTC)
         if not settings.alerts.targets:
             return True
         try:
@@ -86,7 +80,7 @@ class Alerts:
         return {part: None if fault and fault.since == started_at else fault for part, fault in verdict.items()}
 
     async def _send(self, alert: Alert, message: Message) -> bool:
-        answers = await send(message, self._settings.alerts)
+        answers = await send(message, self._health.settings.alerts)
         refusals = {target: reason for target, reason in answers.items() if reason}
         for target, reason in refusals.items():
             log.warning("alert_refused", alert=alert, kind=message.kind, target=target, error=reason)
@@ -120,13 +114,13 @@ class Alerts:
 
     @property
     def _file(self) -> Path:
-        return self._settings.data_dir / FILE_NAME
+        return self._health.settings.data_dir / FILE_NAME
 
 
 @asynccontextmanager
-async def open_alerts(settings: Settings, health: Health, events: Events) -> AsyncIterator[Alerts]:
+async def open_alerts(health: Health, events: Events) -> AsyncIterator[Alerts]:
     """The role at work, as long as the context lasts."""
-    alerts = Alerts(settings, health, events.emit)
+    alerts = Alerts(health, events.emit)
     with events.heard_by(alerts.conditions.observe):
         try:
             yield alerts

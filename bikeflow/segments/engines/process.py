@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 from bikeflow.core.errors import Transient
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime import log
-from bikeflow.runtime.memory import economise, give_back, memory_bytes
+from bikeflow.runtime.memory import configure_allocators, give_back, memory_bytes
 from bikeflow.segments.builder import Built
 from bikeflow.segments.engines.base import Engine, MemoryBudget, WorkerConfig, build_bytes, build_segment
 from bikeflow.settings.sections import LogSettings
@@ -76,7 +76,7 @@ class ProcessEngine(Engine):
 
 def _start(settings: LogSettings) -> None:
     """Prepare a worker process; it never outlives the process that it works for."""
-    economise()
+    configure_allocators()
     log.configure(settings)
     # Ctrl-C in a terminal goes to all processes, but what becomes of the work is for the first one to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

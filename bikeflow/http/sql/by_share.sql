@@ -1,4 +1,4 @@
--- The stations of the newest snapshot inside the service area with the largest share of bikes to docks.
+-- The first stations of the newest snapshot inside the service area, in an order by the share of bikes to docks.
 SELECT
     name,
     bikes,
@@ -9,5 +9,5 @@ SELECT
     bikes / greatest(total_docks, 1) AS share
 FROM wrm_stations_latest
 WHERE NOT list_contains(quality_flags, 'outside_service_area')
-ORDER BY share DESC, bikes DESC, name
+ORDER BY {order}
 LIMIT 6
