@@ -1,4 +1,4 @@
-"""What the feed's server sent that was no feed document: kept in the lake for whoever wants to know, but bounded."""
+"""What the feed's server sent that was no feed document: kept in the lake to be looked at, but bounded."""
 
 from __future__ import annotations
 

@@ -306,7 +306,7 @@ class LogSettings(Section):
 
 
 class AlertsSettings(Section):
-    """Whom to tell when something is amiss, and when.
+    """Whom to tell when something is wrong, and when.
 
     `urls` are those of Apprise, one a line or with spaces between; many hold a key or password, so all are secret.
     """
