@@ -102,7 +102,7 @@ class ObjectCache:
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
-        """Work on the directory, one thread at a time; a failing disk is logged once, and costs the caller only the copy."""
+        """Use the directory, one thread at a time; a failing disk is logged once, and costs only the copy."""
         with self._lock:
             try:
                 yield

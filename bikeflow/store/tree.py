@@ -26,7 +26,7 @@ _QUIET_NS = 60_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a listing saw of a file: its inode, which tells it from a later file of that name, and if it was complete."""
+    """What a listing saw of a file: its inode, which a later file of that name has not, and if it was complete."""
 
     inode: int
     complete: bool
