@@ -1,4 +1,4 @@
-"""`bikeflow alerts`: the channels by which people are told that something is amiss."""
+"""`bikeflow alerts`: the channels by which people are told that something is wrong."""
 
 from __future__ import annotations
 

@@ -57,8 +57,7 @@ def density(
     All bikes of the newest snapshot inside the service area count, at stations and free.
     """
     chosen = "json" if as_json else form
-    limit = top or (TABLE_CELLS if chosen == "table" else None)
-    cells = CELLS.format(limit="ALL" if limit is None else limit)
+    cells = CELLS.format(limit=top or (TABLE_CELLS if chosen == "table" else "ALL"))
     with connected(given.settings, system) as connection:
         if chosen == "table":
             results.write_table(connection.execute(f"{SHOWN} {cells}"), sys.stdout)

@@ -20,6 +20,7 @@ from bikeflow.runtime import log
 from bikeflow.runtime.lock import DEMO_MARK
 from bikeflow.settings import LoadedSettings, Settings, load_settings
 from bikeflow.settings.systems import System
+from bikeflow.store import check_backend
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 SystemId = Annotated[
@@ -86,6 +87,7 @@ class Given:
         if data_dir is None or not (data_dir / DEMO_MARK).exists():
             loaded = load_settings(self.config, given)
             check_formats(loaded.settings.all_systems)
+            check_backend(loaded.settings.storage)
             data_dir = loaded.settings.data_dir
             if not (data_dir / DEMO_MARK).exists():
                 return loaded

@@ -24,26 +24,19 @@ def progress(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def _bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(f"{unit}, {{task.fields[rate]:.0f}}/s"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        "{task.description}",
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        f"{unit}, {{task.fields[rate]:.0f}}/s",
+        rich.TimeElapsedColumn(),
+        "left",
+        rich.TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with rich.Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=None, rate=0.0)
         started = time.monotonic()
 

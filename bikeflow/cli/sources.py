@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,21 +21,14 @@ from bikeflow.warehouse.statements import COMPATIBLE, SCHEMA, compatible, quoted
 Result = TypeVar("Result")
 
 
-@contextlib.asynccontextmanager
-async def existing_store(settings: Settings) -> AsyncIterator[Store]:
-    """The configured store; raises ConfigError where it is a local lake that does not exist."""
+def in_store(settings: Settings, work: Callable[[Store], Awaitable[Result]]) -> Result:
+    """What `work` gives, with the configured store; raises ConfigError where that is a local lake and there is none."""
     lake = settings.data_dir / "lake"
     if settings.storage.backend == "local" and not lake.is_dir():
         raise ConfigError(f"there is no lake at {lake} yet; {options.start_hint(settings.data_dir)}")
-    async with open_store(settings.storage, settings.data_dir) as store:
-        yield store
-
-
-def in_store(settings: Settings, work: Callable[[Store], Awaitable[Result]]) -> Result:
-    """What `work` gives, with the configured store; raises ConfigError as `existing_store` does."""
 
     async def run() -> Result:
-        async with existing_store(settings) as store:
+        async with open_store(settings.storage, settings.data_dir) as store:
             return await work(store)
 
     return asyncio.run(run())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Iterator
 from typing import Annotated
@@ -12,10 +11,9 @@ import typer
 from bikeflow.cli.options import Days, Given, Json, grouped
 from bikeflow.cli.progress import progress
 from bikeflow.cli.results import echo, echo_json
-from bikeflow.cli.sources import existing_store
-from bikeflow.core.scope import Scope
-from bikeflow.settings import Settings
-from bikeflow.verifier import Finding, Progress, Report
+from bikeflow.cli.sources import in_store
+from bikeflow.service.work import audit
+from bikeflow.verifier import Finding, Report
 
 FINDINGS_SHOWN = 20
 Sample = Annotated[
@@ -41,8 +39,10 @@ def verify(
     settings = given.start()
     scope = days.scope(settings)
     with progress("verify", "files") as tell:
-        work = _audit(settings, scope, sample=None if full else sample, repair=repair, tell=tell)
-        report, repaired = asyncio.run(work)
+        number = None if full else sample
+        report, repaired = in_store(
+            settings, lambda store: audit(settings, store, scope, sample=number, tell=tell, repair=repair)
+        )
     if as_json:
         fixed = [dataclasses.asdict(item) for item in repaired]
         echo_json({"proved": report.proved, **dataclasses.asdict(report), "repaired": fixed})
@@ -50,15 +50,6 @@ def verify(
         _print(report, repaired)
     if not report.proved:
         raise typer.Exit(1)
-
-
-async def _audit(
-    settings: Settings, scope: Scope, *, sample: int | None, repair: bool, tell: Progress
-) -> tuple[Report, list[Finding]]:
-    from bikeflow.service.work import audit
-
-    async with existing_store(settings) as store:
-        return await audit(settings, store, scope, sample=sample, tell=tell, repair=repair)
 
 
 def _print(report: Report, repaired: list[Finding]) -> None:

@@ -20,7 +20,7 @@ from bikeflow.core.model import (
 
 
 class Observations:
-    """The newest of each kind, and since when something is amiss; all of this process only."""
+    """The newest event of each kind, and since when something fails; all of this process only."""
 
     def __init__(self) -> None:
         self.started_at = dt.datetime.now(UTC)

@@ -62,7 +62,7 @@ def fold(faults: Mapping[str, Fault | None]) -> Fault | None:
 
 
 def state_of(seen: Observations, verdict: Verdict) -> State:
-    """All works, something fails, or (`starting`) all that is amiss is what has not happened for the first time yet."""
+    """All works, something fails, or (`starting`) all faults are of what has not happened for the first time yet."""
     faults = [fault for fault in verdict.values() if fault is not None]
     if not faults:
         return "working"

@@ -29,7 +29,7 @@ class Notifier:
         """The notifier for the manager that $NOTIFY_SOCKET and $WATCHDOG_USEC name, if they do."""
         given = os.environ if environ is None else environ
         microseconds = given.get("WATCHDOG_USEC", "")
-        # The variables of another process, such as a wrapper that is the unit's main one, are none of our business.
+        # The variable may be meant for another process, such as a wrapper that is the unit's main one.
         meant = given.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         seconds = int(microseconds) / 1e6 if meant and microseconds.isdigit() and int(microseconds) else None
         return cls(given.get("NOTIFY_SOCKET") or None, seconds)

@@ -36,19 +36,23 @@ def longest_step_seconds(settings: Settings) -> float:
     return STUCK_SECONDS + retry.attempts * one_try + between
 
 
-class Progress:
-    """Tells which roles are stuck; `clock` gives seconds."""
+class Supervisor:
+    """Reports to the service manager; `sentence` says how things stand, `clock` gives seconds."""
 
     def __init__(
-        self,
-        pulses: Callable[[], Mapping[str, Pulse]],
-        longest_step_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
+        self, notifier: Notifier, sentence: Callable[[], str], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._pulses = pulses
-        self._longest = longest_step_seconds
+        self._notifier = notifier
+        self._sentence = sentence
         self._clock = clock
+        self._pulses: Callable[[], Mapping[str, Pulse]] = dict
+        self._longest = STUCK_SECONDS
         self._moved: dict[str, tuple[int, float]] = {}
+        self._stuck: frozenset[str] = frozenset()
+
+    def watch(self, pulses: Callable[[], Mapping[str, Pulse]], settings: Settings) -> None:
+        """Judge the roles of this pipeline from now on; before, only the event loop was judged."""
+        self._pulses, self._longest, self._moved = pulses, longest_step_seconds(settings), {}
 
     def stuck(self) -> dict[str, float]:
         """The roles that had something to do and ended nothing for too long, with their seconds; to be asked often."""
@@ -62,25 +66,14 @@ class Progress:
                 stuck[role] = now - since
         return stuck
 
-
-class Supervisor:
-    """Reports to the service manager; `sentence` says how things stand."""
-
-    def __init__(self, notifier: Notifier, sentence: Callable[[], str]) -> None:
-        self._notifier = notifier
-        self._sentence = sentence
-        self.progress: Progress | None = None
-        """The roles that are judged, or None while only the event loop is: the pipeline is not open, or is closing."""
-        self._stuck: frozenset[str] = frozenset()
-
     def ready(self) -> None:
         """All roles run."""
         self._notifier.status(self._sentence())
         self._notifier.ready()
 
     def stopping(self, shutdown_seconds: float) -> None:
-        """The roles are asked to end, and have this long."""
-        self.progress = None
+        """The roles are asked to end, and have this long: only the event loop is judged meanwhile."""
+        self._pulses = dict
         self._notifier.stopping()
         # The deadline is configured here, and the unit's own may be shorter.
         self._notifier.extend_timeout(shutdown_seconds + CLOSING_SECONDS)
@@ -88,7 +81,7 @@ class Supervisor:
     def report(self) -> None:
         """Tell how things stand, and feed the watchdog where no role is stuck."""
         self._notifier.status(self._sentence())
-        stuck = {} if self.progress is None else self.progress.stuck()
+        stuck = self.stuck()
         for role in stuck.keys() - self._stuck:
             log.error("role_stuck", role=role, stuck_seconds=round(stuck[role]), watchdog="not fed until it goes on")
         self._stuck = frozenset(stuck)

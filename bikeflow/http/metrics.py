@@ -44,21 +44,26 @@ class Metrics:
 
     def __init__(self, health: Health) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # each would be a time series of its own
-        self.registry = registry = CollectorRegistry()
-        registry.register(_States(health))
-        ProcessCollector(registry=registry)
-        Info("bikeflow_build", "The running bikeflow.", registry=registry).info(
+        self.registry = CollectorRegistry()
+        self.registry.register(_States(health))
+        ProcessCollector(registry=self.registry)
+        Info("bikeflow_build", "The running bikeflow.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
+        self._count_of_systems([system.id for system in health.settings.all_systems])
+        self._count_of_all()
 
-        def add(kind: type[Metric], name: str, text: str, labels: Mapping[str, Sequence[str]], **more: Any) -> Metric:
-            """A metric whose series begin at zero, as far as the values of its labels are known."""
-            metric = kind(f"bikeflow_{name}", text, list(labels), registry=registry, **more)
-            for values in product(*labels.values()) if labels else ():
-                metric.labels(*values)
-            return metric
+    def _add(
+        self, kind: type[Metric], name: str, text: str, labels: Mapping[str, Sequence[str]], **more: Any
+    ) -> Metric:
+        """A metric whose series begin at zero, as far as the values of its labels are known."""
+        metric = kind(f"bikeflow_{name}", text, list(labels), registry=self.registry, **more)
+        for values in product(*labels.values()) if labels else ():
+            metric.labels(*values)
+        return metric
 
-        system = {"system": [system.id for system in health.settings.all_systems]}
+    def _count_of_systems(self, systems: Sequence[str]) -> None:
+        add, system = self._add, {"system": systems}
         self._fetches = add(
             Counter, "fetches", "Fetches that have ended, by outcome.", {**system, "outcome": get_args(model.Outcome)}
         )
@@ -86,6 +91,9 @@ class Metrics:
         self._waited = add(
             Histogram, "queue_wait_seconds", "Time that a job waited for its run.", system, buckets=_QUICK
         )
+
+    def _count_of_all(self) -> None:
+        add = self._add
         self._refresh_seconds = add(
             Histogram, "refresh_duration_seconds", "Duration of a refresh that published the database.", {},
             buckets=_LONG,

@@ -33,7 +33,7 @@ _CONFIG: Mapping[str, str | int | bool] = {
 
 
 class Costly(Generic[Value]):
-    """A value that is computed anew when asked for, but for no more than a twentieth of all time."""
+    """A value that is recomputed when asked for, but in no more than a twentieth of the time."""
 
     def __init__(self, compute: Callable[[], Value], min_seconds: float = 0.0) -> None:
         self._compute = compute

@@ -81,7 +81,7 @@ class Routes:
         return answer
 
     async def health(self, _request: web.Request) -> web.Response:
-        """Whoever gets this has been answered by a live event loop."""
+        """The event loop is alive, or there would be no answer."""
         return _json({"alive": True})
 
     async def readiness(self, _request: web.Request) -> web.Response:

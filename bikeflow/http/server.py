@@ -62,7 +62,7 @@ def announce(url: str | None, data_dir: Path) -> None:
             file.unlink(missing_ok=True)
         else:
             write_whole(file, f"{url}\n".encode())
-    except OSError as error:  # whoever finds an old address will find nobody there
+    except OSError as error:  # a client that finds an old address gets no answer there
         log.warning("http_address_not_written", file=str(file), error=error.strerror)
 
 

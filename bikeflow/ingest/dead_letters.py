@@ -1,4 +1,4 @@
-"""What the feed's server sent that was no feed document: kept in the lake for whoever wants to know, but bounded."""
+"""What the feed's server sent that was no feed document: kept in the lake to be looked at, but bounded."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ class FeedDeadLetters:
         self._day = ""
         self._stored_today = 0
 
-    async def keep(self, answer: Answer, body: bytes, *, url: str, reason: str, at: dt.datetime) -> None:
+    async def keep(self, answer: Answer, *, url: str, reason: str, at: dt.datetime) -> None:
         """Store what came; a store that doesn't take it is only logged, and doesn't hold up the fetcher."""
+        body = answer.body or b""
         sha256 = hashlib.sha256(body).hexdigest()
         if sha256 == self._last_sha256:
             return

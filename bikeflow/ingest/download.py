@@ -26,14 +26,6 @@ _GZIP_MAGIC = b"\x1f"
 _WORTH_A_RETRY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 
-class BadEncoding(ValueError):
-    """The body is not what its Content-Encoding says, or it ends too early."""
-
-
-class TooLong(ValueError):
-    """The body is larger than it may be."""
-
-
 def new_session(settings: FeedSettings) -> aiohttp.ClientSession:
     """What all downloads of one feed go through; its user closes it."""
     total = settings.timeout_seconds
@@ -42,7 +34,7 @@ def new_session(settings: FeedSettings) -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(
             total=total, connect=min(CONNECT_SECONDS, total), sock_read=total, ceil_threshold=float("inf")
         ),
-        # aiohttp takes a gzip body that ends too early for a whole one, so `unpacked` does its work.
+        # aiohttp takes a gzip body that ends too early for a whole one, so `_unpacked` does its work.
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
@@ -82,20 +74,19 @@ async def download(
 
 async def _body(response: aiohttp.ClientResponse, place: str, limit: int) -> bytes:
     packed = bytearray()
-    try:
-        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-            packed += chunk
-            if len(packed) > limit:
-                raise TooLong
-        return unpacked(bytes(packed), response.headers.get(hdrs.CONTENT_ENCODING, ""), limit)
-    except TooLong as error:
-        raise Permanent(f"{place} sends more than {limit} bytes (feed.max_bytes)") from error
-    except BadEncoding as error:
-        raise Transient(f"{place}: {error}") from error
+    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        packed += chunk
+        if len(packed) > limit:
+            raise _too_long(place, limit)
+    return _unpacked(bytes(packed), response.headers.get(hdrs.CONTENT_ENCODING, ""), limit, place)
 
 
-def unpacked(body: bytes, coding: str, limit: int) -> bytes:
-    """The body without its content coding (gzip, deflate or none); raises `BadEncoding`, `TooLong`.
+def _too_long(place: str, limit: int) -> Permanent:
+    return Permanent(f"{place} sends more than {limit} bytes (feed.max_bytes)")
+
+
+def _unpacked(body: bytes, coding: str, limit: int, place: str) -> bytes:
+    """The body without its content coding (gzip, deflate or none).
 
     No more than `limit` bytes are ever unpacked: a small body can't unfold into all memory.
     """
@@ -108,18 +99,18 @@ def unpacked(body: bytes, coding: str, limit: int) -> bytes:
             # It should come in a zlib wrapper, but some servers leave that out (RFC 9110, 8.4.1.2).
             window = zlib.MAX_WBITS if body[:1] and body[0] & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS
         case other:
-            raise BadEncoding(f"the body has the content encoding {other!r}, which was not asked for")
+            raise Transient(f"{place}: the body has the content encoding {other!r}, which was not asked for")
     data = b""
     while True:
         inflater = zlib.decompressobj(window)
         try:
             data += inflater.decompress(body, limit + 1 - len(data))
         except zlib.error as error:
-            raise BadEncoding(f"the body can't be unpacked ({error})") from error
+            raise Transient(f"{place}: the body can't be unpacked ({error})") from error
         if len(data) > limit:
-            raise TooLong
+            raise _too_long(place, limit)
         if not inflater.eof:
-            raise BadEncoding("the packed body ends too early")
+            raise Transient(f"{place}: the packed body ends too early")
         # gzip allows several members in a row; what else follows the last one is padding
         body = inflater.unused_data
         if window < 16 or not body.startswith(_GZIP_MAGIC):

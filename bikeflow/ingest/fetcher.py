@@ -169,9 +169,8 @@ class Fetcher:
             data = await self._format.snapshot(self._settings.url, ask)
         except NotAFeed as error:
             answer = list(answers.values())[-1]
-            body = answer.body or b""
-            await self._dead_letters.keep(answer, body, url=self._place, reason=str(error), at=self._now())
-            raise NotAFeed(str(error), body=body) from error
+            await self._dead_letters.keep(answer, url=self._place, reason=str(error), at=self._now())
+            raise NotAFeed(str(error), body=answer.body or b"") from error
         if data is None:
             return FetchOutcome("not_modified", trace_id)
         return await self._take(data, answers, known, trace_id)

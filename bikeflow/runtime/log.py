@@ -94,7 +94,7 @@ def configure(
 
 
 class _Enduring:
-    """A stream that takes no offence: a log on a full disk, or whose reader has gone, must not cost a snapshot."""
+    """A stream that ignores errors: a log on a full disk, or whose reader has gone, must not cost a snapshot."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

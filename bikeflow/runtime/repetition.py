@@ -29,7 +29,7 @@ class _Seen:
 class Repetition:
     """A processor that lets the first few of like warnings and errors pass, then the 4th, 8th, ... with `repeated`.
 
-    Like ones differ in numbers at most, in times, keys and the like. After a while without one it begins anew.
+    Like ones differ in numbers at most, in times, keys and the like. After a while without one the count starts again.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

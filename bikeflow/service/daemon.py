@@ -19,7 +19,7 @@ from bikeflow import __version__
 from bikeflow.core.events import Events
 from bikeflow.health.alerts.role import open_alerts
 from bikeflow.health.sd_notify import Notifier
-from bikeflow.health.supervision import Progress, longest_step_seconds, supervised
+from bikeflow.health.supervision import supervised
 from bikeflow.http.site import open_site
 from bikeflow.runtime.lock import exclusive, refuse_demo
 from bikeflow.runtime.log import get_logger
@@ -59,7 +59,7 @@ async def serve(
             roles = await Roles.start(settings, events)
             reload = Reload(roles, site, events, lock)
             site.health.attach(roles.pipeline.vitals)
-            supervisor.progress = _progress(roles)
+            supervisor.watch(roles.pipeline.pulses, roles.settings)
             _tell_start(roles)
             supervisor.ready()
             try:
@@ -68,7 +68,7 @@ async def serve(
                         notifier.reloading()
                         await reload.attempt(load)
                         signals.settings = reload.roles.settings.daemon
-                        supervisor.progress = _progress(reload.roles)
+                        supervisor.watch(reload.roles.pipeline.pulses, reload.roles.settings)
                         supervisor.ready()
                 supervisor.stopping(signals.settings.shutdown_seconds)
                 await alerts.close()
@@ -79,10 +79,6 @@ async def serve(
             finally:
                 await reload.roles.abort()
     log.info("stopped", uptime_seconds=round(time.monotonic() - started, 1))
-
-
-def _progress(roles: Roles) -> Progress:
-    return Progress(roles.pipeline.pulses, longest_step_seconds(roles.settings))
 
 
 def _tell_start(roles: Roles) -> None:

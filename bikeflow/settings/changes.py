@@ -25,7 +25,7 @@ def changes(old: Settings, new: Settings) -> dict[str, str]:
 
 
 def concerns_pipeline(changed: dict[str, str]) -> bool:
-    """Whether the roles have to begin anew for these changes to take effect."""
+    """Whether the roles must be restarted for these changes to take effect."""
     return any(key.partition(".")[0] not in _WITHOUT_PIPELINE for key in changed)
 
 

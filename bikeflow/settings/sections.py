@@ -45,6 +45,12 @@ def with_slash(prefix: str) -> str:
     return f"{prefix}/" if prefix else ""
 
 
+def _divides_a_day(minutes: int) -> int:
+    if not 1 <= minutes <= 1440 or 1440 % minutes:
+        raise ValueError("must divide a day into equal parts: 5, 10, 15, 30, 60, 120, ... 1440")
+    return minutes
+
+
 def _time_zone(name: str) -> str:
     try:
         zoneinfo.ZoneInfo(name)
@@ -136,7 +142,7 @@ class SystemSettings(Section):
 class StorageSettings(Section):
     """The object store that holds the lake."""
 
-    backend: Literal["local", "s3"] = "local"
+    backend: str = "local"
     bucket: str = ""
     endpoint_url: OptionalUrl = ""
     region: str = ""
@@ -170,7 +176,7 @@ class ProcessingSettings(Section):
 
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     queue_size: Annotated[int, Field(ge=1)] = 64
-    segment_minutes: int = 60
+    segment_minutes: Annotated[int, AfterValidator(_divides_a_day)] = 60
     seal_after_minutes: Annotated[float, Field(ge=0, le=43_200)] = 60
     engine: Literal["inline", "process", "dask"] = "inline"
     scheduler: Annotated[
@@ -187,13 +193,6 @@ class ProcessingSettings(Section):
             description='an amount of memory, such as "512MB" or "2GiB", or "auto"',
         ),
     ] = "auto"
-
-    @field_validator("segment_minutes")
-    @classmethod
-    def _divides_a_day(cls, value: int) -> int:
-        if not 1 <= value <= 1440 or 1440 % value:
-            raise ValueError("must divide a day into equal parts: 5, 10, 15, 30, 60, 120, ... 1440")
-        return value
 
     @model_validator(mode="after")
     def _a_cluster_is_named(self) -> ProcessingSettings:
@@ -307,7 +306,7 @@ class LogSettings(Section):
 
 
 class AlertsSettings(Section):
-    """Whom to tell when something is amiss, and when.
+    """Whom to tell when something is wrong, and when.
 
     `urls` are those of Apprise, one a line or with spaces between; many hold a key or password, so all are secret.
     """

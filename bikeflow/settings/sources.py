@@ -99,7 +99,7 @@ def service_manager(environ: Mapping[str, str]) -> Layer:
 
 
 def credentials(environ: Mapping[str, str], problems: list[str]) -> Layer:
-    """The secrets in systemd's `$CREDENTIALS_DIRECTORY`; other files there are none of our business."""
+    """The secrets in systemd's `$CREDENTIALS_DIRECTORY`; other files there are not ours."""
     directory = environ.get("CREDENTIALS_DIRECTORY")
     layer: Layer = {}
     for name, key in CREDENTIALS.items() if directory else ():

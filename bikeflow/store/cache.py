@@ -102,7 +102,7 @@ class ObjectCache:
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
-        """One at a time; what the disk refuses is told once, and whoever asks goes on without a copy."""
+        """Use the directory, one thread at a time; a failing disk is logged once, and costs only the copy."""
         with self._lock:
             try:
                 yield

@@ -18,7 +18,7 @@ from pathlib import Path
 from bikeflow.core.model import UTC, ObjectInfo
 
 _SETTLED_NS = 100_000_000
-"""Whoever reads a directory so long after its time of change sees all that bears this time: it is told in ticks."""
+"""Times of change count in ticks: in a directory read this long after its own, all changes of that tick are seen."""
 
 _QUIET_NS = 60_000_000_000
 """A file that nobody has written to for so long is complete; one that is copied into its place is not, at first."""
@@ -26,9 +26,9 @@ _QUIET_NS = 60_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a listing saw of a file: its number, which no other of that name has, and whether it was complete."""
+    """What a listing saw of a file: its inode, which a later file of that name has not, and if it was complete."""
 
-    number: int
+    inode: int
     complete: bool
     info: ObjectInfo
 
@@ -59,9 +59,9 @@ class Tree:
     def objects(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
         """Those whose keys begin with `prefix` and sort after `after`; directories wholly before it are not read.
 
-        A listing that goes on after a key believes that a directory is as the last such listing saw it where its time
-        of change tells so, and a file that was complete where its number does: what somebody writes into an old file in
-        its place is seen by a listing from the beginning. Raises OSError; a root that is missing is not an empty one.
+        A listing after a key does not read a directory again whose time of change is that of the last such listing, nor
+        look again at a file that was complete and has the same inode: only a listing from the beginning sees what
+        somebody has written into an old file. Raises OSError; a root that is missing is not an empty one.
         """
         known, listed = self._known if after else {}, _Listings()
         yield from _walk(str(self._root), "", prefix, after, known, listed)
@@ -92,16 +92,16 @@ def _walk(
     settled = changed_at is not None and time.time_ns() - changed_at > _SETTLED_NS
     listing = _Listing(changed_at if settled else None, after, {})
     if former is not None and former.changed_at == changed_at is not None and former.after <= after:
-        found = [(key, seen.number) for key, seen in former.objects.items() if key > after]
+        found = [(key, seen.inode) for key, seen in former.objects.items() if key > after]
     else:
         found = _wanted(directory, base, prefix, after)
     before = former.objects if former is not None else {}
-    for key, number in found:
+    for key, inode in found:
         if key.endswith("/"):
             yield from _walk(f"{directory}/{key[len(base) : -1]}", key, prefix, after, known, listed)
             continue
         seen = before.get(key)
-        if seen is None or not seen.complete or seen.number != number:
+        if seen is None or not seen.complete or seen.inode != inode:
             seen = _look(key, f"{directory}/{key[len(base) :]}")
         if seen is not None:
             listing.objects[key] = seen
@@ -111,7 +111,7 @@ def _walk(
 
 
 def _wanted(directory: str, base: str, prefix: str, after: str) -> list[tuple[str, int]]:
-    """What is to be listed, by key and number; directories by what their keys begin with, up to the slash.
+    """What is to be listed, by key and inode; directories by what their keys begin with, up to the slash.
 
     A directory sorts as its name with the slash, so that `a-b` < `a.txt` < `a/b`, as their keys do; Python compares
     strings by code point, which is the order of their UTF-8 bytes.

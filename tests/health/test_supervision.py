@@ -13,10 +13,10 @@ import pytest
 
 from bikeflow.core.model import Pulse
 from bikeflow.health.sd_notify import Notifier
-from bikeflow.health.supervision import Progress, Supervisor, longest_step_seconds, supervised
+from bikeflow.health.supervision import Supervisor, longest_step_seconds, supervised
 from bikeflow.settings import Settings
 
-LONGEST = 100.0
+LONGEST = longest_step_seconds(Settings())
 
 
 class Roles:
@@ -26,8 +26,10 @@ class Roles:
         self.now = 0.0
         self.pulse = Pulse(0)
 
-    def progress(self) -> Progress:
-        return Progress(lambda: {"refresher": self.pulse}, LONGEST, lambda: self.now)
+    def watched(self, notifier: Notifier) -> Supervisor:
+        supervisor = Supervisor(notifier, lambda: "All works.", lambda: self.now)
+        supervisor.watch(lambda: {"refresher": self.pulse}, Settings())
+        return supervisor
 
 
 @pytest.fixture
@@ -36,11 +38,6 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
         server.bind(str(tmp_path / "notify"))
         server.setblocking(False)
         yield server
-
-
-@pytest.fixture
-def supervisor(manager: socket.socket) -> Supervisor:
-    return Supervisor(notifier(manager), lambda: "All works.")
 
 
 def notifier(manager: socket.socket, watchdog_seconds: float | None = None) -> Notifier:
@@ -69,29 +66,29 @@ def test_a_role_is_stuck_when_it_has_work_and_ends_none(
     then: Callable[[Roles], Pulse], stuck: dict[str, float]
 ) -> None:
     roles = Roles()
-    progress = roles.progress()
-    assert progress.stuck() == {}
+    supervisor = roles.watched(Notifier())
+    assert supervisor.stuck() == {}
     roles.now = LONGEST + 1
     roles.pulse = then(roles)
-    assert progress.stuck() == stuck
+    assert supervisor.stuck() == stuck
 
 
 def test_a_role_that_was_idle_for_long_has_its_full_time_once_work_comes() -> None:
     roles = Roles()
-    progress = roles.progress()
+    supervisor = roles.watched(Notifier())
     roles.pulse = Pulse(3, idle=True)
-    progress.stuck()
+    supervisor.stuck()
     roles.now, roles.pulse = 10 * LONGEST, Pulse(3, idle=True)
-    progress.stuck()
+    supervisor.stuck()
     roles.now, roles.pulse = 10 * LONGEST + 5, Pulse(3)
-    assert progress.stuck() == {}
+    assert supervisor.stuck() == {}
 
 
 def test_the_watchdog_starves_while_a_role_is_stuck_and_is_fed_when_it_goes_on(
-    manager: socket.socket, supervisor: Supervisor, capsys: pytest.CaptureFixture[str]
+    manager: socket.socket, capsys: pytest.CaptureFixture[str]
 ) -> None:
     roles = Roles()
-    supervisor.progress = roles.progress()
+    supervisor = roles.watched(notifier(manager))
     supervisor.report()
     assert heard(manager) == ["STATUS=All works.", "WATCHDOG=1"]
     roles.now = LONGEST + 1
@@ -105,10 +102,10 @@ def test_the_watchdog_starves_while_a_role_is_stuck_and_is_fed_when_it_goes_on(
 
 
 def test_a_stop_has_its_own_deadline_and_the_watchdog_sees_the_loop_only(
-    manager: socket.socket, supervisor: Supervisor
+    manager: socket.socket,
 ) -> None:
     roles = Roles()
-    supervisor.progress = roles.progress()
+    supervisor = roles.watched(notifier(manager))
     supervisor.report()
     supervisor.stopping(shutdown_seconds=300)
     roles.now = 10 * LONGEST

@@ -56,15 +56,13 @@ def battery_level(served: str | None) -> int | None:
 
 
 def _packed(text: str) -> tuple[int, int, int]:
-    parts = text.split("|")
-    if len(parts) != 3:
-        raise Rejected("must be three numbers joined by |", check="packed", column=PACKED, value=text)
     try:
-        seconds = _real(parts[0], PACKED)
-        local, server = (_whole(part, PACKED) for part in parts[1:])
-    except Rejected as error:
+        exact, *differences = text.split("|")
+        seconds = _real(exact, PACKED)
+        local, server = (_whole(difference, PACKED) for difference in differences)
+    except ValueError as error:  # too few, too many, or one is no number
         raise Rejected("must be three numbers joined by |", check="packed", column=PACKED, value=text) from error
-    microseconds = _microseconds(parts[0], seconds)
+    microseconds = _microseconds(exact, seconds)
     if microseconds not in MICROSECONDS:
         raise Rejected("is no time that a timestamp can hold", check="packed", column=PACKED, value=text)
     return microseconds, local, server

@@ -1,1 +1,1 @@
-"""Tells people, by the channels that they have named, when something is amiss, and when it works again."""
+"""Tells people, by the channels that they have named, when something goes wrong, and when it works again."""

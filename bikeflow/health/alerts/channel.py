@@ -25,28 +25,19 @@ async def send(message: Message, settings: AlertsSettings) -> dict[str, str]:
         "timeout_seconds": settings.timeout_seconds,
     }
     names = [f"{number} ({urlsplit(url).scheme})" for number, url in enumerate(settings.targets, start=1)]
-    answer = await _ask_sender(json.dumps(request).encode(), settings.timeout_seconds + _START_SECONDS)
-    if isinstance(answer, str):
-        return dict.fromkeys(names, answer)
-    return dict(zip(names, answer, strict=True))
-
-
-async def _ask_sender(request: bytes, patience_seconds: float) -> list[str] | str:
-    """Its answers, or why there are none."""
+    patience_seconds = settings.timeout_seconds + _START_SECONDS
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bikeflow.health.alerts.sender", stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
         async with asyncio.timeout(patience_seconds):
-            out, _ = await process.communicate(request)
-        answer: list[str] = json.loads(out)
+            out, _ = await process.communicate(json.dumps(request).encode())
+        return dict(zip(names, json.loads(out), strict=True))
     except TimeoutError:
-        return f"no answer within {patience_seconds:g} s"
+        return dict.fromkeys(names, f"no answer within {patience_seconds:g} s")
     except ValueError:
-        return f"the sending process has failed with exit code {process.returncode}"
-    else:
-        return answer
+        return dict.fromkeys(names, f"the sending process has failed with exit code {process.returncode}")
     finally:
         if process.returncode is None:
             process.kill()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 from collections import deque
 from collections.abc import Mapping
-from pathlib import Path
 
 from bikeflow.core.model import UTC, Event, Fault, FetchFinished, LaneVitals, Run, RunFinished, SchemaDrifted, Vitals
 from bikeflow.health.alerts.messages import Alert
@@ -95,11 +93,6 @@ def _named(reasons: Mapping[str, str | None]) -> str | None:
     """The reasons of all systems as one, which names its system where there are several."""
     found = [f"{name}: {reason}" if len(reasons) > 1 else reason for name, reason in reasons.items() if reason]
     return "; ".join(found) or None
-
-
-def free_bytes(data_dir: Path) -> int:
-    """The room that is left on the disk of `data_dir`; blocks."""
-    return shutil.disk_usage(data_dir).free
 
 
 def _spool(settings: Settings, system: System, lane: LaneVitals | None) -> str | None:

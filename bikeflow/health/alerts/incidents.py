@@ -34,7 +34,7 @@ class Incidents:
 
     @property
     def open(self) -> frozenset[Alert]:
-        """What is amiss now, as far as people were or are to be told."""
+        """What is wrong now, of which people were told or will be."""
         return frozenset(self._open)
 
     def observe(self, faults: Mapping[Alert, Fault | None], settings: AlertsSettings, now: dt.datetime) -> None:

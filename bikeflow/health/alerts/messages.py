@@ -1,4 +1,4 @@
-"""What can be amiss, and what people are told of it."""
+"""What can go wrong, and what people are told of it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ MEANINGS: Mapping[Alert, Meaning] = {
 
 
 def problem(alert: Alert, reason: str, since: dt.datetime, *, reminder: bool) -> Message:
-    """Something is amiss, or still is."""
+    """Something is wrong, or still is."""
     meaning = MEANINGS[alert]
     title = f"still: {meaning.problem}" if reminder else meaning.problem
     return Message("reminder" if reminder else "problem", title, f"{reason}\nSince {_stamp(since)}.\n{meaning.advice}")

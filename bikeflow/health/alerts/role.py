@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from bikeflow.core.events import Events
 from bikeflow.core.model import UTC, AlertSent
 from bikeflow.health.alerts.channel import send
-from bikeflow.health.alerts.conditions import Conditions, free_bytes
+from bikeflow.health.alerts.conditions import Conditions
 from bikeflow.health.alerts.incidents import Incidents
 from bikeflow.health.alerts.messages import Alert, Message
 from bikeflow.health.health import Health
@@ -60,11 +61,11 @@ class Alerts:
         if not settings.alerts.targets:
             return True
         try:
-            room = await asyncio.to_thread(free_bytes, settings.data_dir)
+            disk = await asyncio.to_thread(shutil.disk_usage, settings.data_dir)
         except OSError as error:
             log.debug("disk_unknown", error=error.strerror)
             return True
-        faults = self.conditions.faults(settings, self._verdict(now), self._health.vitals(), room, now)
+        faults = self.conditions.faults(settings, self._verdict(now), self._health.vitals(), disk.free, now)
         self._incidents.observe(faults, settings.alerts, now)
         arrived = True
         while arrived and (due := self._incidents.due(settings.alerts, now)):
