@@ -1,4 +1,4 @@
-"""Carries what roles tell to whoever listens; those who tell know nothing of those who listen."""
+"""Carries events from the roles to their listeners; the roles do not know who listens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Events:
 
     @contextmanager
     def heard_by(self, listener: Listener) -> Iterator[None]:
-        """The same, as long as the context lasts."""
+        """Subscribe `listener` for as long as the context lasts."""
         self.subscribe(listener)
         try:
             yield

@@ -24,7 +24,7 @@ Outcome = Literal["stored", "duplicate", "not_modified", "failed", "not_a_feed",
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a store tells of one object; `etag` changes whenever the content does."""
+    """What a store says about one object; `etag` changes whenever the content does."""
 
     key: str
     size: int
@@ -130,7 +130,7 @@ class SegmentWritten:
 
 @dataclass(frozen=True, slots=True)
 class PartitionJob:
-    """Work for a processor: a day whose dirty segments are to be written; `queued_at` is on the monotonic clock."""
+    """Work for a processor: write the dirty segments of a day; `queued_at` is on the monotonic clock."""
 
     partition: Partition
     queued_at: float = field(default_factory=time.monotonic, compare=False)
@@ -284,8 +284,8 @@ class FetchState:
 class LakeReconciled:
     """The ledger agrees with a system's whole lake again.
 
-    It tells of raw files in all, those new or changed, and gone; of objects that are not ours; of segments that the
-    ledger has learned of, and of those that are gone.
+    Counts: raw files in all, new or changed ones, vanished ones; objects that are not ours (`foreign`); segments that
+    the ledger has `adopted`, and those that were `lost`.
     """
 
     system_id: str
@@ -382,4 +382,4 @@ Event = (
     | ExportFinished
     | StoreAnswered
 )
-"""All that roles tell."""
+"""All events that roles emit."""

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 
-from bikeflow.core.layout import Layout
-from bikeflow.core.model import UTC, LakeReconciled, ObjectInfo, Partition, RawFile
+from bikeflow.core.layout import LAYERS, Layer, Layout
+from bikeflow.core.model import UTC, FileRecord, LakeReconciled, ObjectInfo, Partition, RawFile, Segment
 from bikeflow.feeds.base import Format
-from bikeflow.lake.layer_comparison import LayerComparison
 from bikeflow.ledger import SystemIndex
+from bikeflow.ledger.files import FileResult
+from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.runtime.log import get_logger, new_trace_id
-from bikeflow.store.base import Store, if_found
+from bikeflow.segments.footer import Footer, read_provenance
+from bikeflow.store.base import CONCURRENT_REQUESTS, Store, if_found
 
 RESEAL_QUIET = dt.timedelta(minutes=10)
+FILES_AT_ONCE = 32
+"""How many raw files are read at once, where their content is needed."""
 log = get_logger()
 
 
@@ -55,7 +60,7 @@ class Reconciler:
         before = await asyncio.to_thread(self._index.files.known_keys)
         keys, changed, foreign = await self._list_raw()
         vanished = await self._vanished(before.keys() - keys)
-        comparison = LayerComparison(self._store, self._layout, self._index, self._format)
+        comparison = _LayerComparison(self._store, self._layout, self._index, self._format)
         adopted, lost, foreign_parquet = await comparison.run()
         await self._compare_dead_letters()
         await asyncio.to_thread(self._index.files.set_reconciled, dt.datetime.now(UTC))
@@ -131,3 +136,128 @@ class Reconciler:
         if missing:
             log.warning("dead_letters_lost", count=len(missing), first=missing[0])
             await asyncio.to_thread(self._index.files.process_again, missing)
+
+
+class _LayerComparison:
+    """One pass over the Parquet files: adopts those that the ledger does not know, and has lost ones written again."""
+
+    def __init__(self, store: Store, layout: Layout, index: SystemIndex, raw_format: Format) -> None:
+        self._store = store
+        self._layout = layout
+        self._index = index
+        self._format = raw_format
+        self._found: dict[Segment, dict[Layer, tuple[ObjectInfo, Footer]]] = {}
+        self._known: dict[Layer, dict[str, tuple[Segment, str]]] = {}
+        self._lost: set[tuple[Segment, Layer]] = set()
+        self._foreign: dict[str, str] = {}
+        self._rebuilding = False
+
+    async def run(self) -> tuple[int, int, int]:
+        """Returns how many segments were adopted, how many were lost, and how many Parquet files are not ours."""
+        self._rebuilding = await asyncio.to_thread(self._index.files.reconciled_at) is None
+        foreign_before = await asyncio.to_thread(self._index.foreign_objects)
+        for layer in LAYERS:
+            await self._scan(layer, foreign_before)
+        for segment, layer in self._lost:
+            await asyncio.to_thread(self._index.lost, segment, layer)
+        for segment in self._found:
+            if segment.sealed:
+                await asyncio.to_thread(self._index.files.seal, segment.partition, idle=self._rebuilding)
+        recorded = {layer: await asyncio.to_thread(self._index.known_objects, layer) for layer in LAYERS}
+        for segment, layers in self._found.items():
+            # What a processor has written and recorded while this pass was listing is newer than the listing.
+            if all(recorded[layer].get(i.key) == self._known[layer].get(i.key) for layer, (i, _) in layers.items()):
+                await self._adopt(segment, layers)
+        await asyncio.to_thread(self._index.set_foreign_objects, self._foreign)
+        return len(self._found), len({segment for segment, _ in self._lost}), len(self._foreign)
+
+    async def _scan(self, layer: Layer, foreign_before: Mapping[str, str]) -> None:
+        known = self._known[layer] = await asyncio.to_thread(self._index.known_objects, layer)
+        listed: set[str] = set()
+        async for page in self._store.pages(self._layout.layer(layer)):
+            for info in page:
+                listed.add(info.key)
+                if foreign_before.get(info.key) == info.etag:
+                    self._foreign[info.key] = info.etag
+                elif info.key not in known or known[info.key][1] != info.etag:
+                    await self._identify(layer, info)
+        missing = [key for key in known.keys() - listed if await if_found(self._store.head(key)) is None]
+        self._lost |= {(known[key][0], layer) for key in [*missing, *(known.keys() & self._foreign.keys())]}
+
+    async def _identify(self, layer: Layer, info: ObjectInfo) -> None:
+        footer = await self._footer(layer, info)
+        if footer is None:
+            self._foreign[info.key] = info.etag
+        else:
+            self._found.setdefault(footer.segment, {})[layer] = (info, footer)
+
+    async def _footer(self, layer: Layer, info: ObjectInfo) -> Footer | None:
+        """The footer of a file of ours; None for any other, and for one that is no whole Parquet file."""
+        if not self._layout.is_segment_key(layer, info.key):
+            return None
+        footer = await if_found(read_provenance(self._store, info.key, self._layout.system_id))
+        if isinstance(footer, Footer) and self._layout.segment_key(layer, footer.segment) == info.key:
+            return footer
+        return None
+
+    async def _adopt(self, segment: Segment, layers: Mapping[Layer, tuple[ObjectInfo, Footer]]) -> None:
+        objects = {layer: info for layer, (info, _) in layers.items()}
+        footers = [footer for _, footer in layers.values()]
+        results = [FileResult(record, "", letters=record.rejected > 0) for record in footers[0].files]
+        # Else there was a crash between the two layers, or a write that landed late: both are written again.
+        if set(layers) == set(LAYERS) and len({footer.files for footer in footers}) == 1:
+            written = min(info.last_modified for info in objects.values())
+            results = []
+            for start in range(0, len(footers[0].files), FILES_AT_ONCE):
+                results += await self._results(footers[0].files[start : start + FILES_AT_ONCE], written)
+        await asyncio.to_thread(self._index.adopt, segment, objects, results)
+
+    async def _results(self, records: Sequence[FileRecord], written: dt.datetime) -> list[FileResult]:
+        """The footer's word on raw files, with their ETags where they are still those that were processed, else empty.
+
+        In a local lake only the content is trusted, as `cp -p` gives a copied file an old modification time.
+        """
+        files = await asyncio.to_thread(self._index.files.raw_files, [record.key for record in records])
+        listed = {record.key: record for record in records if _may_be(record, files.get(record.key))}
+        asked = [key for key, record in listed.items() if not _told_by_etag(record, files[key])]
+        contents = await self._store.at_hand(asked)
+
+        async def judge(record: FileRecord) -> FileResult:
+            key, letters = record.key, record.rejected > 0
+            if key not in listed:
+                return FileResult(record, "", letters)
+            raw, stored = files[key], contents.get(key)
+            trusted = record.lines and stored is None and self._is_trusted(raw, written)
+            if _told_by_etag(record, raw) or trusted:
+                return FileResult(record, raw.etag, letters)
+            stored = stored or await if_found(self._store.get(key))
+            if stored is None:
+                return FileResult(record, "", letters)
+            digest = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()
+            same = stored.info.etag == raw.etag and digest == record.md5
+            return FileResult(record, raw.etag if same else "", letters or not self._is_readable(stored.data))
+
+        return await bounded_map(judge, records, CONCURRENT_REQUESTS)
+
+    def _is_trusted(self, raw: RawFile, written: dt.datetime) -> bool:
+        """Whether an object elsewhere, whose ETag is no MD5, is believed without being read.
+
+        To rebuild a ledger without downloading the archive, one is that is older than what was made of it, by the
+        server's own clock. A ledger that is no more than surprised can afford certainty: a segment that lands late may
+        be younger than a raw file that was overwritten since it was read.
+        """
+        return self._rebuilding and raw.last_modified < written
+
+    def _is_readable(self, data: bytes) -> bool:
+        return self._format.count_records(data).readable
+
+
+def _may_be(record: FileRecord, raw: RawFile | None) -> bool:
+    """Whether a record may tell of the raw file as it is now; one that was tampered with tells nothing."""
+    conserved = record.lines == record.rows + record.rejected and min(record.size, record.rows, record.rejected) >= 0
+    return raw is not None and raw.size == record.size and conserved
+
+
+def _told_by_etag(record: FileRecord, raw: RawFile) -> bool:
+    """Whether the ETag proves that the raw file is the one that was processed; one without lines must be read."""
+    return raw.etag == record.md5 and record.lines > 0

@@ -88,7 +88,7 @@ class Watcher:
         self._announced.put_nowait(event)
 
     def note_answer(self, event: StoreAnswered) -> None:
-        """A request of somebody has ended: where its kind works again, partitions that failed of it need not wait."""
+        """A request to the store has ended: once its kind works again, the partitions that failed need not wait."""
         # That there is no such object is an answer, but not to a PUT.
         if event.outcome not in ("ok", "not_found") or (event.outcome, event.operation) == ("not_found", "put"):
             self._failing_operations.add(event.operation)
@@ -183,7 +183,7 @@ class Watcher:
             await self._queue.put(PartitionJob(partition))
 
     async def _attempt(self, work: Callable[[], Awaitable[object]]) -> bool:
-        """Do it once; a storage error is told once, however often it repeats, and waited out by the caller."""
+        """Try `work` once; a storage error is logged once, however often it repeats. Returns whether it worked."""
         try:
             await work()
         except BikeflowError as error:

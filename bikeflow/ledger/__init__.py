@@ -7,19 +7,101 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from bikeflow.core.layout import Layout
-from bikeflow.core.model import SegmentObject
-from bikeflow.ledger.database import Database
-from bikeflow.ledger.runs import RunLog
-from bikeflow.ledger.system import SystemIndex
+from pydantic import TypeAdapter, ValidationError
 
-__all__ = ["FILE_NAME", "Ledger", "SystemIndex"]
+from bikeflow.core.layout import LAYERS, Layer, Layout
+from bikeflow.core.model import FetchState, ObjectInfo, Segment, SegmentObject
+from bikeflow.ledger.database import Database
+from bikeflow.ledger.files import FileIndex, FileResult, identity, result_values, segment_from, set_object
+from bikeflow.ledger.runs import RunLog
+from bikeflow.runtime.log import get_logger
 
 FILE_NAME = "ledger.sqlite"
+_STATE = TypeAdapter(FetchState)
+log = get_logger()
+
+
+class SystemIndex:
+    """One system's raw files and segments (`files`), its Parquet files, and the last snapshot of its feed.
+
+    By the Parquet files in the store, and whose they are, a lost ledger learns what is done.
+    """
+
+    def __init__(self, database: Database, layout: Layout, segment_minutes: int) -> None:
+        self._database = database
+        self._layout = layout
+        self._system_id = layout.system_id
+        self.files = FileIndex(database, layout, segment_minutes)
+
+    def known_objects(self, layer: Layer) -> dict[str, tuple[Segment, str]]:
+        """Segment and ETag of every file of a layer that we wrote or adopted, by key."""
+        rows = self._database.rows("segments_of_system", system_id=self._system_id)
+        found = [(segment_from(row), row[f"{layer}_etag"]) for row in rows]
+        return {self._layout.segment_key(layer, item[0]): item for item in found if item[1] is not None}
+
+    def foreign_objects(self) -> dict[str, str]:
+        """ETags of the files that are not ours, by key."""
+        return self._database.pairs("foreign_objects", system_id=self._system_id)
+
+    def set_foreign_objects(self, etags: Mapping[str, str]) -> None:
+        """Remember exactly these files as not ours."""
+        rows = [{"system_id": self._system_id, "key": key, "etag": etag} for key, etag in etags.items()]
+        with self._database.transaction() as transaction:
+            transaction.run("forget_foreign_objects", system_id=self._system_id)
+            transaction.run_many("add_foreign_object", rows)
+
+    def lost(self, segment: Segment, layer: Layer) -> None:
+        """The segment's file in a layer is gone or was replaced by something else: write it again."""
+        with self._database.transaction() as transaction:
+            transaction.run("want_known_segment", **identity(segment))
+            set_object(transaction, identity(segment), layer, None)
+
+    def adopt(self, segment: Segment, objects: Mapping[Layer, ObjectInfo], results: Sequence[FileResult]) -> bool:
+        """Take over a segment as its footers describe it: `results`, whose `etag` is that of the file as processed.
+
+        Returns whether it is complete: both layers there, made of exactly the raw files that are now wanted in it.
+        """
+        place = identity(segment)
+        with self._database.transaction() as transaction:
+            transaction.run("adopt_segment", **place)
+            # What was known of the segment's content was true of the files that these have replaced.
+            transaction.run("process_segment_again", **place)
+            adopted = [transaction.run("adopt_raw_file", **place, **result_values(result)) for result in results]
+            row = transaction.run("segment_with_count", **place).fetchone()
+            complete = (
+                sum(cursor.rowcount for cursor in adopted) == len(results) == row["files"]
+                and row["segment_start"] == place["start"]
+                and set(objects) == set(LAYERS)
+            )
+            for layer, info in objects.items():
+                set_object(transaction, place, layer, info)
+            if complete:
+                transaction.run("segment_done", **place, wanted=row["wanted"])
+            else:
+                transaction.run("want_known_segment", **place)
+        return complete
+
+    def fetch_state(self) -> FetchState | None:
+        """The last snapshot, or None where nothing was fetched yet."""
+        row = self._database.row("fetch_state", system_id=self._system_id)
+        if row is None:
+            return None
+        try:
+            return _STATE.validate_json(row["state"])
+        except ValidationError as error:
+            # damaged; the archive knows the last snapshot as well
+            log.warning("fetch_state_damaged", error=str(error))
+            return None
+
+    def save_fetch_state(self, state: FetchState) -> None:
+        """Replace what is remembered."""
+        with self._database.transaction() as transaction:
+            text = _STATE.dump_json(state).decode()
+            transaction.run("save_fetch_state", system_id=self._system_id, state=text)
 
 
 class Ledger:

@@ -105,7 +105,7 @@ class FileIndex:
         return self._partitions("days_to_seal", **limits)
 
     def seal(self, partition: Partition, *, idle: bool = False) -> None:
-        """From now on the day is one segment: that is to be written, and those it was cut into have nothing left.
+        """From now on the day is one segment, which must be written; those that it was cut into hold nothing more.
 
         While the day is `idle`, segments that were never written are forgotten. Otherwise a run may be writing one of
         them just now: the next run then removes its files.
@@ -130,7 +130,7 @@ class FileIndex:
         return self._database.pairs("known_etags", system_id=self._system)
 
     def raw_files(self, keys: Collection[str]) -> dict[str, RawFile]:
-        """Those of these raw files that are known, by key."""
+        """The known ones among these raw files, by key."""
         return {row["key"]: raw_file_from(row) for row in self._rows("raw_files", keys=json.dumps(list(keys)))}
 
     def key_before_newest(self, count: int) -> str:
@@ -159,7 +159,7 @@ class FileIndex:
             transaction.run("want_segments_of_days", **days)
 
     def dirty_partitions(self, now: dt.datetime | None = None) -> list[Partition]:
-        """Days with dirty segments; where it is told `now`, but for those that failed and wait for their next try."""
+        """Days with dirty segments; with `now`, without those that failed and still wait for their next try."""
         return self._partitions("dirty_days", now=now and text(now))
 
     def dirty_files(self, first: dt.date, last: dt.date) -> int:
@@ -198,7 +198,7 @@ class FileIndex:
         return list(self._segment_objects.values())
 
     def published_segments(self) -> list[SegmentObject] | None:
-        """The same, or None while the ledger has not seen the system's whole lake: an empty database would be a lie."""
+        """The enhanced files; None while the ledger has not seen the whole lake: an empty database would be wrong."""
         return None if self.reconciled_at() is None else self.segment_objects()
 
     def set_reconciled(self, at: dt.datetime) -> None:

@@ -15,7 +15,7 @@ RUNS_KEPT = 10_000
 
 
 class RunLog:
-    """The tables `runs` and `backoff`, and what the analytics database is told that no Parquet file can tell."""
+    """The tables `runs` and `backoff`, and what the analytics database needs that no Parquet file holds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

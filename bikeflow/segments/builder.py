@@ -66,7 +66,7 @@ class Built:
     tally: Tally
 
     def without_rows(self) -> Built:
-        """The same, but for what is too large to be sent from another process: the rows will be read from the file."""
+        """A copy without what is too large to be sent from another process: the rows will be read from the file."""
         return replace(self, written=replace(self.written, added=None, records=()), data=None)
 
 
@@ -94,7 +94,7 @@ class SegmentBuilder:
         self._hurry.set()
 
     async def build(self, work: SegmentWork, parsed: Callable[[int], None] = lambda files: None) -> Built:
-        """Bring the segment's files and dead letters in the store up to date; `parsed` is told of raw files done.
+        """Bring the segment's files and dead letters in the store up to date; `parsed` takes numbers of raw files done.
 
         Raises what the store raises, and RawFileChanged.
         """
@@ -229,7 +229,7 @@ def _info(raw: RawFile) -> ObjectInfo:
 
 
 def batches(files: Iterable[RawFile], max_bytes: int, max_files: int = sys.maxsize) -> Iterator[list[RawFile]]:
-    """The same files in parts: none has more files, and but for that of a single file none has more bytes."""
+    """The files in parts of at most `max_files` and `max_bytes`; a larger file is a part of its own."""
     batch: list[RawFile] = []
     size = 0
     for raw in files:
@@ -245,7 +245,7 @@ def batches(files: Iterable[RawFile], max_bytes: int, max_files: int = sys.maxsi
 def _written(
     work: SegmentWork, objects: Mapping[Layer, ObjectInfo], fresh: Sequence[SegmentTable] | None
 ) -> SegmentWritten:
-    """What the warehouse is told: the rows of `fresh` were added to the former file, or (None) that is not all."""
+    """What the warehouse gets: the rows of `fresh` were added to the former file, or (None) other rows changed too."""
     if "enhanced" not in objects:
         return SegmentWritten(work.segment, None)
     info, former = objects["enhanced"], work.etags.get("enhanced")

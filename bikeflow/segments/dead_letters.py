@@ -30,7 +30,7 @@ def read_letters(data: bytes) -> list[Letter]:
 
 
 def is_of_whole_file(letter: Letter) -> bool:
-    """Whether the letter tells of a file that can't be read at all."""
+    """Whether the letter stands for a file that can't be read at all."""
     return letter["line_number"] is None and letter["check"] != DROPPED
 
 

@@ -169,11 +169,11 @@ def _row_groups(table: pa.Table) -> Iterator[pa.Table]:
     A row group ends with the station that fills it: a pure function of how many rows each station has.
     """
     batches = table.to_batches()
-    texts = table["station_id"].chunk(0).dictionary.to_pylist()
-    rank = np.empty(len(texts), dtype=np.int32)
-    rank[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))
+    names = table["station_id"].chunk(0).dictionary
+    rank = np.empty(len(names), dtype=np.int32)
+    rank[pc.sort_indices(names).to_numpy()] = np.arange(len(names))
     stations = [rank[batch["station_id"].indices.to_numpy()] for batch in batches]
-    counts = [np.bincount(station, minlength=len(texts)) for station in stations]
+    counts = [np.bincount(station, minlength=len(names)) for station in stations]
     borders = _borders(np.sum(counts, axis=0))
     if len(borders) == 2:
         yield table
@@ -207,7 +207,7 @@ def _finish(encoding: Iterable[Future[None]]) -> None:
 
 
 def _narrowed(table: pa.Table) -> pa.Table:
-    """The same with 16-bit whole numbers where they all fit, as they nearly always do."""
+    """The table with 16-bit whole numbers in the columns where they all fit: nearly always."""
     for position, field in enumerate(table.schema):
         if table.num_rows and field.type == pa.int64():
             ends = pc.min_max(table[position])
@@ -222,7 +222,7 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _in_order(table: pa.Table) -> pa.Table:
-    """The same rows by station_id, timestamp and raw file: a total order, as a raw file holds each id once.
+    """The rows sorted by station_id, timestamp and raw file: a total order, as a raw file holds each id once.
 
     The dictionaries are sorted, so that indices sort as their texts.
     """
@@ -239,7 +239,7 @@ def _in_order(table: pa.Table) -> pa.Table:
 
 
 def _canonical(table: pa.Table) -> pa.Table:
-    """The same rows in one chunk, with sorted dictionaries of just the texts in use: they are part of the bytes."""
+    """The rows in one chunk, with sorted dictionaries of just the texts in use: they are part of the bytes."""
     for position, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(position, field, _sorted_dictionary(table[position].combine_chunks()))
@@ -249,8 +249,8 @@ def _canonical(table: pa.Table) -> pa.Table:
 def _sorted_dictionary(column: pa.DictionaryArray) -> pa.DictionaryArray:
     indices = column.indices.to_numpy()
     used = np.flatnonzero(np.bincount(indices, minlength=len(column.dictionary)))
-    texts = column.dictionary.take(pa.array(used)).to_pylist()
-    order = sorted(range(len(texts)), key=texts.__getitem__)
+    texts = column.dictionary.take(pa.array(used))
+    order = pc.sort_indices(texts)
     rank = np.zeros(len(column.dictionary), dtype=np.int32)
-    rank[used[order]] = np.arange(len(texts), dtype=np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(rank[indices]), pa.array([texts[n] for n in order], pa.string()))
+    rank[used[order.to_numpy()]] = np.arange(len(used), dtype=np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(rank[indices]), texts.take(order))

@@ -66,7 +66,7 @@ class Pipeline:
     ) -> None:
         """Write all dirty segments of the partitions that are `wanted`, then seal the days that are over.
 
-        `tell` is told of progress every now and then: raw files done, and the `total` that the caller expects. The
+        `tell` is called several times a second with the raw files done, and the `total` that the caller expects. The
         queue is closed afterwards.
         """
         work = asyncio.create_task(self._process(wanted))
@@ -90,7 +90,7 @@ class Pipeline:
             await queue.close()
 
     async def publish(self) -> None:
-        """Publish the database once, wherever it is to be published; raises Transient, Permanent."""
+        """Publish the database once, to all configured places; raises Transient, Permanent."""
         await self.shared.refresher.refresh_once()
         for exporter in self.shared.exporters:
             await exporter.export_once()

@@ -39,7 +39,7 @@ class Case:
     """A raw file, and all that the lake holds of it: rows, `records` in footers, dead letters (None: no such file).
 
     `fact` is what footers and the database should tell of it, but for the recipe. `unnamed` tells that a footer lacks
-    it, `chosen` that it is to be parsed again.
+    it, `chosen` that it was chosen to be parsed again.
     """
 
     raw: RawFile
@@ -54,14 +54,14 @@ class Case:
 
     @property
     def recipe(self) -> str:
-        """What the footer tells of the rules that its rows were flagged by."""
+        """The rules that its rows were flagged by, as the footer names them."""
         return self.records[0].recipe if self.records else ""
 
 
 def parse_again(cases: Sequence[Case], raw_format: Format, rules: RulesSettings) -> dict[str, Parsed]:
-    """Those that are chosen, and those with dead letters, which only a parse can tell; by key.
+    """Parse the raw files that were chosen, and those with dead letters, which nothing else can check; results by key.
 
-    All at once, and each under the rules that its rows were flagged by, as far as they are known.
+    Each is parsed under the rules that its rows were flagged by, as far as they are known.
     """
     groups: defaultdict[str, list[Case]] = defaultdict(list)
     for case in cases:
@@ -105,7 +105,7 @@ def _footer_faults(case: Case) -> Iterator[tuple[str, str]]:
     if len(told) > 1:
         yield "wrong_footer", f"{len(told)} footers name it"
     elif told and told[0] != case.fact:
-        yield "wrong_footer", f"its footer tells of {told[0]}, but it is {case.fact}"
+        yield "wrong_footer", f"its footer says {told[0]}, but it is {case.fact}"
     elif case.unnamed:
         yield "wrong_footer", "the footer of its segment does not name it"
 

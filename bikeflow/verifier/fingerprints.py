@@ -33,7 +33,7 @@ NOTHING = Fingerprint(0, 0, 0, 0)
 
 
 def of_table(table: pa.Table, layer: Layer) -> Fingerprints:
-    """Those of rows that have at least the layer's columns."""
+    """The fingerprints of a table that has at least the layer's columns."""
     schema = SCHEMAS[layer]
     with duckdb.connect(":memory:", config={"threads": 2}) as connection:
         connection.register("rows_given", table.select(schema.names).cast(schema))
@@ -41,7 +41,7 @@ def of_table(table: pa.Table, layer: Layer) -> Fingerprints:
 
 
 def of_relation(connection: duckdb.DuckDBPyConnection, relation: str, layer: Layer) -> Fingerprints:
-    """Those of a table or view that DuckDB knows by this name."""
+    """The fingerprints of a table or view that DuckDB knows by this name."""
     names = SCHEMAS[layer].names
     unflagged = [name for name in names if name != "quality_flags"]
     sums = ", ".join(map(_sum_of_hashes, (names, unflagged, PROCESSED.names)))
@@ -55,7 +55,7 @@ def _sum_of_hashes(columns: Iterable[str]) -> str:
 
 
 def add(total: Fingerprints, more: Fingerprints) -> None:
-    """Add those of more rows."""
+    """Add the fingerprints of more rows to `total`."""
     for key, item in more.items():
         known = total.get(key, NOTHING)
         total[key] = Fingerprint(*(one + other for one, other in zip(known, item, strict=True)))

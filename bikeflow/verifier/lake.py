@@ -19,7 +19,7 @@ SETTLE_SECONDS = 2.0
 
 
 def _silent(_done: int, _total: int) -> None:
-    """Progress that nobody wants to know."""
+    """Show no progress."""
 
 
 class Verifier:
@@ -53,7 +53,7 @@ class Verifier:
         return report
 
     async def again(self, findings: Sequence[Finding]) -> list[Finding]:
-        """What is found now in the partitions of earlier findings, whose raw files are surely parsed again."""
+        """Audit the partitions of earlier findings again; the raw files that these name are always parsed."""
         systems = {item.system_id for item in findings}
         wanted = {
             system.id: _days_of(findings, system.id)

@@ -137,7 +137,7 @@ def _footer_faults(footer: Footer, layout: Layout) -> Iterator[str]:
     start = dt.datetime.combine(segment.partition.day, segment.start, UTC)
     minutes = 60 * (segment.end.hour - segment.start.hour) + segment.end.minute - segment.start.minute + 1
     if minutes < 1 or 24 * 60 % minutes or segment_of(segment.partition, start, minutes) != segment:
-        yield f"its footer tells of a segment from {segment.start} to {segment.end}, as no day is cut"
+        yield f"its footer names a segment from {segment.start} to {segment.end}: no day is cut like that"
         return
     if keys != sorted(set(keys)):
         yield "its footer names raw files twice, or not in order"
@@ -148,7 +148,7 @@ def _footer_faults(footer: Footer, layout: Layout) -> Iterator[str]:
             yield f"its footer names a raw file of another time, {key}"
             break
     if unknown := [record for record in footer.files if not is_recipe(record.recipe)]:
-        yield f"its footer tells of rules that can't be: {unknown[0].recipe[:40]!r} for {unknown[0].key}"
+        yield f"its footer names impossible rules: {unknown[0].recipe[:40]!r} for {unknown[0].key}"
 
 
 def _is_in_order(table: pa.Table) -> bool:

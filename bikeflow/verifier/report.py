@@ -75,6 +75,6 @@ class Report:
 
 
 def concerns(wanted: Days, key: str) -> bool:
-    """Whether an object is to be looked at: one in no day's folder may hold any day's rows."""
+    """Whether to look at an object: one in no day's folder may hold the rows of any day."""
     day = day_of(key)
     return day == NO_DAY or wanted(day)

@@ -34,7 +34,7 @@ class Engine(ABC):
 
     @abstractmethod
     async def build(self, work: SegmentWork, parsed: Callable[[int], None]) -> Built:
-        """Bring a segment's files and dead letters in the store up to date; `parsed` is told of raw files done.
+        """Bring a segment's files and dead letters in the store up to date; `parsed` takes numbers of raw files done.
 
         Can be called any number of times at once; the engine has its own bounds. Raises Transient, Permanent and
         RawFileChanged.
@@ -47,7 +47,7 @@ class Engine(ABC):
         """From now on try nothing again: what fails is left to the next run."""
 
     async def close(self) -> None:  # noqa: B027 - most hold nothing
-        """Let go of workers and connections; work that nobody waits for any more is dropped."""
+        """Close workers and connections; work whose caller is gone is dropped."""
 
     async def __aenter__(self) -> Self:
         return self

@@ -62,7 +62,7 @@ class DaskEngine(Engine):
             log.warning("no_dask_workers", scheduler=self._address)
 
     async def build(self, work: SegmentWork, parsed: Callable[[int], None]) -> Built:
-        """See `Engine.build`; `parsed` is told when the whole segment is done."""
+        """See `Engine.build`; `parsed` is called once the whole segment is done."""
         client = await self._connected()
         # A key of its own for each try: the outcome of an earlier one is not asked for again.
         partition = work.segment.partition
@@ -85,7 +85,7 @@ class DaskEngine(Engine):
         return built
 
     async def close(self) -> None:
-        """Leave the cluster; tasks that nobody waits for any more are dropped by it."""
+        """Leave the cluster, which drops the tasks whose caller is gone."""
         if self._client is not None:
             await self._disconnect(self._client)
 

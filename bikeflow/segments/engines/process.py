@@ -39,7 +39,7 @@ class ProcessEngine(Engine):
         self._building = 0
 
     async def build(self, work: SegmentWork, parsed: Callable[[int], None]) -> Built:
-        """See `Engine.build`; `parsed` is told when the whole segment is done."""
+        """See `Engine.build`; `parsed` is called once the whole segment is done."""
         async with self._budget.room(build_bytes(work)):
             for _ in range(_TRIES):
                 pool = self._pool
@@ -56,7 +56,7 @@ class ProcessEngine(Engine):
         raise Transient(f"{_TRIES} worker processes died over it, perhaps of too little memory")
 
     async def close(self) -> None:
-        """End the workers: at once where they still work, as nobody wants to know any more."""
+        """End the workers, at once where they still work: their caller is gone."""
         if self._building:
             for process in multiprocessing.active_children():
                 process.terminate()
