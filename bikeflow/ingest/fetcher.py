@@ -20,7 +20,7 @@ from bikeflow.ingest.delivery import Delivery
 from bikeflow.ingest.journal import Journal
 from bikeflow.ingest.spool import NotSpooled
 from bikeflow.ingest.upstream import Upstream
-from bikeflow.ledger.__init__ import SystemIndex
+from bikeflow.ledger import SystemIndex
 from bikeflow.runtime.log import bound, get_logger, new_trace_id
 from bikeflow.runtime.retry import tick
 from bikeflow.settings.sections import RetrySettings

@@ -23,8 +23,7 @@ from bikeflow.core.model import FetchState, ObjectInfo, SnapshotStored, StoredOb
 from bikeflow.ingest import Delivery, Fetcher
 from bikeflow.ingest.dead_letters import MAX_BODY_BYTES, MAX_PER_DAY
 from bikeflow.ingest.spool import Spool
-from bikeflow.ledger import Ledger
-from bikeflow.ledger.__init__ import SystemIndex
+from bikeflow.ledger import Ledger, SystemIndex
 from bikeflow.settings.sections import FeedSettings, RetrySettings, StorageSettings
 from bikeflow.store import Store, open_store
 from tests.support.feedserver import FeedServer, Reply, document, gzipped, serve, sha256
