@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bikeflow.warehouse.facts import PipelineFacts
 from bikeflow.warehouse.mirror import Mirror, MirrorChange
 from bikeflow.warehouse.remote import RemoteDatabase
 from bikeflow.warehouse.warehouse import Refresh, Warehouse, published_path
@@ -10,7 +9,6 @@ from bikeflow.warehouse.warehouse import Refresh, Warehouse, published_path
 __all__ = [
     "Mirror",
     "MirrorChange",
-    "PipelineFacts",
     "Refresh",
     "RemoteDatabase",
     "Warehouse",

@@ -1,14 +1,14 @@
-"""What the rows themselves can't tell: runs, and raw files that gave no row. Who knows it passes it in."""
+"""What the rows themselves can't tell, but the ledger does: runs, and raw files that gave no row."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Protocol
 
 import duckdb
 import pyarrow as pa
 
 from bikeflow.core.model import FileRecord, RawFile, Run
+from bikeflow.ledger.runs import RunLog
 
 KEPT = 2_000
 """So many runs, and so many raw files without rows, are published: the newest."""
@@ -44,30 +44,6 @@ FILES = pa.schema(
 )
 
 
-class PipelineFacts(Protocol):
-    """Who knows of runs and raw files; called from the warehouse's thread."""
-
-    def runs_since(self, run_id: str | None, count: int) -> list[Run]:
-        """The newest `count` runs after this one, or of all where it is None or unknown; oldest first."""
-        ...
-
-    def files_without_rows(self, count: int) -> list[tuple[RawFile, FileRecord | None]]:
-        """The newest `count` raw files of segments without a Parquet file, and what they gave (None: not processed)."""
-        ...
-
-
-class NoFacts:
-    """Nobody knows anything."""
-
-    def runs_since(self, run_id: str | None, count: int) -> list[Run]:
-        """No runs."""
-        return []
-
-    def files_without_rows(self, count: int) -> list[tuple[RawFile, FileRecord | None]]:
-        """No files."""
-        return []
-
-
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """The tables `runs` (numbered, newest last) and `files_without_rows`, empty."""
     for table, schema in (("runs", RUNS), ("files_without_rows", FILES)):
@@ -76,7 +52,7 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
         connection.unregister("facts")
 
 
-def take_over(connection: duckdb.DuckDBPyConnection, facts: PipelineFacts) -> None:
+def take_over(connection: duckdb.DuckDBPyConnection, facts: RunLog) -> None:
     """Bring both tables up to date: of the runs, only those that came since are asked for."""
     ((number, run_id),) = connection.execute("SELECT max(number), arg_max(run_id, number) FROM state.runs").fetchall()
     if runs := facts.runs_since(run_id, KEPT):

@@ -15,10 +15,11 @@ import duckdb
 
 from bikeflow.core.errors import BikeflowError, ConfigError, Permanent, Transient
 from bikeflow.core.model import UTC, FileRecord, Partition, Publication, Segment, SegmentWritten
+from bikeflow.ledger.runs import RunLog
 from bikeflow.runtime.files import disk_errors
 from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import WarehouseSettings
-from bikeflow.warehouse.facts import NoFacts, PipelineFacts, take_over
+from bikeflow.warehouse.facts import take_over
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root, version_of
 from bikeflow.warehouse.parts import FileList
@@ -93,15 +94,15 @@ class Warehouse:
     """Working and published database over the mirror, all below `data_dir`.
 
     Its methods block, and are called from one thread at a time, except for `interrupt`. Whatever is found damaged is
-    set aside and rebuilt from the mirror. `facts` knows what the mirror's files don't tell, `systems` are the ids of
-    those that are configured, `now` tells the time.
+    set aside and rebuilt from the mirror. `facts` knows the runs and the raw files without rows (None: nobody does),
+    `systems` are the ids of those that are configured, `now` tells the time.
     """
 
     def __init__(
         self,
         settings: WarehouseSettings,
         data_dir: Path,
-        facts: PipelineFacts | None = None,
+        facts: RunLog | None = None,
         systems: Sequence[str] = ("wrm",),
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(UTC),
     ) -> None:
@@ -111,7 +112,7 @@ class Warehouse:
             if {"?", "\\", "\n"} & set(str(path)):
                 raise ConfigError(f"DuckDB can't work with ?, \\ or a line break in a path; rename {str(path)!r}")
         self._settings = settings
-        self._facts = facts or NoFacts()
+        self._facts = facts
         self._systems = tuple(systems)
         self.shown = settings.wrm_system or systems[0]
         """The system that the views in `wrm_analytics` show."""
@@ -220,8 +221,9 @@ class Warehouse:
             damaged += self._read(working, partition, wanted[partition])
             self.steps += 1
         working.settle({partition: is_sealed(contents) for partition, contents in working.contents.items()})
-        with transaction(working.connection):
-            take_over(working.connection, self._facts)
+        if self._facts is not None:
+            with transaction(working.connection):
+                take_over(working.connection, self._facts)
         publication = publisher.publish(self._lists(working.contents))
         self._named = {partition: dict(contents) for partition, contents in working.contents.items()}
         self._tell_future(publication)
