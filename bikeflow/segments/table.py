@@ -239,10 +239,11 @@ def _common_field(fields: Sequence[pa.Field]) -> pa.Field:
 def _in_order(table: pa.Table) -> pa.Table:
     """The same rows by station_id, timestamp and raw file: a total order, as a raw file holds each id once.
 
+    A row without a timestamp comes first, as if it were of 1970.
     The dictionaries are sorted, so that indices sort as their texts.
     """
     station, file = (table[name].chunk(0).indices.to_numpy() for name in ("station_id", "s3_source_key"))
-    time = table["timestamp"].chunk(0).cast(pa.int64()).to_numpy()
+    time = table["timestamp"].chunk(0).cast(pa.int64()).fill_null(0).to_numpy()
     # Raw files come in the order of time, and so do the rows of a station, nearly always: numpy counts 16-bit numbers
     # into their places, which is quicker than any comparing.
     order = np.argsort(station.astype(np.uint16) if station.max() < 1 << 16 else station, kind="stable")
@@ -262,10 +263,10 @@ def _canonical(table: pa.Table) -> pa.Table:
 
 
 def _sorted_dictionary(column: pa.DictionaryArray) -> pa.DictionaryArray:
-    indices = column.indices.to_numpy()
-    used = np.flatnonzero(np.bincount(indices, minlength=len(column.dictionary)))
+    used = np.flatnonzero(np.bincount(column.indices.drop_null().to_numpy(), minlength=len(column.dictionary)))
     texts = column.dictionary.take(pa.array(used)).to_pylist()
     order = sorted(range(len(texts)), key=texts.__getitem__)
     rank = np.zeros(len(column.dictionary), dtype=np.int32)
     rank[used[order]] = np.arange(len(texts), dtype=np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(rank[indices]), pa.array([texts[n] for n in order], pa.string()))
+    ranks = pa.array(rank).take(column.indices)  # null stays null
+    return pa.DictionaryArray.from_arrays(ranks, pa.array([texts[n] for n in order], pa.string()))
