@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an upstream's server answered; `body` is None where it has nothing new (304). Absent headers are empty."""
+    """What an upstream's server answered; `body` is None where it has nothing new (304). Absent headers are empty.
+
+    `asked_at` is when the request began, on the monotonic clock.
+    """
 
     status: int
     body: bytes | None
@@ -27,13 +30,18 @@ class Answer:
     charset: str | None
     etag: str
     last_modified: str
+    asked_at: float
 
 
 class Ask(Protocol):
     """Asks an upstream for one document: politely, with conditions and retries."""
 
-    async def __call__(self, url: str) -> Answer:
-        """The answer; raises Transient, Permanent."""
+    async def __call__(self, url: str, validators: tuple[str, str] | None = None, *, retry: bool = True) -> Answer:
+        """The answer; raises Transient, Permanent.
+
+        `validators` are the ETag and Last-Modified of the content that the caller still has (None: those of the last
+        snapshot's document); `retry` tells whether a request that fails is made again within the poll.
+        """
         ...
 
 
@@ -103,6 +111,10 @@ class Format(Protocol):
 
         Raises `NotAFeed` where an answer is no document of this format, and what `ask` raises.
         """
+        ...
+
+    def fingerprint(self, data: bytes) -> str:
+        """The same for the contents of two raw objects that tell the same: only the first of them is kept."""
         ...
 
     def as_text(self, body: bytes, charset: str | None) -> str:

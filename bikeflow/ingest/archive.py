@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
+from collections.abc import Callable
 
 from bikeflow.core.layout import Layout
 from bikeflow.core.model import FetchState
@@ -12,8 +12,10 @@ from bikeflow.store.base import Store
 _DAYS_BACK = (2, 62)
 
 
-async def newest_snapshot(store: Store, layout: Layout, now: dt.datetime) -> FetchState | None:
-    """The raw file with the greatest key, or None in an empty archive.
+async def newest_snapshot(
+    store: Store, layout: Layout, now: dt.datetime, fingerprint: Callable[[bytes], str]
+) -> FetchState | None:
+    """The raw file with the greatest key, or None in an empty archive; `fingerprint` is its format's.
 
     In an archive in use a few LISTs of its last days find it; only one that has lain idle is listed from further back,
     at last from the beginning. Raises what the store raises.
@@ -23,7 +25,7 @@ async def newest_snapshot(store: Store, layout: Layout, now: dt.datetime) -> Fet
         time = layout.snapshot_time(key)
         if time is not None:
             stored = await store.get(key)
-            return FetchState(hashlib.sha256(stored.data).hexdigest(), key, time)
+            return FetchState(fingerprint(stored.data), key, time)
     return None
 
 

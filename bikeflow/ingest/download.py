@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -41,17 +42,19 @@ class Downloader:
         etag, last_modified = validators or ("", "")
         headers = {hdrs.IF_NONE_MATCH: etag, hdrs.IF_MODIFIED_SINCE: last_modified}
         conditions = {name: value for name, value in headers.items() if value}
-        place = public_url(url)
+        place, asked_at = public_url(url), time.monotonic()
         try:
             async with self._session.get(url, headers=conditions, max_redirects=MAX_REDIRECTS) as response:
-                return await self._answer(response, place, conditional=bool(conditions))
+                return await self._answer(response, place, asked_at, conditional=bool(conditions))
         except TimeoutError as error:
             seconds = self._settings.timeout_seconds
             raise Transient(f"{place} gave no complete answer within {seconds:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             _translate(error, place)
 
-    async def _answer(self, response: aiohttp.ClientResponse, place: str, *, conditional: bool) -> Answer:
+    async def _answer(
+        self, response: aiohttp.ClientResponse, place: str, asked_at: float, *, conditional: bool
+    ) -> Answer:
         status = response.status
         body = None
         if status == HTTPStatus.OK:
@@ -65,6 +68,7 @@ class Downloader:
             charset=response.charset,
             etag=_plain(response.headers.get(hdrs.ETAG)),
             last_modified=_plain(response.headers.get(hdrs.LAST_MODIFIED)),
+            asked_at=asked_at,
         )
 
     async def _body(self, response: aiohttp.ClientResponse, place: str) -> bytes:

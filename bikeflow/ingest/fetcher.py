@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import hashlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -172,16 +171,19 @@ class Fetcher:
     async def _fetch(self, known: FetchState | None, trace_id: str, stop: asyncio.Event | None) -> FetchOutcome:
         answers: dict[str, Answer] = {}
 
-        async def ask(url: str) -> Answer:
-            validators = known.validators.get(url) if known else None
-            answers[url] = await self._upstream.ask(url, validators, stop, self._journal.note_retry)
+        async def ask(url: str, validators: tuple[str, str] | None = None, *, retry: bool = True) -> Answer:
+            if validators is None and known:
+                validators = known.validators.get(url)
+            answers[url] = await self._upstream.ask(url, validators, stop, self._journal.note_retry, retry=retry)
             return answers[url]
 
         try:
             data = await self._format.snapshot(self._settings.url, ask)
         except NotAFeed as error:
             at = self._now()
-            body = await self._keep_unusable(list(answers.values())[-1], str(error), at)
+            last = list(answers.values())[-1]
+            answer = next((one for one in answers.values() if error.body and one.body is error.body), last)
+            body = await self._keep_unusable(answer, str(error), at)
             raise NotAFeed(str(error), body=body) from error
         if data is None:
             return FetchOutcome("not_modified", trace_id)
@@ -191,7 +193,7 @@ class Fetcher:
         self, data: bytes, answers: Mapping[str, Answer], known: FetchState | None, trace_id: str
     ) -> FetchOutcome:
         at = self._now()
-        sha256 = await asyncio.to_thread(_sha256, data)
+        sha256 = await asyncio.to_thread(self._format.fingerprint, data)
         if known is not None and sha256 == known.sha256:
             key, outcome = known.key, FetchOutcome("duplicate", trace_id, bytes=len(data))
         else:
@@ -225,13 +227,16 @@ class Fetcher:
             if waiting and (last is None or waiting[-1].time > last):
                 # An earlier process ended after it had spooled this one and before it could remember it.
                 key = self._delivery.layout.raw_key(waiting[-1].time)
-                known = FetchState(waiting[-1].sha256, key, waiting[-1].time)
+                data = await self._delivery.spool.read(waiting[-1])
+                if data is not None:
+                    known = FetchState(self._format.fingerprint(data), key, waiting[-1].time)
             self._known = known or await self._archived()
         return self._known
 
     async def _archived(self) -> FetchState | None:
         try:
-            return await newest_snapshot(self._delivery.store, self._delivery.layout, self._clock())
+            fingerprint = self._format.fingerprint
+            return await newest_snapshot(self._delivery.store, self._delivery.layout, self._clock(), fingerprint)
         except (Transient, Permanent) as error:  # asked again at the next fetch
             _log.debug("archive_unreadable", error=str(error))
             return None
@@ -246,10 +251,6 @@ class Fetcher:
         """
         last = self._time(known)
         return last + _SECOND if last is not None and at <= last <= at + _NUDGE else at
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 @asynccontextmanager

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bikeflow.feeds.base import Answer
     from bikeflow.ingest.download import Downloader
 
+MAX_BREAKERS = 32
+
 
 class Upstream:
     """Asks for documents; `attempts` counts the requests that were made.
@@ -29,7 +31,7 @@ class Upstream:
         self._retry = retry
         self._closing = AsyncExitStack()
         self._downloader: Downloader | None = None
-        self._breaker = Breaker(settings)
+        self._breakers: dict[str, Breaker] = {}
         self.attempts = 0
 
     async def __aenter__(self) -> Self:
@@ -39,17 +41,23 @@ class Upstream:
         await self._closing.aclose()
 
     async def ask(
-        self, url: str, validators: tuple[str, str] | None, stop: asyncio.Event | None, on_retry: OnRetry
+        self,
+        url: str,
+        validators: tuple[str, str] | None,
+        stop: asyncio.Event | None,
+        on_retry: OnRetry,
+        *,
+        retry: bool = True,
     ) -> Answer:
         """The answer of the first request that succeeds; see `Downloader.get` for `validators`.
 
-        No request starts after the tick's time is over, nor once the breaker has opened. Raises `CircuitOpen` where
-        none may be made at all, else what the last one raised (see `Downloader.get`).
+        Without `retry` there is only one. No request starts after the tick's time is over, nor once the document's
+        breaker has opened. Raises `CircuitOpen` where none may be made at all, else what the last one raised.
         """
-        downloader = await self._opened()
+        downloader, breaker = await self._opened(), self._breaker(url)
 
         async def request() -> Answer:
-            async with self._breaker.guard():
+            async with breaker.guard():
                 self.attempts += 1
                 return await downloader.get(url, validators)
 
@@ -57,9 +65,15 @@ class Upstream:
         too_late = stop_before_delay(self._settings.interval_seconds)
 
         def give_up(state: RetryCallState) -> bool:
-            return self._breaker.is_open or too_late(state) or usual.stop(state)
+            return not retry or breaker.is_open or too_late(state) or usual.stop(state)
 
         return await usual.copy(stop=give_up)(request)
+
+    def _breaker(self, url: str) -> Breaker:
+        """The document's own: one that fails does not keep others from being asked for."""
+        if len(self._breakers) > MAX_BREAKERS:  # addresses that change all the time
+            self._breakers.clear()
+        return self._breakers.setdefault(url, Breaker(self._settings))
 
     async def _opened(self) -> Downloader:
         if self._downloader is None:

@@ -1,14 +1,17 @@
 """GBFS (General Bikeshare Feed Specification) of any version: README.md tells how it is read.
 
-`documents` reads documents, `container` packs them into one raw object, `records` maps records to rows with the help
-of `values`, `parsing` puts it all together.
+`polling` fetches documents, `documents` reads them, `container` packs them into one raw object, `records` maps records
+to rows with the help of `values`, `parsing` puts it all together.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from bikeflow.feeds.base import Ask, ParsedFile, RawContent, RecordCount
+from bikeflow.feeds.gbfs.container import NotASnapshot, fingerprint
+from bikeflow.feeds.gbfs.polling import Poller
 from bikeflow.settings.sections import RulesSettings
 from bikeflow.settings.systems import System
 
@@ -20,10 +23,18 @@ class GbfsFormat:
 
     def __init__(self, system: System) -> None:
         self.raw_stem = system.id
+        self._poller = Poller(system.feed.interval_seconds / 2)
 
     async def snapshot(self, url: str, ask: Ask) -> bytes | None:
         """The documents that `url`, an auto-discovery document, lists."""
-        raise NotImplementedError
+        return await self._poller.poll(url, ask)
+
+    def fingerprint(self, data: bytes) -> str:
+        """The same as long as documents differ in `last_updated` and `ttl` only."""
+        try:
+            return fingerprint(data)
+        except NotASnapshot:
+            return hashlib.sha256(data).hexdigest()
 
     def as_text(self, body: bytes, charset: str | None) -> str:
         """A document as UTF-8, which JSON is in."""

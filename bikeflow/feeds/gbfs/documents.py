@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -63,11 +64,11 @@ def read_array(name: str, body: bytes) -> list[Any]:
 
 
 def ttl_seconds(document: Any) -> float:
-    """For how long a document says that it stays as it is; 0 where it does not say so, a day at most."""
+    """For how long a document says that it stays as it is; 0 where it does not say so."""
     ttl = document.get("ttl") if isinstance(document, dict) else None
     if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not ttl > 0:
         return 0.0
-    return min(float(ttl), LONGEST_TTL_SECONDS)
+    return float(min(ttl, sys.float_info.max))
 
 
 def chosen_language(languages: Iterable[str]) -> str | None:
