@@ -310,28 +310,33 @@ class LakeReconciled:
 
 
 @dataclass(frozen=True, slots=True)
-class DatabasePublished:
-    """The analytics database was replaced; `traces` are those of the snapshots that it shows for the first time.
+class Publication:
+    """What the analytics database holds, of all systems together; `newest_snapshot` is None in an empty lake.
 
-    `newest_snapshot` is None where the lake is empty. Segments and rows are all that the database holds; stations and
-    free bikes those of the newest snapshots, inside the service area unless the name says otherwise. `future_snapshots`
-    are dated in the future, and count once their time has come.
+    Stations and free bikes are those of the newest snapshots, inside the service area unless the name says otherwise.
+    `future_snapshots` are dated in the future, and count once their time has come.
     """
 
     at: dt.datetime
-    traces: tuple[str, ...]
-    duration_seconds: float
     newest_snapshot: dt.datetime | None
+    size_bytes: int
     segments: int
     rows: int
     stations: int
     bikes: int
-    size_bytes: int
     future_snapshots: int = 0
     stations_outside: int = 0
     stations_empty: int = 0
     stations_full: int = 0
     bikes_outside: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabasePublished(Publication):
+    """The analytics database was replaced; `traces` are those of the snapshots that it shows for the first time."""
+
+    traces: tuple[str, ...]
+    duration_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bikeflow.warehouse.facts import PipelineFacts
 from bikeflow.warehouse.mirror import Mirror, MirrorChange
-from bikeflow.warehouse.publishing import Publication
 from bikeflow.warehouse.remote import RemoteDatabase
 from bikeflow.warehouse.warehouse import Refresh, Warehouse, published_path
 
@@ -12,7 +11,6 @@ __all__ = [
     "Mirror",
     "MirrorChange",
     "PipelineFacts",
-    "Publication",
     "Refresh",
     "RemoteDatabase",
     "Warehouse",

@@ -23,8 +23,9 @@ from bikeflow.core.model import Segment, SegmentObject
 from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.runtime.files import disk_errors, hidden, remove, write_whole
 from bikeflow.runtime.log import get_logger
+from bikeflow.store.base import Store
 from bikeflow.warehouse.parquet import swept, write_empty
-from bikeflow.warehouse.sources import Lake, fetch, link_or_copy
+from bikeflow.warehouse.sources import fetch, link_or_copy
 
 RETAINED_SECONDS = 86_400
 RETAINED_BYTES = 256 * 1024 * 1024
@@ -48,10 +49,10 @@ class MirrorChange:
 class Mirror:
     """The files below `data_dir`/mirror/enhanced: `system_id=<id>/dt=YYYY-MM-DD/<segment>.<version>.parquet`."""
 
-    def __init__(self, lake: Lake, data_dir: Path, first_system: str = "wrm") -> None:
+    def __init__(self, store: Store, data_dir: Path, first_system: str = "wrm") -> None:
         self.root = mirror_root(data_dir)
         self._first_system = first_system
-        self._lake = lake
+        self._store = store
         self._current: dict[Segment, Path] = {}
         self._paths: dict[SegmentObject, Path] = {}
         self._sizes: dict[Path, int] = {}
@@ -98,7 +99,7 @@ class Mirror:
         In a local lake nothing needs to be done. A disk that fails is no reason to fail: `sync` will fetch the file.
         """
         path = self._path(item)
-        if self._lake.local_path(item.key) is not None or not self._verified:
+        if self._store.local_path(item.key) is not None or not self._verified:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +149,7 @@ class Mirror:
         part = hidden(path)
         await asyncio.to_thread(part.parent.mkdir, parents=True, exist_ok=True)
         await asyncio.to_thread(remove, part)
-        found = await fetch(self._lake, segment, part)
+        found = await fetch(self._store, segment, part)
         if found is not None:
             # mostly a segment that is just being written or sealed: nothing to worry about unless it stays so
             log.info("segment_unavailable", key=segment.key, found=found)

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bikeflow.warehouse.statements import PARTS, quoted
-
-_TYPES = "hive_types = {'system_id': VARCHAR, 'dt': DATE}"
+from bikeflow.warehouse.statements import HIVE_TYPES, PARTS, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,5 +43,5 @@ def _view_sql(name: str, files: Sequence[str]) -> str:
     listed = quoted("\n".join(files))
     return (
         f"CREATE OR REPLACE VIEW {PARTS}.{name} AS"
-        f" FROM read_parquet(string_split({listed}, chr(10)), hive_partitioning = true, {_TYPES})"
+        f" FROM read_parquet(string_split({listed}, chr(10)), hive_partitioning = true, {HIVE_TYPES})"
     )

@@ -12,14 +12,14 @@ import contextlib
 import datetime as dt
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 import duckdb
 
 from bikeflow import __version__
 from bikeflow.core.errors import Permanent
-from bikeflow.core.model import UTC
+from bikeflow.core.model import UTC, Publication
 from bikeflow.runtime.files import hidden, remove, replace
 from bikeflow.runtime.log import get_logger
 from bikeflow.warehouse.documentation import create_inputs, describe
@@ -31,27 +31,6 @@ STORAGE_VERSION = "v1.2.0"
 """The oldest DuckDB that can read it: the format before it takes twice the time to write."""
 
 log = get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """What was published, of all systems together; `newest_snapshot` is None in an empty lake.
-
-    Stations and free bikes are those of the newest snapshot, inside the service area unless the name says otherwise.
-    """
-
-    at: dt.datetime
-    newest_snapshot: dt.datetime | None
-    size_bytes: int
-    segments: int
-    rows: int
-    stations: int
-    bikes: int
-    future_snapshots: int
-    stations_outside: int
-    stations_empty: int
-    stations_full: int
-    bikes_outside: int
 
 
 _TOTALS = f"""

@@ -10,13 +10,21 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 
 from bikeflow.core.errors import BikeflowError
-from bikeflow.core.model import DatabasePublished, Partition, PartitionProcessed, SegmentObject, SegmentWritten
+from bikeflow.core.model import (
+    DatabasePublished,
+    Partition,
+    PartitionProcessed,
+    Publication,
+    SegmentObject,
+    SegmentWritten,
+)
 from bikeflow.runtime.log import get_logger, traced
 from bikeflow.runtime.retry import retrying, tick, tick_or, woken_or
 from bikeflow.settings.sections import RetrySettings, WarehouseSettings
-from bikeflow.warehouse import Mirror, MirrorChange, Publication, Refresh, Warehouse
+from bikeflow.warehouse import Mirror, MirrorChange, Refresh, Warehouse
 
 log = get_logger()
 
@@ -133,7 +141,8 @@ class Refresher:
         seconds = time.monotonic() - started
         _report(change, refresh, traces, seconds)
         if self._on_published is not None:
-            self._on_published(_event(refresh.published, traces, seconds))
+            told = DatabasePublished(**asdict(refresh.published), traces=traces, duration_seconds=seconds)
+            self._on_published(told)
         return refresh.published
 
     async def _refresh(
@@ -161,25 +170,6 @@ class Refresher:
             except BikeflowError as error:
                 log.warning("mirror_check_failed", error=str(error))
         return await woken_or(self._woken, stop)
-
-
-def _event(published: Publication, traces: tuple[str, ...], seconds: float) -> DatabasePublished:
-    return DatabasePublished(
-        at=published.at,
-        traces=traces,
-        duration_seconds=seconds,
-        newest_snapshot=published.newest_snapshot,
-        segments=published.segments,
-        rows=published.rows,
-        stations=published.stations,
-        bikes=published.bikes,
-        size_bytes=published.size_bytes,
-        future_snapshots=published.future_snapshots,
-        stations_outside=published.stations_outside,
-        stations_empty=published.stations_empty,
-        stations_full=published.stations_full,
-        bikes_outside=published.bikes_outside,
-    )
 
 
 def _report(change: MirrorChange, refresh: Refresh, traces: tuple[str, ...], seconds: float) -> None:

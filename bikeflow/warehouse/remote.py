@@ -14,19 +14,19 @@ import hashlib
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import duckdb
 
 from bikeflow.core.errors import Transient
 from bikeflow.core.layout import Layout
-from bikeflow.core.model import ObjectInfo, Segment
+from bikeflow.core.model import Segment
 from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.runtime.files import disk_errors, remove
 from bikeflow.settings.sections import StorageSettings
+from bikeflow.store.base import Store
 from bikeflow.warehouse import bucket
 from bikeflow.warehouse.documentation import Entry
 from bikeflow.warehouse.parts import FileList, open_sql, sealed_sql, whole_sql
@@ -51,22 +51,6 @@ CHANGING_DAYS = 2
 """So many of the newest days may change at any time: one that is under way, and one that is still to be sealed."""
 
 
-class Bucket(Protocol):
-    """What an upload needs of an object store."""
-
-    def pages(self, prefix: str, *, after: str = "") -> AsyncIterator[list[ObjectInfo]]:
-        """All objects below `prefix`."""
-        ...
-
-    async def put(self, key: str, data: bytes) -> ObjectInfo:
-        """Create or replace one object at once."""
-        ...
-
-    async def delete(self, key: str) -> None:
-        """Remove one object."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What is to lie in the bucket: files by key; URLs of lists, of empty files, of files in the lake, of tables."""
@@ -83,7 +67,7 @@ class RemoteDatabase:
 
     def __init__(
         self,
-        store: Bucket,
+        store: Store,
         storage: StorageSettings,
         layouts: Sequence[Layout],
         warehouse: Warehouse,

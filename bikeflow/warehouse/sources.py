@@ -6,36 +6,24 @@ import asyncio
 import os
 import shutil
 from pathlib import Path
-from typing import Protocol
 
 from bikeflow.core.errors import NotFound
-from bikeflow.core.model import SegmentObject, StoredObject
+from bikeflow.core.model import SegmentObject
 from bikeflow.runtime.files import flush
+from bikeflow.store.base import Store
 from bikeflow.warehouse.parquet import is_whole
 
 
-class Lake(Protocol):
-    """What the mirror needs of an object store."""
-
-    async def get(self, key: str) -> StoredObject:
-        """An object's content; raises NotFound, Transient."""
-        ...
-
-    def local_path(self, key: str) -> Path | None:
-        """The file that holds the object, or None in a store elsewhere."""
-        ...
-
-
-async def fetch(lake: Lake, segment: SegmentObject, target: Path) -> str | None:
+async def fetch(store: Store, segment: SegmentObject, target: Path) -> str | None:
     """Make `target`, which does not exist yet, this version of the segment's file.
 
     Returns None, or where the store does not hold it now, what it holds instead.
     """
-    source = lake.local_path(segment.key)
+    source = store.local_path(segment.key)
     if source is not None:
         return await asyncio.to_thread(_link, source, segment.size, target)
     try:
-        stored = await lake.get(segment.key)
+        stored = await store.get(segment.key)
     except NotFound:
         return "nothing"
     if stored.info.etag != segment.etag:

@@ -11,7 +11,7 @@ import contextlib
 import datetime as dt
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
@@ -23,7 +23,7 @@ from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse.facts import create_tables
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.parquet import raw_file_records
-from bikeflow.warehouse.statements import KEPT, derived, macros, merges, quoted, readings, stamp
+from bikeflow.warehouse.statements import HIVE_TYPES, KEPT, derived, macros, merges, quoted, readings, stamp
 
 SAVED_BYTES = 8 * 1024 * 1024
 """What was derived from so many bytes of files is saved: a crash costs reading so much again."""
@@ -34,7 +34,6 @@ BLOCK_BYTES = 16_384
 is added to, and as much in a file for each small table."""
 
 _NEVER = dt.datetime(9999, 12, 31)  # noqa: DTZ001 - naive, as all times in DuckDB
-_TABLES = tuple(derived())
 _INTERLEAVED = """
 SELECT system_id, day
 FROM state.coverage AS one
@@ -43,8 +42,25 @@ WHERE one.dt < other.dt AND one.last_snapshot >= other.first_snapshot AND other.
 """
 """Days of which two partitions have snapshots that alternate: some lie in the folder of another day than their own."""
 
+_NEWEST = """
+SELECT DISTINCT ON (system_id) system_id, dt, newest_source_key
+FROM state.partitions
+WHERE newest_snapshot IS NOT NULL
+ORDER BY system_id, newest_snapshot DESC, newest_source_key DESC
+"""
+"""The newest snapshot of each system."""
+
 Contents = Mapping[Segment, str]
 """The files (paths below the mirror's root) that a partition consists of, by segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What new raw files gave to a partition, which lies in `files` now: their rows and their records."""
+
+    files: Contents
+    rows: Sequence[pa.Table]
+    records: Sequence[FileRecord]
 
 
 class DamagedFiles(Exception):
@@ -69,6 +85,7 @@ class WorkingDatabase:
         self._empty = empty
         self._kept = kept
         self._unsaved_changes = self._unsaved_bytes = 0
+        self._threads = settings.threads
         self.connection = self._connect()
         try:
             if self._stamp() != stamp():
@@ -90,7 +107,9 @@ class WorkingDatabase:
 
     def set_threads(self, threads: int) -> None:
         """How many threads work from now on."""
-        self.connection.execute(f"SET threads = {threads}")
+        if threads != self._threads:
+            self.connection.execute(f"SET threads = {threads}")
+            self._threads = threads
 
     def set_latest_time(self, at: dt.datetime) -> set[Partition]:
         """Let snapshots later than this (naive UTC) be dated in the future; gives the partitions to be read again.
@@ -106,34 +125,40 @@ class WorkingDatabase:
         try:
             with transaction(self.connection):
                 self._forget(partition)
-                with self._reading_files(files.values()):
-                    self._insert(partition, files)
-                    self._take_current_rows(partition)
+                with self._reading_files(partition, files.values()):
+                    self._insert(files)
+                    self._take_current_rows()
+                self._note({partition: files})
         except duckdb.Error:
             self._probe(files)
             raise
         self._contents[partition] = dict(files)
         self._save_some(files.values())
 
-    def add(self, partition: Partition, files: Contents, rows: pa.Table, records: Sequence[FileRecord]) -> bool:
-        """The quick way: add the rows of new raw files, now in `files`; False where only the sure way will do.
+    def add(self, additions: Mapping[Partition, Addition]) -> set[Partition]:
+        """The quick way: add the rows of new raw files to their partitions; gives those that must be read whole.
 
-        It will not do unless all their snapshots are later than all that the partition knows, not dated in the future,
-        and lie in the folder of their own day.
+        Only rows can be added whose snapshots are later than all that the partition knows, not dated in the future, and
+        in the folder of their own day.
         """
         with transaction(self.connection):
-            with self._reading_rows(rows, records):
-                if not self._follows(partition):
-                    return False
-                self._reset_totals(partition)
-                for table, merge in merges().items():
-                    query = _of(partition, derived()[table])
-                    self.connection.execute(merge.replace("{added}", query))
-                self._take_current_rows(partition)
-            self._note(partition, files)
-        self._contents[partition] = dict(files)
-        self._save_some(files.values())
-        return True
+            with self._reading_rows(additions):
+                unfit = self._unfit()
+                if not unfit:
+                    for partition in additions:
+                        self._reset_totals(partition)
+                    for table, merge in merges().items():
+                        self.connection.execute(merge.replace("{added}", derived()[table]))
+                    self._take_current_rows()
+            if not unfit:
+                self._note({partition: addition.files for partition, addition in additions.items()})
+        if unfit:
+            fit = {partition: addition for partition, addition in additions.items() if partition not in unfit}
+            return unfit | (self.add(fit) if fit else set())
+        for partition, addition in additions.items():
+            self._contents[partition] = dict(addition.files)
+            self._save_some(addition.files.values())
+        return unfit
 
     def forget(self, partition: Partition) -> None:
         """Remove what is known of a partition."""
@@ -159,42 +184,49 @@ class WorkingDatabase:
         """Close the file; all is saved in it."""
         self.connection.close()
 
-    def _follows(self, partition: Partition) -> bool:
-        known = "SELECT max(newest_snapshot) FROM state.partitions WHERE system_id = $1 AND dt = $2"
-        (newest,) = self.connection.execute(known, [partition.system_id, partition.day]).fetchone() or (None,)
-        (right,) = self.connection.execute(
-            "SELECT bool_and(file_timestamp IS NULL OR NOT is_future AND CAST(file_timestamp AS DATE) = $1"
-            " AND ($2 IS NULL OR file_timestamp > $2)) FROM temp.sources",
-            [partition.day, newest],
-        ).fetchone() or (None,)
-        return bool(right)
+    def _unfit(self) -> set[Partition]:
+        """The partitions that what is being read can't be added to."""
+        rows = self.connection.execute(
+            "SELECT system_id, dt FROM temp.sources LEFT JOIN state.partitions AS known USING (system_id, dt)"
+            " WHERE is_future OR CAST(file_timestamp AS DATE) <> dt OR file_timestamp <= known.newest_snapshot"
+        ).fetchall()
+        return {Partition(*row) for row in rows}
 
-    def _insert(self, partition: Partition, files: Contents) -> None:
+    def _insert(self, files: Contents) -> None:
         """Store what is derived from what is being read; of a sealed day the `KEPT` rows of the day itself in files."""
-        run, sealed = self.connection.execute, is_sealed(files)
+        sealed = is_sealed(files)
         if sealed:
             (relative,) = files.values()
-            queries = {name: _of_its_own_day(name, partition, derived()[name]) for name in KEPT}
-            self._kept.write(self.connection, relative, queries)
+            self._kept.write(self.connection, relative, {name: _of_its_own_day(name) for name in KEPT})
         for table, query in derived().items():
-            rows = _of(partition, query)
-            if sealed and table in KEPT:
-                rows = _of_other_days(table, partition, rows)
+            rows = _of_other_days(table) if sealed and table in KEPT else query
             if rows:
-                run(f"INSERT INTO state.{table} BY NAME {rows}")
-        self._note(partition, files)
+                self.connection.execute(f"INSERT INTO state.{table} BY NAME {rows}")
 
-    def _note(self, partition: Partition, files: Contents) -> None:
-        run, key = self.connection.execute, [partition.system_id, partition.day]
-        run("DELETE FROM state.applied WHERE system_id = $1 AND dt = $2", key)
-        spans = [f"{segment.start:%H%M%S}-{segment.end:%H%M%S}" for segment in files]
-        run("INSERT INTO state.applied SELECT $1, $2, unnest($3), unnest($4)", [*key, spans, list(files.values())])
+    def _note(self, contents: Mapping[Partition, Contents]) -> None:
+        """Remember which files partitions were derived from."""
+        rows = [
+            (partition.system_id, partition.day, f"{segment.start:%H%M%S}-{segment.end:%H%M%S}", file)
+            for partition, files in contents.items()
+            for segment, file in files.items()
+        ]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        self._delete("applied", contents)
+        self.connection.execute(
+            "INSERT INTO state.applied SELECT unnest($1), unnest($2), unnest($3), unnest($4)", columns
+        )
+
+    def _delete(self, table: str, partitions: Iterable[Partition]) -> None:
+        keys = [(partition.system_id, partition.day) for partition in partitions]
+        systems, days = [key[0] for key in keys], [key[1] for key in keys]
+        self.connection.execute(
+            f"DELETE FROM state.{table} WHERE (system_id, dt) IN (SELECT (unnest($1), unnest($2)))", [systems, days]
+        )
 
     def _forget(self, partition: Partition) -> None:
         self._reset_totals(partition)
-        for table in (*_TABLES, "applied"):
-            delete = f"DELETE FROM state.{table} WHERE system_id = $1 AND dt = $2"
-            self.connection.execute(delete, [partition.system_id, partition.day])
+        for table in (*derived(), "applied"):
+            self._delete(table, [partition])
 
     def _reset_totals(self, partition: Partition) -> None:
         """What was joined no longer holds if it includes this partition."""
@@ -215,15 +247,15 @@ class WorkingDatabase:
         run("INSERT INTO state.totals BY NAME FROM state.joined_spans('temp.closed_spans')")
         run("INSERT INTO state.joined_until VALUES ($1, $2)", [system_id, day])
 
-    def _take_current_rows(self, partition: Partition) -> None:
-        """Where the newest snapshot of the system is among what is being read, its rows are the current ones."""
-        newest = self._newest().get(partition.system_id)
-        if newest is None or newest[0] != partition.day:
-            return
+    def _take_current_rows(self) -> None:
+        """Where a system's newest snapshot is among what is being read, its rows are the current ones."""
         run = self.connection.execute
-        found = run("SELECT 1 FROM temp.sources WHERE s3_source_key = $1 AND counted_rows > 0", [newest[1]]).fetchone()
-        if found is not None:
-            self._set_current_rows(partition.system_id, "temp.read_rows", newest[1])
+        rows = run(
+            f"SELECT system_id, newest_source_key FROM ({_NEWEST}) JOIN temp.sources USING (system_id, dt)"
+            " WHERE s3_source_key = newest_source_key AND counted_rows > 0"
+        ).fetchall()
+        if rows:
+            self._set_current_rows(dict(rows))
 
     def _restore_current_rows(self) -> None:
         """Where a system's newest snapshot has gone, another one is the newest: its rows are read from its file."""
@@ -235,24 +267,20 @@ class WorkingDatabase:
         for system_id, (day, key) in found.items():
             if key != shown.get(system_id):
                 with self._view_of(self._contents[Partition(system_id, day)].values()):
-                    self._set_current_rows(system_id, "temp.read_rows", key)
+                    self._set_current_rows({system_id: key})
 
     def _newest(self) -> dict[str, tuple[dt.date, str]]:
         """The newest snapshot of each system: its partition's day and its key."""
-        rows = self.connection.execute(
-            "SELECT DISTINCT ON (system_id) system_id, dt, newest_source_key FROM state.partitions"
-            " WHERE newest_snapshot IS NOT NULL"
-            " ORDER BY system_id, newest_snapshot DESC, newest_source_key DESC"
-        ).fetchall()
-        return {system_id: (day, key) for system_id, day, key in rows}
+        return {system_id: (day, key) for system_id, day, key in self.connection.execute(_NEWEST).fetchall()}
 
-    def _set_current_rows(self, system_id: str, source: str, key: str) -> None:
+    def _set_current_rows(self, keys: Mapping[str, str]) -> None:
+        """Let these raw files, by system, be the current ones: their rows are among those that are being read."""
         run = self.connection.execute
-        run("DELETE FROM state.current_rows WHERE system_id = $1", [system_id])
+        run("DELETE FROM state.current_rows WHERE system_id IN (SELECT unnest($1))", [list(keys)])
         run(
-            "INSERT INTO state.current_rows BY NAME"
-            f" SELECT $1 AS system_id, * EXCLUDE (row_number) FROM {source} WHERE s3_source_key = $2",
-            [system_id, key],
+            "INSERT INTO state.current_rows BY NAME SELECT * EXCLUDE (dt, row_number) FROM temp.read_rows"
+            " WHERE s3_source_key IN (SELECT unnest($1))",
+            [list(keys.values())],
         )
 
     def _read_interleaved(self) -> None:
@@ -275,36 +303,52 @@ class WorkingDatabase:
                 )
 
     @contextlib.contextmanager
-    def _reading_files(self, files: Collection[str]) -> Iterator[None]:
+    def _reading_files(self, partition: Partition, files: Collection[str]) -> Iterator[None]:
         records = [record for file in files for record in raw_file_records(self._mirror / file)]
-        with self._view_of(files), self._tables(records):
+        with self._view_of(files), self._tables({partition: records}):
             yield
 
     @contextlib.contextmanager
-    def _reading_rows(self, rows: pa.Table, records: Sequence[FileRecord]) -> Iterator[None]:
-        numbered = rows.append_column("row_number", pa.array(range(len(rows)), pa.int64()))
-        self.connection.register("added_rows", numbered)
-        self.connection.execute("CREATE TEMP TABLE read_rows AS FROM added_rows")
+    def _reading_rows(self, additions: Mapping[Partition, Addition]) -> Iterator[None]:
+        tables = [
+            rows.append_column("system_id", pa.repeat(partition.system_id, len(rows))).append_column(
+                "dt", pa.repeat(partition.day, len(rows))
+            )
+            for partition, addition in additions.items()
+            for rows in addition.rows
+        ]
+        self.connection.register("added_rows", pa.concat_tables(tables))
+        self.connection.execute(
+            "CREATE TEMP TABLE read_rows AS SELECT system_id, dt, * EXCLUDE (system_id, dt),"
+            " row_number() OVER () AS row_number FROM added_rows"
+        )
         self.connection.unregister("added_rows")
-        with self._tables(records):
+        with self._tables({partition: addition.records for partition, addition in additions.items()}):
             yield
         self.connection.execute("DROP TABLE temp.read_rows")
 
     @contextlib.contextmanager
     def _view_of(self, files: Iterable[str]) -> Iterator[None]:
-        """The rows of these files, with numbers that no two rows share."""
+        """The rows of these files with the partitions that they lie in, and numbers that no two rows share."""
         listed = "[" + ", ".join(quoted(str(self._mirror / file)) for file in files) + "]"
         self.connection.execute(
-            f"CREATE TEMP VIEW read_rows AS SELECT * EXCLUDE (file_row_number),"
+            f"CREATE TEMP VIEW read_rows AS SELECT system_id, dt, * EXCLUDE (system_id, dt, file_row_number),"
             f" file_index * 1_000_000_000 + file_row_number AS row_number"
-            f" FROM read_parquet({listed}, hive_partitioning = false, file_row_number = true)"
+            f" FROM read_parquet({listed}, hive_partitioning = true, {HIVE_TYPES}, file_row_number = true)"
         )
         yield
         self.connection.execute("DROP VIEW temp.read_rows")
 
     @contextlib.contextmanager
-    def _tables(self, records: Sequence[FileRecord]) -> Iterator[None]:
-        told = json.dumps([asdict(record) for record in records])
+    def _tables(self, records: Mapping[Partition, Sequence[FileRecord]]) -> Iterator[None]:
+        """The temporary tables over `read_rows`, whose raw files have these records."""
+        told = json.dumps(
+            [
+                {"system_id": partition.system_id, "dt": partition.day.isoformat(), **asdict(record)}
+                for partition, some in records.items()
+                for record in some
+            ]
+        )
         for name, query in readings().items():
             parameters = {"records": told} if "$records" in query else None
             self.connection.execute(f"CREATE TEMP TABLE {name} AS\n{query}", parameters)
@@ -377,19 +421,16 @@ class WorkingDatabase:
         return None if row is None else str(row[0])
 
     def _create(self) -> None:
-        none = Partition("", dt.date(1, 1, 1))
+        none = Partition("", dt.date.min)
         with transaction(self.connection) as run:
             run("CREATE SCHEMA state")
             for statement in macros():
                 run(statement)
             run("SET VARIABLE latest_time = $1", [_NEVER])
-            with self._reading_files([str(self._empty.relative_to(self._mirror))]):
+            with self._reading_files(none, [str(self._empty.relative_to(self._mirror))]):
                 for table, query in derived().items():
-                    run(f"CREATE TABLE state.{table} AS {_of(none, query)} LIMIT 0")
-                run(
-                    "CREATE TABLE state.current_rows AS"
-                    " SELECT '' AS system_id, * EXCLUDE (row_number) FROM temp.read_rows LIMIT 0"
-                )
+                    run(f"CREATE TABLE state.{table} AS {query} LIMIT 0")
+                run("CREATE TABLE state.current_rows AS SELECT * EXCLUDE (dt, row_number) FROM temp.read_rows LIMIT 0")
             run("CREATE TABLE state.totals AS FROM state.spans LIMIT 0")
             run("CREATE TABLE state.joined_until (system_id VARCHAR, dt DATE)")
             run("CREATE TABLE state.interleaved_days (system_id VARCHAR, day DATE, longest_gap_us BIGINT)")
@@ -421,24 +462,16 @@ def _first_open_days(sealed: Mapping[Partition, bool]) -> dict[str, dt.date]:
     return found
 
 
-def _of(partition: Partition, query: str) -> str:
-    """A derived query's rows with the partition's identity."""
-    identity = f"{quoted(partition.system_id)} AS system_id, DATE '{partition.day.isoformat()}' AS dt"
-    return f"SELECT {identity}, * FROM (\n{query}\n)"
-
-
-def _of_its_own_day(table: str, partition: Partition, query: str) -> str:
+def _of_its_own_day(table: str) -> str:
     """What goes to a sealed day's file: the rows of the day itself, without what the file's path tells."""
     if table == "raw_files":
-        return query
-    return f"SELECT * EXCLUDE (date) FROM (\n{query}\n) WHERE date = DATE '{partition.day.isoformat()}'"
+        return f"SELECT * EXCLUDE (system_id, dt) FROM (\n{derived()[table]}\n)"
+    return f"SELECT * EXCLUDE (system_id, dt, date) FROM (\n{derived()[table]}\n) WHERE date = dt"
 
 
-def _of_other_days(table: str, partition: Partition, rows: str) -> str:
+def _of_other_days(table: str) -> str:
     """What stays of a sealed day in its table: rows of snapshots that lie in the folder of another day."""
-    if table == "raw_files":
-        return ""
-    return f"SELECT * FROM ({rows}) WHERE date <> DATE '{partition.day.isoformat()}'"
+    return "" if table == "raw_files" else f"SELECT * FROM (\n{derived()[table]}\n) WHERE date <> dt"
 
 
 @contextlib.contextmanager

@@ -5,15 +5,15 @@ The working database (schema `state`) holds what has been derived from the enhan
 - `sql/readings/<order>_<table>.sql` is a query over the rows that are being read (`read_rows`) and the records of their
   raw files (`$records`): a temporary table, for as long as what follows is made of it.
 - `sql/derived/<table>.sql` is a query over these. Its rows are stored in `state.<table>`, with `system_id` and the
-  partition's day `dt`. Those of `KEPT` are too many to be copied at each publication: once a day is sealed they lie in
-  a Parquet file beside the mirror's.
+  partition's day `dt` first. Those of `KEPT` are too many to be copied at each publication: once a day is sealed they
+  lie in a Parquet file beside the mirror's.
 - `sql/merges/<table>.sql` adds what later raw files gave (`{added}`) to what is stored.
 - `sql/macros/` has what these share, `sql/shared/` what they share with the published database.
 
 `sql/published/<order>_<object>.sql` creates an object of the published database; in it,
 `{files}` stands for the rows of all segments' files, `{<name>}` for those of the kept ones, both with `system_id` and
-the partition as `dt`. `sql/compatible/` has the same for `wrm_analytics`, the views of one `{system}`. A view or table
-is added by adding its file.
+the partition as `dt`. A view or table is added by adding its file. `wrm_analytics` has views of one `{system}`: those
+of `sql/compatible/`, and one for each object in `OF_ONE_SYSTEM`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import takewhile
@@ -38,8 +38,26 @@ file. This way `analytics.history` works there, and `history` everywhere.
 """
 COMPATIBLE = "wrm_analytics"
 """The schema of the views of one system."""
+OF_ONE_SYSTEM = {
+    "wrm_stations_latest": "stations_latest",
+    "wrm_bikes_latest": "bikes_latest",
+    "station_summary": "station_summary",
+    "station_hourly": "station_hourly",
+    "bike_density": "bike_density",
+    "station_density_hourly": "station_density_hourly",
+    "snapshot_days": "snapshot_days",
+    "data_quality": "data_quality",
+    "pipeline_partitions": "pipeline_partitions",
+    "pipeline_runs": "pipeline_runs",
+    "pipeline_files": "pipeline_files",
+    "publication": "publication",
+}
+"""What the views of one system are called, and which object they show the system's rows of, without `system_id`."""
 PARTS = "parts"
 """The schema of the views that name the files; users need not know it."""
+
+HIVE_TYPES = "hive_types = {'system_id': VARCHAR, 'dt': DATE}"
+"""The types of what the paths of the mirror's and the kept files tell: an option of `read_parquet`."""
 
 MIRRORED = "files"
 KEPT = ("raw_files", "station_hours", "cell_hours")
@@ -120,13 +138,15 @@ def published() -> tuple[PublishedObject, ...]:
 
 
 def compatible(system_id: str) -> tuple[PublishedObject, ...]:
-    """The views of one system in `wrm_analytics`, in the order in which they can be created.
-
-    One that has the name of what it shows a part of means what that means.
-    """
+    """The views of one system in `wrm_analytics`, in the order in which they can be created."""
     comments = {item.name: item.comment for item in published()}
-    views = [_object(text.replace("{system}", quoted(system_id))) for text in _files("compatible").values()]
-    return tuple(replace(view, comment=comments.get(view.name, view.comment)) for view in views)
+    views = [
+        f"-- {comments[source]}\nCREATE OR REPLACE VIEW {COMPATIBLE}.{name} AS\n"
+        f"SELECT * EXCLUDE (system_id) FROM {SCHEMA}.{source} WHERE system_id = {{system}}"
+        for name, source in OF_ONE_SYSTEM.items()
+    ]
+    texts = [*_files("compatible").values(), *views]
+    return tuple(_object(text.replace("{system}", quoted(system_id))) for text in texts)
 
 
 @cache

@@ -12,10 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 import duckdb
-import pyarrow as pa
 
 from bikeflow.core.errors import BikeflowError, ConfigError, Permanent, Transient
-from bikeflow.core.model import UTC, Partition, Segment, SegmentWritten
+from bikeflow.core.model import UTC, FileRecord, Partition, Publication, Segment, SegmentWritten
 from bikeflow.runtime.files import disk_errors
 from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import WarehouseSettings
@@ -23,8 +22,9 @@ from bikeflow.warehouse.facts import NoFacts, PipelineFacts, take_over
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root, version_of
 from bikeflow.warehouse.parts import FileList
-from bikeflow.warehouse.publishing import Publication, Publisher
+from bikeflow.warehouse.publishing import Publisher
 from bikeflow.warehouse.state import (
+    Addition,
     Contents,
     DamagedFiles,
     WorkingDatabase,
@@ -210,17 +210,14 @@ class Warehouse:
         changed = [
             partition for partition in sorted(wanted) if partition in due or self._differs(working, partition, wanted)
         ]
+        added = self._add(working, wanted, {key: written[key] for key in changed if key in written and key not in due})
         damaged: list[Segment] = []
-        added = 0
         for partition in changed:
+            if partition in added:
+                continue
             if self._interrupted.is_set():
                 raise Transient("the refresh was interrupted")
-            quick = partition not in due and self._add(
-                working, partition, wanted[partition], written.get(partition, ())
-            )
-            added += quick
-            if not quick:
-                damaged += self._read(working, partition, wanted[partition])
+            damaged += self._read(working, partition, wanted[partition])
             self.steps += 1
         working.settle({partition: is_sealed(contents) for partition, contents in working.contents.items()})
         with transaction(working.connection):
@@ -229,7 +226,7 @@ class Warehouse:
         self._named = {partition: dict(contents) for partition, contents in working.contents.items()}
         self._tell_future(publication)
         self._kept.prune(file for contents in self._named.values() if is_sealed(contents) for file in contents.values())
-        return Refresh(len(changed) - added, added, len(removed), tuple(damaged), publication)
+        return Refresh(len(changed) - len(added), len(added), len(removed), tuple(damaged), publication)
 
     def _wanted(self, files: Mapping[Segment, Path]) -> dict[Partition, Contents]:
         wanted: dict[Partition, dict[Segment, str]] = {}
@@ -243,28 +240,19 @@ class Warehouse:
             return True
         return is_sealed(contents) and not all(map(self._kept.has, contents.values()))
 
-    def _add(
-        self, working: WorkingDatabase, partition: Partition, wanted: Contents, written: Sequence[SegmentWritten]
-    ) -> bool:
-        """Add the rows that the written segments tell, if these lead from what is known to what is wanted."""
-        known = working.contents.get(partition)
-        if known is None or is_sealed(known) or is_sealed(wanted):
-            return False
-        contents, added = dict(known), []
-        for item in written:
-            if item.object is None or contents == wanted:
-                continue
-            before = None if item.former_etag is None else version_of(item.object, item.former_etag)
-            if item.added is None or contents.get(item.segment) != before:
-                return False
-            contents[item.segment] = version_of(item.object, item.object.etag)
-            added.append(item)
-        if contents != wanted or not added:
-            return False
-        rows = pa.concat_tables([item.added for item in added])
-        records = [record for item in added for record in item.records]
+    def _add(self, working: WorkingDatabase, wanted: Mapping[Partition, Contents], written: Written) -> set[Partition]:
+        """Add the rows that written segments tell, where these are enough; gives the partitions it did."""
+        additions = {}
+        for partition, segments in written.items():
+            addition = _addition(working.contents.get(partition), wanted[partition], segments)
+            if addition is not None:
+                additions[partition] = addition
+        if not additions:
+            return set()
         working.set_threads(1)
-        return working.add(partition, wanted, rows, records)
+        added = additions.keys() - working.add(additions)
+        self.steps += len(added)
+        return added
 
     def _read(self, working: WorkingDatabase, partition: Partition, wanted: Contents) -> list[Segment]:
         """Read a partition whole; gives the segments that can't be read, which are left out."""
@@ -327,6 +315,23 @@ class Warehouse:
             self._open[0].close()
             self._open = None
         self._refreshes = 0
+
+
+def _addition(known: Contents | None, wanted: Contents, written: Sequence[SegmentWritten]) -> Addition | None:
+    """What the written segments add to a partition, if they lead from what is known of it to what is wanted."""
+    if known is None or is_sealed(known) or is_sealed(wanted):
+        return None
+    contents, rows, records = dict(known), [], list[FileRecord]()
+    for item in written:
+        if item.object is None or contents == wanted:
+            continue
+        before = None if item.former_etag is None else version_of(item.object, item.former_etag)
+        if item.added is None or contents.get(item.segment) != before:
+            return None
+        contents[item.segment] = version_of(item.object, item.object.etag)
+        rows.append(item.added)
+        records += item.records
+    return Addition(wanted, rows, records) if rows and contents == wanted else None
 
 
 def _bytes(files: Iterable[Path]) -> int:

@@ -72,6 +72,7 @@ class _Point:
             "watcher.poll_seconds": 0.1,
             "feed.interval_seconds": 3600,
             "processing.segment_minutes": self._minutes,
+            "processing.seal_after_minutes": 2 * 24 * 60,
         }
         async with running(self._data_dir, feed_url, settings=options) as self._service:
             await self._service.logged("event=reconciled")

@@ -49,7 +49,7 @@ def ran(outcome: Any, day: int = 1) -> RunFinished:
 
 
 def published(duration_seconds: float = 0.1) -> DatabasePublished:
-    return DatabasePublished(now(), (), duration_seconds, now(-5), 1, 1_234_567, 250, 90, 4096)
+    return DatabasePublished(now(), now(-5), 4096, 1, 1_234_567, 250, 90, traces=(), duration_seconds=duration_seconds)
 
 
 PROCESSED = PartitionProcessed(DAY, "r", ())

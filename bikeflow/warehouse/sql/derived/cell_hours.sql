@@ -2,6 +2,8 @@
 -- for each hour: how many snapshots the sums are of. The grid is that of bike_density. Many rows share a position, so
 -- that these are counted first.
 SELECT
+    system_id,
+    dt,
     own_date AS date,
     hour,
     grid_row,
@@ -13,6 +15,8 @@ FROM (
     SELECT *, state.grid_column(lon, grid_row) AS grid_column
     FROM (
         SELECT
+            system_id,
+            dt,
             CAST(file_timestamp AS DATE) AS own_date,
             CAST(hour(file_timestamp) AS INTEGER) AS hour,
             state.grid_row(lat) AS grid_row,
@@ -22,12 +26,17 @@ FROM (
         FROM temp.read_rows
         WHERE record_type <> 'unknown'
             AND NOT list_contains(quality_flags, 'outside_service_area')
-        GROUP BY own_date, hour, lat, lon
+        GROUP BY system_id, dt, own_date, hour, lat, lon
     )
 )
-GROUP BY own_date, hour, grid_row, grid_column
+GROUP BY system_id, dt, own_date, hour, grid_row, grid_column
 UNION ALL BY NAME
-SELECT CAST(file_timestamp AS DATE) AS date, CAST(hour(file_timestamp) AS INTEGER) AS hour, count(*) AS snapshots
+SELECT
+    system_id,
+    dt,
+    CAST(file_timestamp AS DATE) AS date,
+    CAST(hour(file_timestamp) AS INTEGER) AS hour,
+    count(*) AS snapshots
 FROM temp.sources
 WHERE file_timestamp IS NOT NULL
 GROUP BY ALL

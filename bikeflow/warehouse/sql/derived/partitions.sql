@@ -2,6 +2,8 @@
 -- second, the one whose key sorts last). Snapshots that are dated in the future are counted apart: when the time of the
 -- first of them comes, the partition is read again.
 SELECT
+    system_id,
+    dt,
     count(*) AS files,
     CAST(coalesce(sum("lines"), 0) AS BIGINT) AS "lines",
     CAST(coalesce(sum(rejected), 0) AS BIGINT) AS rejected,
@@ -19,3 +21,4 @@ SELECT
     arg_max(s3_source_key, number) FILTER (WHERE snapshot_at IS NOT NULL) AS newest_source_key,
     min(file_timestamp) FILTER (WHERE is_future) AS future_at
 FROM (SELECT *, if(is_future, NULL, file_timestamp) AS snapshot_at FROM temp.sources)
+GROUP BY system_id, dt

@@ -1,5 +1,7 @@
 -- What each raw file gave: its record, and counts of its rows.
 SELECT
+    system_id,
+    dt,
     s3_source_key,
     coalesce(
         file_timestamp,

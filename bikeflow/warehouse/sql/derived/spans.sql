@@ -5,6 +5,8 @@
 SELECT spans.* EXCLUDE (newest_row), {'name': name, 'lat': lat, 'lon': lon, 'total_docks': total_docks} AS newest
 FROM (
     SELECT
+        system_id,
+        dt,
         station_id,
         arg_min(file_timestamp, number) AS began_at,
         arg_max(file_timestamp, number) AS ended_at,
@@ -24,6 +26,8 @@ FROM (
         CAST(sum(if(is_full, lasting_us, 0)) AS BIGINT) AS full_us
     FROM (
         SELECT
+            system_id,
+            dt,
             station_id,
             file_timestamp,
             bikes,
@@ -33,7 +37,9 @@ FROM (
             number,
             row_number,
             if(
-                lead(station_id) OVER in_time = station_id,
+                lead(station_id) OVER in_time = station_id
+                    AND lead(dt) OVER in_time = dt
+                    AND lead(system_id) OVER in_time = system_id,
                 state.lasting_us(file_timestamp, lead(file_timestamp) OVER in_time),
                 0
             ) AS lasting_us
@@ -41,6 +47,6 @@ FROM (
         WHERE NOT is_future
         WINDOW in_time AS (ORDER BY station_id, number)
     )
-    GROUP BY station_id
+    GROUP BY system_id, dt, station_id
 ) AS spans
 JOIN temp.read_rows AS rows_read ON newest_row = rows_read.row_number

@@ -1,5 +1,7 @@
 -- Sums and extremes of each station by the snapshot's own day and hour (UTC).
 SELECT
+    system_id,
+    dt,
     station_id,
     CAST(file_timestamp AS DATE) AS date,
     CAST(hour(file_timestamp) AS INTEGER) AS hour,

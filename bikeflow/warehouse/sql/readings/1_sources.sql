@@ -1,8 +1,8 @@
--- Each raw file that is being read: what its record tells ($records), how many rows of each kind it has, and its number
--- in the order of time (of two at the same second, by their keys). One without rows has no time, and comes last. One that
--- is later than `latest_time` is dated in the future.
+-- Each raw file that is being read: what its record tells ($records), how many rows of each kind it has, and its number:
+-- partition by partition, in the order of time (of two at the same second, by their keys). One without rows has no time,
+-- and comes last. One that is later than `latest_time` is dated in the future.
 SELECT
-    CAST(row_number() OVER (ORDER BY file_timestamp, s3_source_key) AS INTEGER) AS number,
+    CAST(row_number() OVER (ORDER BY system_id, dt, file_timestamp, s3_source_key) AS INTEGER) AS number,
     coalesce(file_timestamp > CAST(getvariable('latest_time') AS TIMESTAMP), false) AS is_future,
     *
 FROM (
@@ -12,14 +12,16 @@ FROM (
             unnest(
                 from_json(
                     $records,
-                    '[{"key": "VARCHAR", "size": "BIGINT", "md5": "VARCHAR", "lines": "BIGINT", "rows": "BIGINT",
-                       "rejected": "BIGINT"}]'
+                    '[{"system_id": "VARCHAR", "dt": "DATE", "key": "VARCHAR", "size": "BIGINT", "md5": "VARCHAR",
+                       "lines": "BIGINT", "rows": "BIGINT", "rejected": "BIGINT"}]'
                 )
             ) AS record
     )
 )
 FULL JOIN (
     SELECT
+        system_id,
+        dt,
         s3_source_key,
         any_value(file_timestamp) AS file_timestamp,
         count(*) AS counted_rows,
@@ -31,5 +33,5 @@ FULL JOIN (
         count(*) FILTER (WHERE list_contains(quality_flags, 'future_timestamp')) AS future_timestamp,
         count(*) FILTER (WHERE list_contains(quality_flags, 'stale_timestamp')) AS stale_timestamp
     FROM temp.read_rows
-    GROUP BY s3_source_key
-) USING (s3_source_key)
+    GROUP BY system_id, dt, s3_source_key
+) USING (system_id, dt, s3_source_key)
