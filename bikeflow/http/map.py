@@ -47,11 +47,16 @@ def map_document(latest: Latest, hours: Hours, fresh: Row) -> Row:
     return {
         "snapshot": latest.snapshot,
         **fresh,
-        "stations": latest.stations,
-        "bikes": latest.bikes,
+        "stations": _placed(latest.stations),
+        "bikes": _placed(latest.bikes),
         "cells": _bounds(hours.cells) | _bounds(latest.cells),
         "frames": [frames[at] for at in sorted(frames)] + [newest],
     }
+
+
+def _placed(rows: Iterable[Row]) -> list[Row]:
+    """Those that have a place on the map; what has no name is called by its id."""
+    return [{**row, "name": row["name"] or row["station_id"]} for row in rows if row["lat"] is not None]
 
 
 def _bounds(cells: Iterable[Row]) -> dict[str, list[float]]:

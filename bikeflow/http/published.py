@@ -148,6 +148,6 @@ def _feature(row: Row) -> dict[str, object]:
     return {
         "type": "Feature",
         "id": row["station_id"],
-        "geometry": {"type": "Point", "coordinates": point},
+        "geometry": None if None in point else {"type": "Point", "coordinates": point},
         "properties": row,
     }
