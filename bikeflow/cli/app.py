@@ -24,6 +24,7 @@ from bikeflow.cli.density import density
 from bikeflow.cli.fetch import fetch
 from bikeflow.cli.lineage import lineage
 from bikeflow.cli.map import map_command
+from bikeflow.cli.probe import probe
 from bikeflow.cli.query import query
 from bikeflow.cli.refresh import refresh
 from bikeflow.cli.reload import reload
@@ -65,6 +66,7 @@ for command in (
     density,
     catalog,
     lineage,
+    probe,
 ):
     app.command(cls=Command)(command)
 app.command("map")(map_command)

@@ -1,4 +1,4 @@
-"""`bikeflow run` with systems of format gbfs, from real servers to the published database, proved by `bikeflow verify`."""
+"""`bikeflow run` with systems of format gbfs, from real servers to the published database, and `bikeflow verify`."""
 
 from __future__ import annotations
 

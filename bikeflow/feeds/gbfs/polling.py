@@ -71,8 +71,9 @@ class Poller:
     come at a steady beat, requests a little after it, and without waiting every second one would come just too early.
     """
 
-    def __init__(self, patience_seconds: float) -> None:
+    def __init__(self, patience_seconds: float, *, log_failures: bool = True) -> None:
         self._patience_seconds = patience_seconds
+        self._log_failures = log_failures
         self._discovery = _Held(DISCOVERY, "")
         self._held: dict[str, _Held] = {}
         self._changed = False
@@ -154,7 +155,7 @@ class Poller:
         }
 
     def _note_failure(self, held: _Held, error: Transient | Permanent, *, needed: bool) -> None:
-        if held.failures == 0 and not needed:  # the fetcher tells of what is needed
+        if held.failures == 0 and not needed and self._log_failures:  # the fetcher tells of what is needed
             _log.warning("document_unavailable", document=held.name, url=held.url, error=str(error))
         if held.failures == 0 and isinstance(error, Permanent) and held is not self._discovery:
             self._discovery.due_at = 0.0  # it may have moved
