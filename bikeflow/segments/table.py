@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from bikeflow.core.layout import LAYERS, Layer
 from bikeflow.core.model import FileRecord, Segment
-from bikeflow.core.schema import ENCODED, ENHANCED, PROCESSED
+from bikeflow.core.schema import ENCODED, ENHANCED, PROCESSED, completed
 from bikeflow.feeds.base import ParsedFile
 from bikeflow.segments.footer import footer_metadata, read_footer
 
@@ -107,9 +107,10 @@ def read(data: bytes, system_id: str) -> SegmentTable | None:
     footer = read_footer(data, system_id)
     if footer is None:
         return None
-    dictionaries = [field.name for field in ENCODED if pa.types.is_dictionary(field.type)]
+    texts = {field.name for field in ENCODED if pa.types.is_dictionary(field.type)}
+    dictionaries = [name for name in pq.read_schema(pa.BufferReader(data)).names if name in texts]
     table = pq.ParquetFile(pa.BufferReader(data), read_dictionary=dictionaries).read()
-    table = table.replace_schema_metadata(None).cast(ENCODED).unify_dictionaries().combine_chunks()
+    table = completed(table.replace_schema_metadata(None)).cast(ENCODED).unify_dictionaries().combine_chunks()
     return SegmentTable(_narrowed(table), footer.files)
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from bikeflow.core.layout import DAY_END, DAY_START, Layer, Layout
 from bikeflow.core.model import Segment
+from bikeflow.core.schema import completed, is_enhanced
 from bikeflow.feeds.recipe import is_recipe
 from bikeflow.segments.footer import Footer, read_footer
 from bikeflow.verifier.fingerprints import SCHEMAS, Fingerprint, Fingerprints, of_table
@@ -36,11 +37,12 @@ def look_at(data: bytes, layer: Layer, layout: Layout) -> LookedAt | None:
     file = pq.ParquetFile(pa.BufferReader(data))
     faults = [("wrong_footer", message) for message in footer_faults(footer, layout)]
     named = {record.key: record.rows for record in footer.files if record.rows}
-    if not file.schema_arrow.remove_metadata().equals(SCHEMAS[layer]):
+    schema = file.schema_arrow.remove_metadata()
+    if not (is_enhanced(schema) if layer == "enhanced" else schema.equals(SCHEMAS[layer])):
         faults.append(("wrong_parquet", f"its schema is not that of the {layer} layer"))
         keys = Counter(file.read(["s3_source_key"])["s3_source_key"].to_pylist())
         return LookedAt(footer, {key: Fingerprint(rows, 0, 0, 0) for key, rows in keys.items()}, faults)
-    table = file.read()
+    table = completed(file.read()) if layer == "enhanced" else file.read()
     rows = of_table(table, layer)
     if {key: item.rows for key, item in rows.items()} != named:
         faults.append(("wrong_parquet", "its rows are not those that its footer names"))

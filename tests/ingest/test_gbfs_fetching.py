@@ -187,6 +187,14 @@ async def test_no_document_is_asked_for_before_its_ttl_is_over(world: World) -> 
     assert {world.server.count(name) for name in ("gbfs", "station_information", "vehicle_types")} == {1}
 
 
+async def test_a_ttl_counts_for_as_long_as_is_configured(world: World) -> None:
+    world.server.set_ttl(3600)
+    fetcher = await world.restart(max_ttl_seconds=0)
+    for _ in range(3):
+        await fetcher.fetch_once()
+    assert {world.server.count(name) for name in world.server.bodies} == {3}
+
+
 async def test_a_document_that_is_not_due_is_in_the_snapshot_as_it_was(world: World) -> None:
     world.server.set_ttl(3600, "station_information", "vehicle_types", "free_bike_status")
     fetcher = await world.restart()

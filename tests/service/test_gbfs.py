@@ -94,6 +94,19 @@ async def test_the_service_publishes_gbfs_systems_and_verify_proves_it(tmp_path:
             ("hill", "foot", "Talstation", 4, None),
             ("hill", "top", "Summit", None, 0),
         ]
+        vehicles = connection.execute(
+            "SELECT station_id, bikes, vehicle_type, bikes_disabled, range_meters, battery_level, is_returning"
+            " FROM analytics.bikes_latest ORDER BY ALL"
+        ).fetchall()
+        assert vehicles == [
+            ("7f3a", 1, "cargo", 0, 21000.0, None, None),
+            ("v1", 1, "ebike", 0, 15000.5, 25, None),
+            ("v2", 0, "scooter", 0, None, None, None),
+            ("v3", 0, "unheard_of", 1, None, None, None),
+            ("v4", 0, "city", 0, None, None, None),
+        ]
+        stations = "SELECT is_returning, bikes_disabled, docks_disabled FROM analytics.stations_latest"
+        assert connection.execute(f"{stations} WHERE station_id = 'h1'").fetchall() == [(True, 1, 0)]
         hourly = connection.execute(
             "SELECT station_id, sum(observations), sum(mean_bikes * observations) / sum(observations), min(min_bikes),"
             " max(max_bikes), any_value(mean_spaces) FROM analytics.station_hourly GROUP BY ALL ORDER BY ALL"

@@ -15,6 +15,9 @@ from bikeflow.feeds.gbfs.polling import Poller
 from bikeflow.settings.sections import RulesSettings
 from bikeflow.settings.systems import System
 
+PATIENCE_SECONDS = 30.0
+"""A poll waits so long at most for the `ttl` of a status to be over."""
+
 
 class GbfsFormat:
     """The format `gbfs`; see `Format`."""
@@ -23,7 +26,7 @@ class GbfsFormat:
 
     def __init__(self, system: System) -> None:
         self.raw_stem = system.id
-        self._poller = Poller(system.feed.interval_seconds / 2)
+        self._poller = Poller(min(system.feed.interval_seconds / 2, PATIENCE_SECONDS), system.feed.max_ttl_seconds)
 
     async def snapshot(self, url: str, ask: Ask) -> bytes | None:
         """The documents that `url`, an auto-discovery document, lists."""

@@ -69,10 +69,14 @@ class Poller:
 
     A status whose `ttl` ends within `patience_seconds` is waited for (any other document for a second at most): polls
     come at a steady beat, requests a little after it, and without waiting every second one would come just too early.
+    A `ttl` counts for `max_ttl_seconds` at most.
     """
 
-    def __init__(self, patience_seconds: float, *, log_failures: bool = True) -> None:
+    def __init__(
+        self, patience_seconds: float, max_ttl_seconds: float = LONGEST_TTL_SECONDS, *, log_failures: bool = True
+    ) -> None:
         self._patience_seconds = patience_seconds
+        self._max_ttl_seconds = max_ttl_seconds
         self._log_failures = log_failures
         self._discovery = _Held(DISCOVERY, "")
         self._held: dict[str, _Held] = {}
@@ -142,7 +146,7 @@ class Poller:
             held.checked_at, held.due_at = checked_at, answer.asked_at + held.ttl_seconds
             return
         document = await asyncio.to_thread(_read, held, answer.body, needed=needed)
-        held.ttl_seconds = min(ttl_seconds(document), LONGEST_TTL_SECONDS)
+        held.ttl_seconds = min(ttl_seconds(document), self._max_ttl_seconds)
         held.due_at = answer.asked_at + held.ttl_seconds
         self._changed |= answer.body != held.body
         held.body, held.checked_at = answer.body, checked_at
