@@ -35,11 +35,12 @@ demo: $(RUN) ## Show it all on a simulated city, with no network
 test: $(DEV) ## Run the tests, WORKERS at once; ARGS="..." goes to pytest: "-k watcher -x", "--long" for more rounds
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
-lint: $(DEV) ## Check format, style, types and import layers
+lint: $(DEV) ## Check format, style, types, import layers and workflows
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/zizmor --offline --quiet .github
 
 check: lint ## The same and the quick tests: what to run before a commit
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FLAGS = ("outside_service_area", "over_capacity", "future_timestamp", "stale_timestamp")
+FLAGS = {  # in the order of their columns, with what these count
+    "outside_service_area": "Rows outside the service area ([rules] lat_min to lon_max).",
+    "over_capacity": "Rows with more bikes than docks (bikes > total_docks).",
+    "future_timestamp": "Rows whose timestamp is later than their snapshot ([rules] future_seconds).",
+    "stale_timestamp": "Rows whose timestamp is much older than their snapshot ([rules] stale_seconds).",
+}
 RECORD_TYPES = ("station", "bike", "unknown")
 
 _COMMON = [

@@ -16,6 +16,7 @@ from importlib import resources
 import duckdb
 import pyarrow as pa
 
+from bikeflow.core.schema import FLAGS
 from bikeflow.warehouse.statements import (
     COMPATIBLE,
     KEPT,
@@ -155,9 +156,10 @@ def meaning(table: str, column: str) -> str | None:
 
 @cache
 def meanings() -> dict[tuple[str, str], str]:
-    """`sql/columns.csv`: meaning by object (empty: any) and column."""
+    """Meaning by object (empty: any) and column: `sql/columns.csv`, and what the columns count that flags give."""
     text = resources.files("bikeflow.warehouse").joinpath("sql", "columns.csv").read_text(encoding="utf-8")
-    return {(row["object"], row["column"]): row["meaning"] for row in csv.DictReader(text.splitlines())}
+    flags = {("", flag): meaning for flag, meaning in FLAGS.items()}
+    return flags | {(row["object"], row["column"]): row["meaning"] for row in csv.DictReader(text.splitlines())}
 
 
 def quoted_name(name: str) -> str:

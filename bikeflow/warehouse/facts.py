@@ -78,14 +78,13 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
 
 def take_over(connection: duckdb.DuckDBPyConnection, facts: PipelineFacts) -> None:
     """Bring both tables up to date: of the runs, only those that came since are asked for."""
-    newest = connection.execute("SELECT max(number), arg_max(run_id, number) FROM state.runs").fetchone()
-    number, run_id = newest or (None, None)
+    ((number, run_id),) = connection.execute("SELECT max(number), arg_max(run_id, number) FROM state.runs").fetchall()
     if runs := facts.runs_since(run_id, KEPT):
         numbered = [_run(*item) for item in enumerate(runs, start=(number or 0) + 1)]
         _insert(connection, "runs", RUNS, numbered)
         connection.execute("DELETE FROM state.runs WHERE number <= $1", [(number or 0) + len(runs) - KEPT])
     files = facts.files_without_rows(KEPT)
-    if files or connection.execute("SELECT 1 FROM state.files_without_rows LIMIT 1").fetchone():
+    if files or connection.execute("SELECT 1 FROM state.files_without_rows LIMIT 1").fetchall():
         connection.execute("DELETE FROM state.files_without_rows")
         _insert(connection, "files_without_rows", FILES, [_file(file) for file in files])
 

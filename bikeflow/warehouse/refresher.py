@@ -26,6 +26,8 @@ from bikeflow.runtime.retry import retrying, tick, tick_or, woken_or
 from bikeflow.settings.sections import RetrySettings, WarehouseSettings
 from bikeflow.warehouse import Mirror, MirrorChange, Refresh, Warehouse
 
+REST_SECONDS = 5.0
+"""A refresh waits for as long as the one before took, but no longer than this."""
 log = get_logger()
 
 
@@ -61,6 +63,7 @@ class Refresher:
         self.attempts = 0
         """Refreshes that have ended, well or not."""
         self._refreshing = False
+        self._took = 0.0
 
     @property
     def idle(self) -> bool:
@@ -97,7 +100,8 @@ class Refresher:
         self._woken.set()
         told = ""
         while await self._check_until_woken(stop):
-            await tick(stop, self._settings.debounce_seconds)
+            # under load, half of the time at most: what comes meanwhile is published together
+            await tick(stop, max(self._settings.debounce_seconds, min(self._took, REST_SECONDS)))
             self._woken.clear()
             try:
                 # Once a whole round of attempts has failed, each wake is worth one: they come often enough.
@@ -134,11 +138,12 @@ class Refresher:
             raise
         finally:
             self._refreshing = False
+            self._took = time.monotonic() - started
             self.attempts += 1
         for trace in traces:
             self._traces.pop(trace, None)
         self.published, self.last_error, self.failing_since = refresh.published, None, None
-        seconds = time.monotonic() - started
+        seconds = self._took
         _report(change, refresh, traces, seconds)
         if self._on_published is not None:
             told = DatabasePublished(**asdict(refresh.published), traces=traces, duration_seconds=seconds)

@@ -143,7 +143,7 @@ class WorkingDatabase:
             self._probe(files)
             raise
         self._contents[partition] = dict(files)
-        self._save_some(files.values())
+        self._save_some(sum((self._mirror / file).stat().st_size for file in files.values()))
 
     def add(self, additions: Mapping[Partition, Addition]) -> set[Partition]:
         """The quick way: add the rows of new raw files to their partitions; gives those that must be read whole.
@@ -165,9 +165,8 @@ class WorkingDatabase:
         if unfit:
             fit = {partition: addition for partition, addition in additions.items() if partition not in unfit}
             return unfit | (self.add(fit) if fit else set())
-        for partition, addition in additions.items():
-            self._contents[partition] = dict(addition.files)
-            self._save_some(addition.files.values())
+        self._contents |= {partition: dict(addition.files) for partition, addition in additions.items()}
+        self._save_some(sum(rows.nbytes for addition in additions.values() for rows in addition.rows))
         return unfit
 
     def forget(self, partition: Partition) -> None:
@@ -241,8 +240,8 @@ class WorkingDatabase:
     def _reset_totals(self, partition: Partition) -> None:
         """What was joined no longer holds if it includes this partition."""
         run, system = self.connection.execute, [partition.system_id]
-        joined = run("SELECT dt FROM state.joined_until WHERE system_id = $1", system).fetchone()
-        if joined is not None and partition.day < joined[0]:
+        joined = run("SELECT dt FROM state.joined_until WHERE system_id = $1", system).fetchall()
+        if joined and partition.day < joined[0][0]:
             run("DELETE FROM state.joined_until WHERE system_id = $1", system)
             run("DELETE FROM state.totals WHERE system_id = $1", system)
 
@@ -370,10 +369,10 @@ class WorkingDatabase:
         for name in readings():
             self.connection.execute(f"DROP TABLE temp.{name}")
 
-    def _save_some(self, files: Iterable[str]) -> None:
-        """Files were read: save what was derived from them and from others, if there is enough."""
+    def _save_some(self, size: int) -> None:
+        """So many bytes were read: save what was derived from them and from others, if there is enough."""
         self._unsaved_changes += 1
-        self._unsaved_bytes += sum((self._mirror / file).stat().st_size for file in files)
+        self._unsaved_bytes += size
         if self._unsaved_changes >= SAVED_CHANGES or self._unsaved_bytes > SAVED_BYTES:
             self.connection.execute("CHECKPOINT working")
             self._unsaved_changes = self._unsaved_bytes = 0

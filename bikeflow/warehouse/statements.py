@@ -10,6 +10,8 @@ The working database (schema `state`) holds what has been derived from the enhan
 - `sql/merges/<table>.sql` adds what later raw files gave (`{added}`) to what is stored.
 - `sql/macros/` has what these share, `sql/shared/` what they share with the published database.
 
+A line with `{flag}` in it stands for one line for each of `FLAGS`.
+
 `sql/published/<order>_<object>.sql` creates an object of the published database; in it,
 `{files}` stands for the rows of all segments' files, `{<name>}` for those of the kept ones, both with `system_id` and
 the partition as `dt`. A view or table is added by adding its file. `wrm_analytics` has views of one `{system}`: those
@@ -27,7 +29,7 @@ from importlib import resources
 from itertools import takewhile
 from pathlib import Path
 
-from bikeflow.core.schema import ENHANCED
+from bikeflow.core.schema import ENHANCED, FLAGS
 from bikeflow.warehouse.facts import FILES, RUNS
 
 SCHEMA = "main"
@@ -184,7 +186,16 @@ def _query(text: str) -> str:
 
 def _files(folder: str) -> dict[str, str]:
     files = resources.files("bikeflow.warehouse").joinpath("sql", folder).iterdir()
-    return {file.name: file.read_text(encoding="utf-8") for file in sorted(files, key=lambda file: file.name)}
+    return {
+        file.name: _for_each_flag(file.read_text(encoding="utf-8"))
+        for file in sorted(files, key=lambda file: file.name)
+    }
+
+
+def _for_each_flag(text: str) -> str:
+    """The text with each line that has a `{flag}` in it once for each flag."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line.replace("{flag}", flag) for line in lines for flag in (FLAGS if "{flag}" in line else ("",)))
 
 
 def _object(text: str) -> PublishedObject:

@@ -27,11 +27,8 @@ FULL JOIN (
         count(*) AS counted_rows,
         count(*) FILTER (WHERE record_type = 'station') AS station_rows,
         count(*) FILTER (WHERE record_type = 'bike') AS bike_rows,
-        count(*) FILTER (WHERE len(quality_flags) > 0) AS flagged,
-        count(*) FILTER (WHERE list_contains(quality_flags, 'outside_service_area')) AS outside_service_area,
-        count(*) FILTER (WHERE list_contains(quality_flags, 'over_capacity')) AS over_capacity,
-        count(*) FILTER (WHERE list_contains(quality_flags, 'future_timestamp')) AS future_timestamp,
-        count(*) FILTER (WHERE list_contains(quality_flags, 'stale_timestamp')) AS stale_timestamp
+        count(*) FILTER (WHERE list_contains(quality_flags, '{flag}')) AS {flag},
+        count(*) FILTER (WHERE len(quality_flags) > 0) AS flagged
     FROM temp.read_rows
     GROUP BY system_id, dt, s3_source_key
 ) USING (system_id, dt, s3_source_key)
