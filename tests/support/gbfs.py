@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+
+import pyarrow as pa
 
 from bikeflow.core.model import Partition, RawFile
 from bikeflow.feeds.base import RawContent
@@ -24,6 +27,16 @@ AT = dt.datetime(2025, 5, 31, 13, 50, 5, tzinfo=dt.UTC)
 def recordings() -> list[Path]:
     """Folders of GBFS documents that were served."""
     return [HARBOUR, HILL, OLD, *sorted(path for path in REAL.glob("[!_]*/*") if path.is_dir())]
+
+
+def history(name: str) -> list[tuple[str, bytes]]:
+    """The polls of a recorded history: file names and documents; none where there is no such archive."""
+    archives = sorted((REAL.parent / "history" / name).glob("*.tar.zst"))
+    found = []
+    for path in archives:
+        with pa.input_stream(path, compression="zstd") as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+            found += [(item.name, file.read()) for item in archive if (file := archive.extractfile(item)) is not None]
+    return found
 
 
 def malformed() -> list[Path]:

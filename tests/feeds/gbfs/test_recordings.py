@@ -12,7 +12,7 @@ from bikeflow.core.model import Segment
 from bikeflow.feeds.gbfs.parsing import count_records, parse_files
 from bikeflow.segments.table import collect, read, write
 from bikeflow.settings.sections import RulesSettings
-from tests.support.gbfs import HARBOUR, documents, malformed, packed, raw_content, recordings
+from tests.support.gbfs import HARBOUR, documents, history, malformed, packed, raw_content, recordings
 
 RULES = RulesSettings()
 
@@ -95,6 +95,31 @@ def test_a_broken_document_that_was_served_is_a_dead_letter_where_records_are_re
     assert count_records(data).records == result.lines == result.rows + result.rejected
     if name == "station_information":
         assert result.lines == before.lines + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "key", "count"),
+    [
+        ("bcycle_boulder", "station_status", "stations", "num_bikes_available"),
+        ("wienmobil", "station_status", "stations", "num_bikes_available"),
+        ("tier_wolfsburg", "free_bike_status", "bikes", None),
+    ],
+)
+def test_a_recorded_history_gives_the_rows_that_plain_python_reads(
+    name: str, document: str, key: str, count: str | None
+) -> None:
+    polls = history(name)
+    every = max(len(polls) // 100, 1)
+    for _, body in polls[::every]:
+        (result,) = parse_files([raw_content(packed({document: body}))], RULES)
+        items = json.loads(body)["data"][key]
+        ids = [item.get("station_id") or item["bike_id"] for item in items]
+        bikes = [item[count] if count else int(not (item["is_reserved"] or item["is_disabled"])) for item in items]
+        assert (result.lines, result.rejected) == (len(items), 0)
+        assert result.table["station_id"].to_pylist() == ids
+        assert result.table["bikes"].to_pylist() == bikes
+        assert result.table["spaces"].to_pylist() == [item.get("num_docks_available") for item in items]
+        assert result.table["range_meters"].to_pylist() == [item.get("current_range_meters") for item in items]
 
 
 BROKEN = {
