@@ -36,6 +36,7 @@ COMMANDS = {
     "density": "Show the grid cells with the most bikes.",
     "catalog": "Tell what every table means, or every column of one.",
     "lineage": "Tell what each table is made of.",
+    "probe": "Look at a GBFS feed before adding it.",
     "map": "Write the map with its last day as one HTML file.",
     "dlq": "Work on the dead letters: lines that were rejected, and why.",
     "alerts": "Test the channels through which alerts are sent.",

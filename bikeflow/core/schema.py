@@ -48,11 +48,34 @@ ENHANCED = pa.schema(
         pa.field("processed_at", pa.timestamp("us")),
         pa.field("battery_level", pa.int64()),
         pa.field("quality_flags", pa.list_(pa.field("element", pa.string()))),
+        pa.field("vehicle_type", pa.string()),
+        pa.field("is_returning", pa.bool_()),
+        pa.field("bikes_disabled", pa.int64()),
+        pa.field("docks_disabled", pa.int64()),
+        pa.field("range_meters", pa.float64()),
     ]
 )
+ADDED = ("vehicle_type", "is_returning", "bikes_disabled", "docks_disabled", "range_meters")
+"""The last columns of the enhanced layer: files of a version that knew the WRM only lack them, where all are null."""
 
 SCHEMAS: Mapping[Layer, pa.Schema] = {"processed": PROCESSED, "enhanced": ENHANCED}
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 ENCODED = pa.schema([field.with_type(_TEXT) if field.type == pa.string() else field for field in ENHANCED])
 """The enhanced layer in memory: its texts repeat, so they are dictionaries there. In Parquet they are plain strings."""
+
+
+def is_enhanced(schema: pa.Schema) -> bool:
+    """Whether a file's schema is that of the enhanced layer, with or without the columns that were added to it."""
+    return bool(schema.equals(ENHANCED) or schema.equals(_FORMER))
+
+
+def completed(table: pa.Table) -> pa.Table:
+    """The same rows with the columns that were added to the enhanced layer: null where the table lacks them."""
+    for name in ADDED:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, ENCODED.field(name).type))
+    return table
+
+
+_FORMER = pa.schema([field for field in ENHANCED if field.name not in ADDED])

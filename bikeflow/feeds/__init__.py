@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from bikeflow.core.errors import ConfigError
 from bikeflow.core.layout import Layout
 from bikeflow.feeds.base import Format
+from bikeflow.feeds.gbfs import GbfsFormat
 from bikeflow.feeds.wrm import WrmFormat
 from bikeflow.settings.systems import System
 
 _FORMATS: Mapping[str, Callable[[System], Format]] = {
     "wrm": WrmFormat,
+    "gbfs": GbfsFormat,
 }
 
 __all__ = ["Format", "check_formats", "format_of", "layout_of"]

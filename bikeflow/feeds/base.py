@@ -6,7 +6,7 @@ dead letters, and how its records are counted. The rest of bikeflow knows rows o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an upstream's server answered; `body` is None where it has nothing new (304). Absent headers are empty."""
+    """What an upstream's server answered; `body` is None where it has nothing new (304). Absent headers are empty.
+
+    `asked_at` is when the request began, on the monotonic clock.
+    """
 
     status: int
     body: bytes | None
@@ -27,10 +30,19 @@ class Answer:
     charset: str | None
     etag: str
     last_modified: str
+    asked_at: float
 
 
-Ask = Callable[[str], Awaitable[Answer]]
-"""Asks an upstream for the document at a URL: politely, with conditions and retries; raises Transient, Permanent."""
+class Ask(Protocol):
+    """Asks an upstream for one document: politely, with conditions and retries."""
+
+    async def __call__(self, url: str, validators: tuple[str, str] | None = None, *, retry: bool = True) -> Answer:
+        """The answer; raises Transient, Permanent.
+
+        `validators` are the ETag and Last-Modified of the content that the caller still has (None: those of the last
+        snapshot's document); `retry` tells whether a request that fails is made again within the poll.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +111,10 @@ class Format(Protocol):
 
         Raises `NotAFeed` where an answer is no document of this format, and what `ask` raises.
         """
+        ...
+
+    def fingerprint(self, data: bytes) -> str:
+        """The same for the contents of two raw objects that tell the same: only the first of them is kept."""
         ...
 
     def as_text(self, body: bytes, charset: str | None) -> str:

@@ -93,8 +93,8 @@ class PublishedDatabase:
         document = {
             **snapshot,
             **self._freshness(_time(snapshot["snapshot"])),
-            "stations": stations,
-            "bikes": bikes,
+            "stations": _placed(stations),
+            "bikes": _placed(bikes),
             "cells": _bounds(cell_hours) | _bounds(cells),
             "frames": [frames[at] for at in sorted(frames)] + [newest],
         }
@@ -159,6 +159,11 @@ def _time(stamp: str | None) -> dt.datetime | None:
     return None if stamp is None else dt.datetime.fromisoformat(stamp)
 
 
+def _placed(rows: Iterable[Row]) -> list[Row]:
+    """Those that have a place on the map; what has no name is called by its id."""
+    return [{**row, "name": row["name"] or row["station_id"]} for row in rows if row["lat"] is not None]
+
+
 def _bounds(cells: Iterable[Row]) -> dict[str, list[float]]:
     edges = ("min_lat", "min_lon", "max_lat", "max_lon")
     return {cell["cell_id"]: [round(cell[edge], 7) for edge in edges] for cell in cells}
@@ -175,6 +180,6 @@ def _feature(row: Row) -> dict[str, object]:
     return {
         "type": "Feature",
         "id": row["station_id"],
-        "geometry": {"type": "Point", "coordinates": point},
+        "geometry": None if None in point else {"type": "Point", "coordinates": point},
         "properties": row,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 import zlib
 from http import HTTPStatus
 from typing import NoReturn
@@ -50,7 +51,7 @@ async def download(
     etag, last_modified = validators or ("", "")
     headers = {hdrs.IF_NONE_MATCH: etag, hdrs.IF_MODIFIED_SINCE: last_modified}
     conditions = {name: value for name, value in headers.items() if value}
-    place = public_url(url)
+    place, asked_at = public_url(url), time.monotonic()
     try:
         async with session.get(url, headers=conditions, max_redirects=MAX_REDIRECTS) as response:
             body = None
@@ -65,6 +66,7 @@ async def download(
                 charset=response.charset,
                 etag=_plain(response.headers.get(hdrs.ETAG)),
                 last_modified=_plain(response.headers.get(hdrs.LAST_MODIFIED)),
+                asked_at=asked_at,
             )
     except TimeoutError as error:
         raise Transient(f"{place} gave no complete answer within {settings.timeout_seconds:g} s") from error

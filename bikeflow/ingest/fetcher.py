@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -160,15 +159,17 @@ class Fetcher:
     async def _fetch(self, known: FetchState | None, trace_id: str, stop: asyncio.Event | None) -> FetchOutcome:
         answers: dict[str, Answer] = {}
 
-        async def ask(url: str) -> Answer:
-            validators = known.validators.get(url) if known else None
-            answers[url] = await self._upstream.ask(url, validators, stop, self.journal.note_retry)
+        async def ask(url: str, validators: tuple[str, str] | None = None, *, retry: bool = True) -> Answer:
+            if validators is None and known:
+                validators = known.validators.get(url)
+            answers[url] = await self._upstream.ask(url, validators, stop, self.journal.note_retry, retry=retry)
             return answers[url]
 
         try:
             data = await self._format.snapshot(self._settings.url, ask)
         except NotAFeed as error:
-            answer = list(answers.values())[-1]
+            last = list(answers.values())[-1]
+            answer = next((one for one in answers.values() if error.body and one.body is error.body), last)
             await self._dead_letters.keep(answer, url=self._place, reason=str(error), at=self._now())
             raise NotAFeed(str(error), body=answer.body or b"") from error
         if data is None:
@@ -179,7 +180,7 @@ class Fetcher:
         self, data: bytes, answers: Mapping[str, Answer], known: FetchState | None, trace_id: str
     ) -> FetchOutcome:
         at = self._now()
-        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+        sha256 = await asyncio.to_thread(self._format.fingerprint, data)
         if known is not None and sha256 == known.sha256:
             key, outcome = known.key, FetchOutcome("duplicate", trace_id, bytes=len(data))
         else:
@@ -205,10 +206,12 @@ class Fetcher:
             if waiting and (last is None or waiting[-1].time > last):
                 # An earlier process ended after it had spooled this one and before it could remember it.
                 key = self._delivery.layout.raw_key(waiting[-1].time)
-                known = FetchState(waiting[-1].sha256, key, waiting[-1].time)
+                data = await self._delivery.spool.read(waiting[-1])
+                if data is not None:
+                    known = FetchState(self._format.fingerprint(data), key, waiting[-1].time)
             try:
                 archive = self._delivery.store, self._delivery.layout, self._clock()
-                self._known = known or await newest_snapshot(*archive)
+                self._known = known or await newest_snapshot(*archive, self._format.fingerprint)
             except (Transient, Permanent) as error:  # the next fetch tries again
                 _log.debug("archive_unreadable", error=str(error))
         return self._known
@@ -225,8 +228,10 @@ class Fetcher:
         return last + _SECOND if last is not None and at <= last <= at + _NUDGE else at
 
 
-async def newest_snapshot(store: Store, layout: Layout, now: dt.datetime) -> FetchState | None:
-    """The raw file with the greatest key, or None in an empty archive.
+async def newest_snapshot(
+    store: Store, layout: Layout, now: dt.datetime, fingerprint: Callable[[bytes], str]
+) -> FetchState | None:
+    """The raw file with the greatest key, or None in an empty archive; `fingerprint` is its format's.
 
     In an archive in use a few LISTs of its last days find it; only one that has lain idle is listed from further back,
     at last from the beginning. Raises what the store raises.
@@ -239,5 +244,5 @@ async def newest_snapshot(store: Store, layout: Layout, now: dt.datetime) -> Fet
         time = layout.snapshot_time(key)
         if time is not None:
             stored = await store.get(key)
-            return FetchState(hashlib.sha256(stored.data).hexdigest(), key, time)
+            return FetchState(fingerprint(stored.data), key, time)
     return None

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from bikeflow.feeds.base import Answer
 
+MAX_BREAKERS = 32
+
 
 class Upstream:
     """Asks for documents; `attempts` counts the requests that were made."""
@@ -25,7 +27,7 @@ class Upstream:
         self._settings = settings
         self._retry = retry
         self._session: aiohttp.ClientSession | None = None
-        self._breaker = Breaker(settings)
+        self._breakers: dict[str, Breaker] = {}
         self.attempts = 0
 
     async def close(self) -> None:
@@ -34,19 +36,26 @@ class Upstream:
             await self._session.close()
 
     async def ask(
-        self, url: str, validators: tuple[str, str] | None, stop: asyncio.Event | None, on_retry: OnRetry
+        self,
+        url: str,
+        validators: tuple[str, str] | None,
+        stop: asyncio.Event | None,
+        on_retry: OnRetry,
+        *,
+        retry: bool = True,
     ) -> Answer:
         """The answer of the first request that succeeds; see `download` for `validators`.
 
-        No request starts after the tick's time is over, nor once the breaker has opened. Raises `CircuitOpen` where
-        none may be made at all, else what the last one raised (see `download`).
+        Without `retry` there is only one. No request starts after the tick's time is over, nor once the document's
+        breaker has opened. Raises `CircuitOpen` where none may be made at all, else what the last one raised.
         """
         from bikeflow.ingest.download import download, new_session  # noqa: PLC0415 - a backfill does without aiohttp
 
-        session = self._session = self._session or new_session(self._settings)
+        session, breaker = self._session or new_session(self._settings), self._breaker(url)
+        self._session = session
 
         async def request() -> Answer:
-            async with self._breaker.guard():
+            async with breaker.guard():
                 self.attempts += 1
                 return await download(session, self._settings, url, validators)
 
@@ -54,6 +63,12 @@ class Upstream:
         too_late = stop_before_delay(self._settings.interval_seconds)
 
         def give_up(state: RetryCallState) -> bool:
-            return self._breaker.is_open or too_late(state) or usual.stop(state)
+            return not retry or breaker.is_open or too_late(state) or usual.stop(state)
 
         return await usual.copy(stop=give_up)(request)
+
+    def _breaker(self, url: str) -> Breaker:
+        """The document's own: one that fails does not keep others from being asked for."""
+        if len(self._breakers) > MAX_BREAKERS:  # addresses that change all the time
+            self._breakers.clear()
+        return self._breakers.setdefault(url, Breaker(self._settings))

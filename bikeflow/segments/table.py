@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from bikeflow.core.layout import LAYERS, Layer
 from bikeflow.core.model import FileRecord, Segment
-from bikeflow.core.schema import ENCODED, SCHEMAS
+from bikeflow.core.schema import ENCODED, SCHEMAS, completed
 from bikeflow.feeds.base import ParsedFile
 from bikeflow.segments.footer import footer_metadata, read_footer
 
@@ -106,9 +106,10 @@ def read(data: bytes, system_id: str) -> SegmentTable | None:
     footer = read_footer(data, system_id)
     if footer is None:
         return None
-    dictionaries = [field.name for field in ENCODED if pa.types.is_dictionary(field.type)]
+    texts = {field.name for field in ENCODED if pa.types.is_dictionary(field.type)}
+    dictionaries = [name for name in pq.read_schema(pa.BufferReader(data)).names if name in texts]
     table = pq.ParquetFile(pa.BufferReader(data), read_dictionary=dictionaries).read()
-    table = table.replace_schema_metadata(None).cast(ENCODED).unify_dictionaries().combine_chunks()
+    table = completed(table.replace_schema_metadata(None)).cast(ENCODED).unify_dictionaries().combine_chunks()
     return SegmentTable(_narrowed(table), footer.files)
 
 
@@ -224,10 +225,11 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
 def _in_order(table: pa.Table) -> pa.Table:
     """The rows sorted by station_id, timestamp and raw file: a total order, as a raw file holds each id once.
 
+    A row without a timestamp comes first, as if it were of 1970.
     The dictionaries are sorted, so that indices sort as their texts.
     """
     station, file = (table[name].chunk(0).indices.to_numpy() for name in ("station_id", "s3_source_key"))
-    time = table["timestamp"].chunk(0).cast(pa.int64()).to_numpy()
+    time = table["timestamp"].chunk(0).cast(pa.int64()).fill_null(0).to_numpy()
     # Raw files come in the order of time, and so do the rows of a station, nearly always: numpy counts 16-bit numbers
     # into their places, which is quicker than any comparing.
     order = np.argsort(station.astype(np.uint16) if station.max() < 1 << 16 else station, kind="stable")
@@ -247,10 +249,10 @@ def _canonical(table: pa.Table) -> pa.Table:
 
 
 def _sorted_dictionary(column: pa.DictionaryArray) -> pa.DictionaryArray:
-    indices = column.indices.to_numpy()
-    used = np.flatnonzero(np.bincount(indices, minlength=len(column.dictionary)))
+    used = np.flatnonzero(np.bincount(column.indices.drop_null().to_numpy(), minlength=len(column.dictionary)))
     texts = column.dictionary.take(pa.array(used))
     order = pc.sort_indices(texts)
     rank = np.zeros(len(column.dictionary), dtype=np.int32)
     rank[used[order.to_numpy()]] = np.arange(len(used), dtype=np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(rank[indices]), texts.take(order))
+    ranks = pa.array(rank).take(column.indices)  # null stays null
+    return pa.DictionaryArray.from_arrays(ranks, texts.take(order))

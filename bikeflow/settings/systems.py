@@ -13,6 +13,9 @@ from bikeflow.settings.sections import FeedSettings, RulesSettings, StorageSetti
 WRM = "wrm"
 """The id of the one system that `[feed]`, `[rules]` and `storage.prefix` describe where there is no `[[systems]]`."""
 
+WHOLE_WORLD = {"lat_min": -90.0, "lat_max": 90.0, "lon_min": -180.0, "lon_max": 180.0}
+"""The service area of a system of another format whose configuration names none: the default one is Wrocław."""
+
 _RESERVED = ("raw/", "processed/", "enhanced/", "dlq/", "polls/", "duckdb/")
 """What lies below a system's prefix: no other system's prefix may begin there."""
 
@@ -52,8 +55,9 @@ def completed(table: SystemSettings, feed: FeedSettings, rules: RulesSettings) -
     """
     own = {name: value for name in FeedSettings.model_fields if (value := getattr(table, name, None)) is not None}
     prefix = f"bike-data/{table.id}/" if table.prefix is None else table.prefix
+    area = {} if table.format == WRM or rules.model_fields_set & WHOLE_WORLD.keys() else WHOLE_WORLD
     try:
-        rules = RulesSettings.model_validate(rules.model_dump() | table.rules.model_dump(exclude_none=True))
+        rules = RulesSettings.model_validate(rules.model_dump() | area | table.rules.model_dump(exclude_none=True))
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ValueError(f'systems: "{table.id}" with [rules]: {reason}') from None

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from bikeflow.core.layout import Layer, Layout, segment_of
 from bikeflow.core.model import UTC, FileRecord, ObjectInfo, Partition, RawFile, SegmentObject
-from bikeflow.core.schema import SCHEMAS
+from bikeflow.core.schema import SCHEMAS, completed, is_enhanced
 from bikeflow.feeds.recipe import is_recipe
 from bikeflow.segments.footer import UNREADABLE, Footer, NotOurs, read_footer, read_provenance
 from bikeflow.store.base import Store, if_found
@@ -117,11 +117,12 @@ class LayerAudit:
         for fault in _footer_faults(footer, self._layout):
             self._report.find("wrong_footer", key, fault)
         file = pq.ParquetFile(pa.BufferReader(data))
-        if not file.schema_arrow.remove_metadata().equals(SCHEMAS[self.name]):
+        schema = file.schema_arrow.remove_metadata()
+        if not (is_enhanced(schema) if self.name == "enhanced" else schema.equals(SCHEMAS[self.name])):
             self._report.find("wrong_parquet", key, f"its schema is not that of the {self.name} layer")
             keys = Counter(file.read(["s3_source_key"])["s3_source_key"].to_pylist())
             return {key: Fingerprint(rows, 0, 0, 0) for key, rows in keys.items()}
-        table = file.read()
+        table = completed(file.read()) if self.name == "enhanced" else file.read()
         rows = of_table(table, self.name)
         named = {record.key: record.rows for record in footer.files if record.rows}
         if {source: item.rows for source, item in rows.items()} != named:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bikeflow.core.model import FileRecord
-from bikeflow.core.schema import ENHANCED
+from bikeflow.core.schema import ADDED, ENHANCED
 from bikeflow.runtime.files import remove, write_whole
 from bikeflow.runtime.log import get_logger
 from bikeflow.segments.footer import UNREADABLE, read_footer
@@ -45,6 +45,14 @@ def swept(root: Path) -> dict[str, int]:
             log.info("mirror_cleaned", path=str(directory))
             remove(directory)
     return found
+
+
+def lacks_columns(path: Path) -> bool:
+    """Whether a file of the enhanced layer is of a version that knew fewer columns."""
+    try:
+        return not set(ADDED).issubset(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError):
+        return False
 
 
 def raw_file_records(path: Path) -> tuple[FileRecord, ...]:

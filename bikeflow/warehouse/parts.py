@@ -6,7 +6,7 @@ and a refresh makes only that of open days: its cost does not grow with the hist
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bikeflow.warehouse.statements import HIVE_TYPES, PARTS, quoted
@@ -14,20 +14,25 @@ from bikeflow.warehouse.statements import HIVE_TYPES, PARTS, quoted
 
 @dataclass(frozen=True, slots=True)
 class FileList:
-    """The files of one list, the newest first, as patterns that match just one each: paths, or URLs."""
+    """The files of one list, the newest first, as patterns that match just one each: paths, or URLs.
+
+    Those in `former` are of a version that knew fewer columns. They are named apart: to read them with the others by
+    the names of columns, every file would have to be opened, also those that a query does not need.
+    """
 
     open: tuple[str, ...] = ()
     sealed: tuple[str, ...] = ()
+    former: frozenset[str] = frozenset()
 
 
 def open_sql(lists: Mapping[str, FileList], empty: Mapping[str, str]) -> Iterator[str]:
     """The statements that create the views of open days' files; the file in `empty` gives a list's schema."""
-    return (_view_sql(f"{name}_open", [empty[name], *files.open]) for name, files in lists.items())
+    return (_view_sql(f"{name}_open", empty[name], files.open, files.former) for name, files in lists.items())
 
 
 def sealed_sql(lists: Mapping[str, FileList], empty: Mapping[str, str]) -> Iterator[str]:
     """The statements that create the views of sealed days' files."""
-    return (_view_sql(f"{name}_sealed", [empty[name], *files.sealed]) for name, files in lists.items())
+    return (_view_sql(f"{name}_sealed", empty[name], files.sealed, files.former) for name, files in lists.items())
 
 
 def whole_sql(names: Iterable[str]) -> Iterator[str]:
@@ -38,10 +43,14 @@ def whole_sql(names: Iterable[str]) -> Iterator[str]:
         )
 
 
-def _view_sql(name: str, files: Sequence[str]) -> str:
+def _view_sql(name: str, empty: str, files: Sequence[str], former: Collection[str]) -> str:
+    parts = [_files_sql([empty, *(file for file in files if file not in former)])]
+    if apart := [file for file in files if file in former]:
+        parts.append(_files_sql(apart))
+    return f"CREATE OR REPLACE VIEW {PARTS}.{name} AS {' UNION ALL BY NAME '.join(parts)}"
+
+
+def _files_sql(files: Sequence[str]) -> str:
     # one text, a name a line: each publication reads the views and writes them, and of a list every name by itself
     listed = quoted("\n".join(files))
-    return (
-        f"CREATE OR REPLACE VIEW {PARTS}.{name} AS"
-        f" FROM read_parquet(string_split({listed}, chr(10)), hive_partitioning = true, {HIVE_TYPES})"
-    )
+    return f"FROM read_parquet(string_split({listed}, chr(10)), hive_partitioning = true, {HIVE_TYPES})"

@@ -29,6 +29,7 @@ from bikeflow.settings.sections import StorageSettings
 from bikeflow.store.base import Store
 from bikeflow.warehouse import bucket
 from bikeflow.warehouse.documentation import Entry
+from bikeflow.warehouse.parquet import lacks_columns
 from bikeflow.warehouse.parts import FileList, open_sql, sealed_sql, whole_sql
 from bikeflow.warehouse.state import BLOCK_BYTES, first_line, transaction
 from bikeflow.warehouse.statements import (
@@ -58,7 +59,7 @@ class _Plan:
     objects: dict[str, Path]
     lists: dict[str, FileList]
     empty: dict[str, str]
-    in_lake: dict[str, list[str]]
+    in_lake: dict[tuple[str, bool], list[str]]
     tables: dict[str, str]
 
 
@@ -130,7 +131,9 @@ class RemoteDatabase:
         objects = {self._file_key(name, path): path for name, path in frozen.empty.items()}
         empty = {name: self._url(key) for name, key in zip(frozen.empty, objects, strict=True)}
         in_lake, uploaded = self._parted(frozen.files)
-        lists = {MIRRORED: FileList(open=tuple(self._upload_of(MIRRORED, path, objects) for path in uploaded))}
+        urls = {self._upload_of(MIRRORED, path, objects): path for path in uploaded}
+        former = frozenset(url for url, path in urls.items() if lacks_columns(path))
+        lists = {MIRRORED: FileList(open=tuple(urls), former=former)}
         for name, files in frozen.kept.items():
             newest_first = [files[partition] for partition in sorted(files, reverse=True)]
             lists[name] = FileList(sealed=tuple(self._upload_of(name, path, objects) for path in newest_first))
@@ -141,9 +144,12 @@ class RemoteDatabase:
             objects[key], tables[name] = path, self._url(key)
         return _Plan(objects, lists, empty, in_lake, tables)
 
-    def _parted(self, files: Mapping[Segment, Path]) -> tuple[dict[str, list[str]], list[Path]]:
-        """URLs of the sealed files that can be read where they lie in the lake, by system, and all other files."""
-        in_lake: dict[str, list[str]] = {}
+    def _parted(self, files: Mapping[Segment, Path]) -> tuple[dict[tuple[str, bool], list[str]], list[Path]]:
+        """URLs of the sealed files that can be read where they lie in the lake, and all other files.
+
+        The former by system, and by whether they lack columns.
+        """
+        in_lake: dict[tuple[str, bool], list[str]] = {}
         uploaded = []
         for system_id, layout in self._layouts.items():
             mine = sorted((segment for segment in files if segment.partition.system_id == system_id), reverse=True)
@@ -152,7 +158,8 @@ class RemoteDatabase:
             for segment in mine:
                 day = segment.partition.day
                 if segment.sealed and segments[day] == 1 and day not in changing:
-                    in_lake.setdefault(system_id, []).append(self._url(layout.segment_key("enhanced", segment)))
+                    group = system_id, lacks_columns(files[segment])
+                    in_lake.setdefault(group, []).append(self._url(layout.segment_key("enhanced", segment)))
                 else:
                     uploaded.append(files[segment])
         return in_lake, uploaded
@@ -214,11 +221,11 @@ def _database_errors(key: str) -> Iterator[None]:
         raise Transient(f"building the database for {key} failed: {first_line(error)}") from error
 
 
-def _with_lake_sql(in_lake: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def _with_lake_sql(in_lake: Mapping[tuple[str, bool], Sequence[str]]) -> Iterator[str]:
     """What adds the files that lie in the lake, whose paths do not tell their system, to the view of all files."""
     if in_lake:
         parts = [f"FROM {PARTS}.{MIRRORED}_open", f"FROM {PARTS}.{MIRRORED}_sealed"]
-        for system_id, urls in in_lake.items():
+        for (system_id, _), urls in in_lake.items():
             listed = f"[{', '.join(map(quoted, urls))}], hive_partitioning = true, hive_types = {{'dt': DATE}}"
             parts.append(f"SELECT *, {quoted(system_id)} AS system_id FROM read_parquet({listed})")
         yield f"CREATE OR REPLACE VIEW {PARTS}.{MIRRORED} AS {' UNION ALL BY NAME '.join(parts)}"

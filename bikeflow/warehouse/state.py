@@ -18,12 +18,22 @@ import duckdb
 import pyarrow as pa
 
 from bikeflow.core.model import FileRecord, Partition, Segment
+from bikeflow.core.schema import ADDED
 from bikeflow.runtime.files import remove, set_aside
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse.facts import create_tables
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.parquet import raw_file_records
-from bikeflow.warehouse.statements import HIVE_TYPES, KEPT, derived, macros, merges, quoted, readings, stamp
+from bikeflow.warehouse.statements import (
+    HIVE_TYPES,
+    KEPT,
+    derived,
+    macros,
+    merges,
+    quoted,
+    readings,
+    stamp,
+)
 
 SAVED_BYTES = 8 * 1024 * 1024
 """What was derived from so many bytes of files is saved: a crash costs reading so much again."""
@@ -329,11 +339,14 @@ class WorkingDatabase:
     @contextlib.contextmanager
     def _view_of(self, files: Iterable[str]) -> Iterator[None]:
         """The rows of these files with the partitions that they lie in, and numbers that no two rows share."""
-        listed = "[" + ", ".join(quoted(str(self._mirror / file)) for file in files) + "]"
+        # the empty file has all columns, also those that files of an earlier version lack
+        paths = [self._empty, *(self._mirror / file for file in files)]
+        listed = "[" + ", ".join(quoted(str(path)) for path in paths) + "]"
         self.connection.execute(
             f"CREATE TEMP VIEW read_rows AS SELECT system_id, dt, * EXCLUDE (system_id, dt, file_row_number),"
             f" file_index * 1_000_000_000 + file_row_number AS row_number"
-            f" FROM read_parquet({listed}, hive_partitioning = true, {HIVE_TYPES}, file_row_number = true)"
+            f" FROM read_parquet({listed}, hive_partitioning = true, {HIVE_TYPES}, union_by_name = true,"
+            f" file_row_number = true)"
         )
         yield
         self.connection.execute("DROP VIEW temp.read_rows")
@@ -377,15 +390,16 @@ class WorkingDatabase:
         reasons: dict[Segment, str] = {}
         with duckdb.connect(":memory:", config=configuration(self._settings, self._path.parent)) as probe:
 
-            def read(path: Path) -> Sequence[object]:
+            def read(path: Path) -> list[tuple[object, ...]]:
                 source = f"FROM read_parquet({quoted(str(path))}, hive_partitioning = false)"
                 probe.execute(f"SELECT sum(hash(COLUMNS(*))) {source}").fetchall()
                 return probe.execute(f"SELECT column_name, column_type FROM (DESCRIBE {source})").fetchall()
 
             expected = read(self._empty)
+            former = [column for column in expected if column[0] not in ADDED]
             for segment, file in files.items():
                 try:
-                    if read(self._mirror / file) != expected:
+                    if read(self._mirror / file) not in (expected, former):
                         reasons[segment] = "its columns are not those of the enhanced layer"
                 except (duckdb.OutOfMemoryException, duckdb.InterruptException):
                     return

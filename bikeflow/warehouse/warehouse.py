@@ -22,6 +22,7 @@ from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse.facts import take_over
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root, version_of
+from bikeflow.warehouse.parquet import lacks_columns
 from bikeflow.warehouse.parts import FileList
 from bikeflow.warehouse.publishing import Publisher
 from bikeflow.warehouse.state import (
@@ -34,7 +35,7 @@ from bikeflow.warehouse.state import (
     quarantined,
     transaction,
 )
-from bikeflow.warehouse.statements import COMPATIBLE, KEPT, LISTS, MIRRORED, pattern
+from bikeflow.warehouse.statements import COMPATIBLE, KEPT, MIRRORED, pattern
 
 _PASSING = (
     "No space left", "Could not set lock", "Too many open files", "Cannot allocate memory", "Read-only file system",
@@ -125,6 +126,8 @@ class Warehouse:
         self._open: tuple[WorkingDatabase, Publisher] | None = None
         self._refreshes = 0
         self._sealed: tuple[Mapping[Partition, Contents], Mapping[str, tuple[str, ...]]] = {}, {}
+        self._former_sealed: dict[str, bool] = {}
+        self._former_open: dict[str, bool] = {}
         self._future_snapshots = 0
         self._interrupted = threading.Event()
         self._busy = threading.Lock()
@@ -293,11 +296,19 @@ class Warehouse:
             lists = {name: tuple(self._kept.pattern(name, file) for file in newest_first) for name in KEPT}
             lists[MIRRORED] = tuple(pattern(self._mirror / file) for file in newest_first)
             self._sealed = sealed, lists
+            self._former_sealed = self._looked_at(newest_first, self._former_sealed)
         segments = [segment for partition in contents.keys() - sealed.keys() for segment in contents[partition]]
-        opened = [pattern(self._mirror / contents[one.partition][one]) for one in sorted(segments, reverse=True)]
-        return {
-            name: FileList(tuple(opened) if name == MIRRORED else (), self._sealed[1].get(name, ())) for name in LISTS
-        }
+        open_files = [contents[segment.partition][segment] for segment in sorted(segments, reverse=True)]
+        self._former_open = self._looked_at(open_files, self._former_open)
+        found = {**self._former_sealed, **self._former_open}
+        former = frozenset(pattern(self._mirror / file) for file, is_former in found.items() if is_former)
+        opened = tuple(pattern(self._mirror / file) for file in open_files)
+        kept = {name: FileList((), self._sealed[1].get(name, ())) for name in KEPT}
+        return {MIRRORED: FileList(opened, self._sealed[1].get(MIRRORED, ()), former), **kept}
+
+    def _looked_at(self, files: Iterable[str], known: Mapping[str, bool]) -> dict[str, bool]:
+        """Whether each of these files lacks columns; a file never changes under its name."""
+        return {file: known[file] if file in known else lacks_columns(self._mirror / file) for file in files}
 
     def _opened(self) -> tuple[WorkingDatabase, Publisher]:
         working = WorkingDatabase(

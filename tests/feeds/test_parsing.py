@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bikeflow.core.model import UTC, ObjectInfo
+from bikeflow.core.schema import ADDED
 from bikeflow.feeds.base import ParsedFile, RawContent
 from bikeflow.feeds.wrm.document import Document, read_document
 from bikeflow.feeds.wrm.parsing import parse_files
@@ -88,6 +89,7 @@ def test_a_good_line_gives_a_row_with_all_columns() -> None:
             "processed_at": FILE_TIME.replace(tzinfo=None),
             "battery_level": None,
             "quality_flags": ["stale_timestamp"],
+            **dict.fromkeys(ADDED),
         }
     ]
 

@@ -173,7 +173,7 @@ class TestProblems:
         ]
 
     def test_a_format_that_does_not_exist(self) -> None:
-        assert problems(HEAD + 'format = "gbsf"\n') == ['system "nyc": format = "gbsf": must be one of "wrm"']
+        assert problems(HEAD + 'format = "gbsf"\n') == ['system "nyc": format = "gbsf": must be one of "wrm", "gbfs"']
         (system,) = systems(HEAD + 'format = "gbsf"\n')
         for ask in (format_of, layout_of):
             with pytest.raises(ConfigError, match="must be one of"):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from bikeflow.core.layout import Layout, sealed_segment, segment_of
 from bikeflow.core.model import UTC, FileRecord, Partition, Segment, SegmentObject, SegmentWritten
-from bikeflow.core.schema import ENHANCED
+from bikeflow.core.schema import ADDED, ENHANCED
 from bikeflow.segments.footer import footer_metadata
 from bikeflow.store import Store
 from tests.support.wrm import wrm_day, wrm_layout
@@ -56,6 +56,7 @@ def row(station_id: str, snapshot: dt.datetime, **changes: object) -> Row:
         "processed_at": naive,
         "battery_level": 55 if bike else None,
         "quality_flags": [],
+        **dict.fromkeys(ADDED),
     }
     assert values.keys() >= changes.keys() and list(values) == ENHANCED.names
     return {**values, **changes}

@@ -7,6 +7,7 @@ checks, classifies and flags them, `parsing` puts it all together.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 
 from bikeflow.feeds.base import Ask, ParsedFile, RawContent, RecordCount
@@ -38,6 +39,10 @@ class WrmFormat:
         text = decode(body, charset)
         check_document(text)
         return repair(text)
+
+    def fingerprint(self, data: bytes) -> str:
+        """The SHA-256 of the bytes."""
+        return hashlib.sha256(data).hexdigest()
 
     def as_text(self, body: bytes, charset: str | None) -> str:
         """Any body as text."""

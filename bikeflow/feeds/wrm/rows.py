@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bikeflow.core.model import RawFile
-from bikeflow.core.schema import ENCODED, FLAGS, RECORD_TYPES
+from bikeflow.core.schema import ADDED, ENCODED, FLAGS, RECORD_TYPES
 from bikeflow.feeds.wrm.checks import row_checks
 from bikeflow.feeds.wrm.document import BATTERY, Rejected
 from bikeflow.feeds.wrm.exact import MICRO, battery_level
@@ -66,6 +66,7 @@ def enhanced(table: pa.Table, files: Sequence[RawFile], rules: RulesSettings) ->
     columns["processed_at"] = time
     columns["battery_level"] = level.take(battery.indices)
     columns["quality_flags"] = _flags(table, file_time.to_numpy(), rules)
+    columns.update({name: pa.nulls(table.num_rows, ENCODED.field(name).type) for name in ADDED})
     return pa.table([columns[name] for name in ENCODED.names], schema=ENCODED)
 
 

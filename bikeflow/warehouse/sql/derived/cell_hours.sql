@@ -21,10 +21,11 @@ FROM (
             CAST(hour(file_timestamp) AS INTEGER) AS hour,
             state.grid_row(lat) AS grid_row,
             lon,
-            sum(CAST(bikes AS DOUBLE)) AS bikes_sum,
+            coalesce(sum(CAST(bikes AS DOUBLE)), 0) AS bikes_sum,
             count(*) FILTER (WHERE record_type = 'bike') AS mobile_bikes_sum
         FROM temp.read_rows
         WHERE record_type <> 'unknown'
+            AND lat IS NOT NULL
             AND NOT list_contains(quality_flags, 'outside_service_area')
         GROUP BY system_id, dt, own_date, hour, lat, lon
     )

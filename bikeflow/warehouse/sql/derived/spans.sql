@@ -16,7 +16,7 @@ FROM (
         arg_max({'bikes': bikes, 'occupancy': occupancy, 'is_empty': is_empty, 'is_full': is_full}, number)
             AS last_state,
         count(*) AS observations,
-        sum(lasting_us * CAST(bikes AS HUGEINT)) AS bikes_us,
+        sum(lasting_us * CAST(coalesce(bikes, 0) AS HUGEINT)) AS bikes_us,
         min(bikes) AS bikes_min,
         max(bikes) AS bikes_max,
         sum(lasting_us * coalesce(occupancy, 0)) AS occupancy_us,
@@ -40,7 +40,7 @@ FROM (
                 lead(station_id) OVER in_time = station_id
                     AND lead(dt) OVER in_time = dt
                     AND lead(system_id) OVER in_time = system_id,
-                state.lasting_us(file_timestamp, lead(file_timestamp) OVER in_time),
+                state.lasting_us(bikes, file_timestamp, lead(file_timestamp) OVER in_time),
                 0
             ) AS lasting_us
         FROM temp.observations

@@ -6,10 +6,12 @@ SELECT
     CAST(file_timestamp AS DATE) AS date,
     CAST(hour(file_timestamp) AS INTEGER) AS hour,
     count(*) AS observations,
-    sum(CAST(bikes AS DOUBLE)) AS bikes_sum,
+    count(bikes) AS bikes_known,
+    coalesce(sum(CAST(bikes AS DOUBLE)), 0) AS bikes_sum,
     min(bikes) AS bikes_min,
     max(bikes) AS bikes_max,
-    sum(CAST(spaces AS DOUBLE)) AS spaces_sum,
+    count(spaces) AS spaces_known,
+    coalesce(sum(CAST(spaces AS DOUBLE)), 0) AS spaces_sum,
     min(spaces) AS spaces_min,
     max(spaces) AS spaces_max
 FROM temp.observations

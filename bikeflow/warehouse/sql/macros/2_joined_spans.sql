@@ -12,7 +12,7 @@ SELECT
     max(last_seen) AS last_seen,
     arg_max(last_state, number) AS last_state,
     CAST(sum(observations) AS BIGINT) AS observations,
-    sum(bikes_us + border_us * CAST(last_state.bikes AS HUGEINT)) AS bikes_us,
+    sum(bikes_us + border_us * CAST(coalesce(last_state.bikes, 0) AS HUGEINT)) AS bikes_us,
     min(bikes_min) AS bikes_min,
     max(bikes_max) AS bikes_max,
     sum(occupancy_us + border_us * coalesce(last_state.occupancy, 0)) AS occupancy_us,
@@ -27,7 +27,7 @@ FROM (
         row_number() OVER in_time AS number,
         if(
             lead(station_id) OVER in_time = station_id AND lead(system_id) OVER in_time = system_id,
-            working.state.lasting_us(ended_at, lead(began_at) OVER in_time),
+            working.state.lasting_us(last_state.bikes, ended_at, lead(began_at) OVER in_time),
             0
         ) AS border_us
     FROM query_table(source)

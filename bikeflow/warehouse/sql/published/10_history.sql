@@ -24,5 +24,10 @@ SELECT
     dt AS date,
     processed_at,
     battery_level,
-    quality_flags
+    quality_flags,
+    vehicle_type,
+    is_returning,
+    bikes_disabled,
+    docks_disabled,
+    range_meters
 FROM {files};

@@ -7,10 +7,10 @@ SELECT
     date,
     hour,
     CAST(sum(observations) AS BIGINT) AS observations,
-    sum(bikes_sum) / sum(observations) AS mean_bikes,
+    sum(bikes_sum) / nullif(sum(bikes_known), 0) AS mean_bikes,
     min(bikes_min) AS min_bikes,
     max(bikes_max) AS max_bikes,
-    sum(spaces_sum) / sum(observations) AS mean_spaces,
+    sum(spaces_sum) / nullif(sum(spaces_known), 0) AS mean_spaces,
     min(spaces_min) AS min_spaces,
     max(spaces_max) AS max_spaces
 FROM (

@@ -19,7 +19,7 @@ SELECT
     bikes_max AS max_bikes,
     CAST(occupancy_us AS DOUBLE) / nullif(occupied_us, 0) AS mean_occupancy,
     empty_us / nullif(observed_us, 0) AS share_empty,
-    full_us / nullif(observed_us, 0) AS share_full,
+    if(occupied_us = 0 AND newest.total_docks IS NULL, NULL, full_us / nullif(observed_us, 0)) AS share_full,
     observed_us / 1e6 AS observed_seconds
 FROM working.state.joined_spans('working.state.open_spans')
 ORDER BY system_id, station_id;

@@ -23,10 +23,10 @@ FROM (
         grid_row,
         grid_column,
         parts.grid_column_degrees(grid_row) AS column_degrees,
-        CAST(least(sum(bikes), 9223372036854775807) AS BIGINT) AS bike_count,
+        CAST(least(coalesce(sum(bikes), 0), 9223372036854775807) AS BIGINT) AS bike_count,
         count(*) FILTER (WHERE record_type = 'station') AS station_count,
         count(*) FILTER (WHERE record_type = 'bike') AS mobile_bike_count,
-        CAST(sum(bikes) AS DOUBLE) AS density_per_1000m2,
+        CAST(coalesce(sum(bikes), 0) AS DOUBLE) AS density_per_1000m2,
         coalesce(list(station_id ORDER BY station_id) FILTER (WHERE record_type = 'station'), []) AS stations
     FROM (
         SELECT *, parts.grid_column(lon, grid_row) AS grid_column
@@ -34,6 +34,7 @@ FROM (
             SELECT system_id, station_id, record_type, bikes, lon, parts.grid_row(lat) AS grid_row
             FROM main.current_rows
             WHERE record_type IN ('station', 'bike')
+                AND lat IS NOT NULL
                 AND NOT list_contains(quality_flags, 'outside_service_area')
         )
     )

@@ -1,0 +1,125 @@
+"""The raw object of a snapshot: a zip with every document as it was served, and `snapshot.json` about them.
+
+See README.md for its form. The bytes are a pure function of the documents and of what is told of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+from bikeflow.feeds.gbfs.documents import NAMES, NotJson, read_json
+
+MANIFEST = "snapshot.json"
+FORM = "bikeflow gbfs snapshot 1"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_FILE_MODE = 0o100644 << 16
+_UNIX = 3
+_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, KeyError)
+"""What reading a damaged or foreign archive may raise."""
+
+
+class NotASnapshot(ValueError):
+    """The object is no archive of GBFS documents, or a damaged one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document of a snapshot; `body` is None where it could not be fetched, and `error` says why.
+
+    Times are texts of RFC 3339 in UTC; headers that the answer did not have are empty.
+    """
+
+    name: str
+    url: str
+    body: bytes | None
+    fetched_at: str = ""
+    checked_at: str = ""
+    status: int | None = None
+    content_type: str = ""
+    etag: str = ""
+    last_modified: str = ""
+    error: str | None = None
+
+
+def pack(documents: Iterable[Document]) -> bytes:
+    """The raw object of these documents."""
+    ordered = sorted(documents, key=lambda document: (NAMES.index(document.name), document.url))
+    about = {"form": FORM, "documents": [_entry(document) for document in ordered]}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        archive.writestr(_member(MANIFEST), json.dumps(about, ensure_ascii=False, indent=1).encode())
+        for document in ordered:
+            if document.body is not None:
+                archive.writestr(_member(_file_name(document)), document.body)
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    """The documents in a raw object, by their names in GBFS; raises `NotASnapshot`."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            files = {name: archive.read(f"{name}.json") for name in NAMES if f"{name}.json" in archive.namelist()}
+            known = bool(files) or MANIFEST in archive.namelist()
+    except _DAMAGE as error:
+        raise NotASnapshot(f"no readable zip archive: {str(error) or type(error).__name__}") from error
+    if not known:
+        raise NotASnapshot("a zip archive without GBFS documents")
+    return files
+
+
+def manifest(data: bytes) -> list[Mapping[str, object]]:
+    """What `snapshot.json` tells of each document; empty where there is none. Raises `NotASnapshot`."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            about = json.loads(archive.read(MANIFEST)) if MANIFEST in archive.namelist() else {"documents": []}
+    except _DAMAGE as error:
+        raise NotASnapshot(f"no readable zip archive: {str(error) or type(error).__name__}") from error
+    documents: list[Mapping[str, object]] = about["documents"]
+    return documents
+
+
+def fingerprint(data: bytes) -> str:
+    """The same for two snapshots that differ in nothing but `last_updated` and `ttl` (and in how they were fetched).
+
+    Raises `NotASnapshot`.
+    """
+    digest = hashlib.sha256()
+    for name, body in unpack(data).items():
+        content = _lasting(body)
+        digest.update(f"{name} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _lasting(body: bytes) -> bytes:
+    try:
+        document = read_json(body)
+    except NotJson:
+        return body
+    if isinstance(document, dict):
+        document = {key: value for key, value in document.items() if key not in ("last_updated", "ttl")}
+    return json.dumps(document, sort_keys=True).encode()
+
+
+def _entry(document: Document) -> dict[str, object]:
+    entry: dict[str, object] = asdict(document)
+    del entry["body"]
+    return {**entry, "file": None if document.body is None else _file_name(document)}
+
+
+def _file_name(document: Document) -> str:
+    return f"{document.name}.json"
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.create_system = _UNIX  # the same on every machine
+    info.external_attr = _FILE_MODE
+    return info
