@@ -26,13 +26,13 @@ SETTLING_SECONDS = 0.5
 
 
 def measure(folder: Path, runs: int) -> dict[str, object]:
-    """Medians over several arrivals at each point of the day that is today; the watchers poll every 100 ms.
+    """Medians over several arrivals at each point of yesterday, which is not sealed; the watchers poll every 100 ms.
 
     A service for each point, side by side, and an arrival at each in turn: so a machine that is slower for a minute is
     so for all of them.
     """
-    today = dt.datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    write_day(folder / "day", today)
+    midnight = dt.datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    write_day(folder / "day", midnight - dt.timedelta(days=1))
     arrivals = ARRIVALS * max(runs // 3, 1)
     rows = asyncio.run(_measured(folder, arrivals))
     return {"what": f"one snapshot put beside a running service; medians of {arrivals} arrivals", "rows": rows}
