@@ -122,7 +122,13 @@ class Format(Protocol):
         ...
 
     def parse(self, files: Sequence[RawContent], rules: RulesSettings) -> list[ParsedFile]:
-        """Parse, type, validate, classify and flag all records of raw files; one result a file, in the same order."""
+        """Parse, type, validate, classify and flag all records of raw files; one result a file, in the same order.
+
+        Raises nothing, whatever the bytes are: what can't be read is a dead letter, without a line number where that is
+        the whole file. (Half surrogates in texts, huge numbers and deep JSON occur.) The number of records is the one
+        that `count_records` gives. A row needs `station_id`, `record_type`, `s3_source_key`, `file_timestamp`, `date`,
+        `processed_at` and `quality_flags`; all else is null where the feed does not tell it.
+        """
         ...
 
     def count_records(self, data: bytes) -> RecordCount:

@@ -220,7 +220,7 @@ class _LayerComparison:
         files = await asyncio.to_thread(self._index.files.raw_files, [record.key for record in records])
         listed = {record.key: record for record in records if _may_be(record, files.get(record.key))}
         asked = [key for key, record in listed.items() if not _told_by_etag(record, files[key])]
-        contents = await self._store.at_hand(asked)
+        contents = await self._store.read_local(asked)
 
         async def judge(record: FileRecord) -> FileResult:
             key, letters = record.key, record.rejected > 0

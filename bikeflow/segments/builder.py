@@ -166,7 +166,7 @@ class SegmentBuilder:
 
     async def _contents(self, files: Sequence[RawFile]) -> list[tuple[RawFile, bytes]]:
         """What these raw files hold, but those that have vanished in the meantime."""
-        found = await self._cache.at_hand([_info(raw) for raw in files])
+        found = await self._cache.read_local([_info(raw) for raw in files])
         missing = [raw for raw in files if raw.key not in found]
         read = await bounded_map(self._read, missing, CONCURRENT_REQUESTS)
         found.update((raw.key, data) for raw, data in zip(missing, read, strict=True) if data is not None)

@@ -36,10 +36,11 @@ class Store(Protocol):
         """
         ...
 
-    async def at_hand(self, keys: Sequence[str]) -> dict[str, StoredObject]:
+    async def read_local(self, keys: Sequence[str]) -> dict[str, StoredObject]:
         """Those of the objects that lie on this machine, read in one go; what can't be read is left out, to be got.
 
-        A store elsewhere gives none. A thousand small files, each by `get`, take longer to ask for than to read.
+        A store elsewhere, whose `local_path` is None, gives none. A thousand small files, each by `get`, take longer to
+        ask for than to read.
         """
         ...
 
@@ -84,7 +85,7 @@ async def if_found(request: Awaitable[Answer]) -> Answer | None:
 
 async def read_all(store: Store, keys: Sequence[str]) -> dict[str, StoredObject]:
     """Those of the objects that exist; what lies on this machine is read in one go."""
-    found = await store.at_hand(keys)
+    found = await store.read_local(keys)
     missing = [key for key in keys if key not in found]
     answers = await bounded_map(lambda key: if_found(store.get(key)), missing, CONCURRENT_REQUESTS)
     found.update((key, stored) for key, stored in zip(missing, answers, strict=True) if stored is not None)

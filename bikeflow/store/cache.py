@@ -52,13 +52,13 @@ class ObjectCache:
         await self.remember(info, stored.data)
         return stored.data
 
-    async def at_hand(self, infos: Sequence[ObjectInfo]) -> dict[str, bytes]:
+    async def read_local(self, infos: Sequence[ObjectInfo]) -> dict[str, bytes]:
         """By key, the contents of those of the objects that lie on this machine as they were listed."""
         copied = [info for info in infos if self._is_copied(info)]
         if copied:
             copies = await asyncio.to_thread(lambda: {info.key: self._take(info) for info in copied})
             return {key: data for key, data in copies.items() if data is not None}
-        found = await self._store.at_hand([info.key for info in infos])
+        found = await self._store.read_local([info.key for info in infos])
         return {
             info.key: found[info.key].data
             for info in infos

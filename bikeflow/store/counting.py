@@ -40,9 +40,9 @@ class CountingStore(Store):
     async def get(self, key: str, *, last_bytes: int | None = None) -> StoredObject:
         return await self._told("get", self._store.get(key, last_bytes=last_bytes))
 
-    async def at_hand(self, keys: Sequence[str]) -> dict[str, StoredObject]:
-        """See `Store.at_hand`: a request for each object that is."""
-        found = await self._store.at_hand(keys)
+    async def read_local(self, keys: Sequence[str]) -> dict[str, StoredObject]:
+        """See `Store.read_local`: a request for each object that is."""
+        found = await self._store.read_local(keys)
         for _ in found:
             self._tell("get", "ok")
         return found

@@ -64,7 +64,7 @@ class LocalStore(Store):
     async def get(self, key: str, *, last_bytes: int | None = None) -> StoredObject:
         return await self._in_thread("read", key, lambda path: _read(path, key, last_bytes), existing=True)
 
-    async def at_hand(self, keys: Sequence[str]) -> dict[str, StoredObject]:
+    async def read_local(self, keys: Sequence[str]) -> dict[str, StoredObject]:
 
         def read_all() -> dict[str, StoredObject]:
             found = {}

@@ -139,8 +139,8 @@ class S3Store(Store):
                 _check_digest(await _md5(data), answer)
         return StoredObject(info, data if last_bytes is None else data[-last_bytes:])
 
-    async def at_hand(self, keys: Sequence[str]) -> dict[str, StoredObject]:
-        """See `Store.at_hand`: nothing is."""
+    async def read_local(self, keys: Sequence[str]) -> dict[str, StoredObject]:
+        """See `Store.read_local`: nothing is."""
         return {}
 
     async def _get_object(self, key: str, last_bytes: int | None) -> Any:

@@ -11,8 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bikeflow.core.model import UTC, ObjectInfo
-from bikeflow.core.schema import ADDED
+from bikeflow.core.schema import ADDED, FLAGS
 from bikeflow.feeds.base import ParsedFile, RawContent
+from bikeflow.feeds.recipe import RULES_VERSION
 from bikeflow.feeds.wrm.document import Document, read_document
 from bikeflow.feeds.wrm.parsing import parse_files
 from bikeflow.feeds.wrm.text import as_utf8
@@ -352,3 +353,10 @@ def test_real_stations_are_over_capacity_only_with_more_bikes_than_docks() -> No
         flagged += [row for row in rows if "over_capacity" in row["quality_flags"]]
     assert len(flagged) == 176
     assert all(row["bikes"] > row["total_docks"] for row in flagged)
+
+
+def test_other_flags_are_another_version_of_the_rules() -> None:
+    """Raise RULES_VERSION with a flag, unless it has a threshold: verify would take older rows for damage."""
+    thresholds = {"lat_min", "lat_max", "lon_min", "lon_max", "future_seconds", "stale_seconds"}
+    flags = ("outside_service_area", "over_capacity", "future_timestamp", "stale_timestamp")
+    assert (RULES_VERSION, tuple(FLAGS), set(RulesSettings.model_fields)) == (2, flags, thresholds)

@@ -75,8 +75,8 @@ class Outage:
         self._enter("get")
         return await self.inner.get(key, last_bytes=last_bytes)
 
-    async def at_hand(self, keys: Sequence[str]) -> dict[str, StoredObject]:
-        return await self.inner.at_hand(keys)
+    async def read_local(self, keys: Sequence[str]) -> dict[str, StoredObject]:
+        return await self.inner.read_local(keys)
 
     async def put(self, key: str, data: bytes) -> ObjectInfo:
         self._enter("put")

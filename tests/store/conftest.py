@@ -58,7 +58,7 @@ async def opened(
     if request.param in servers:
         settings = request.getfixturevalue(servers[request.param]).settings(max_connections=8)
     else:
-        settings = StorageSettings()
+        settings = StorageSettings(backend=request.param)
     async with open_store(settings, tmp_path_factory.mktemp("data")) as store:
         yield store, settings
 

@@ -55,12 +55,12 @@ async def test_what_was_read_once_is_read_from_the_disk(place: Place, cache: Obj
     assert await only_copied(place.store, cache, info) == b"content"
 
 
-async def test_only_copies_of_what_was_listed_are_at_hand(place: Place, cache: ObjectCache) -> None:
+async def test_only_copies_of_what_was_listed_are_read_local(place: Place, cache: ObjectCache) -> None:
     infos = [await place.store.put(place.key(f"at-hand-{number}"), b"content") for number in range(3)]
     await cache.get(infos[0])
     await cache.get(infos[1])
     listed = [infos[0], replace(infos[1], etag="another"), infos[2]]
-    assert await cache.at_hand(listed) == {infos[0].key: b"content"}
+    assert await cache.read_local(listed) == {infos[0].key: b"content"}
 
 
 async def test_what_was_written_need_not_be_read(place: Place, cache: ObjectCache) -> None:

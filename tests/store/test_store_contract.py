@@ -52,13 +52,13 @@ async def test_what_is_put_comes_back(place: Place) -> None:
         assert (stored.info.key, stored.info.size) == (key, size)
 
 
-async def test_what_is_at_hand_is_what_can_be_got_and_all_of_it_where_the_store_is_on_this_machine(
+async def test_what_is_read_local_is_what_can_be_got_and_all_of_it_where_the_store_is_on_this_machine(
     place: Place,
 ) -> None:
     keys = [place.key(f"at-hand-{number}") for number in range(3)]
     for key in keys:
         await place.store.put(key, key.encode())
-    found = await place.store.at_hand([*keys, place.key("at-hand-missing"), place.key("..")])
+    found = await place.store.read_local([*keys, place.key("at-hand-missing"), place.key("..")])
     assert found == {key: await place.store.get(key) for key in found}
     here = place.store.local_path(keys[0]) is not None
     assert list(found) == (keys if here else [])

@@ -51,7 +51,7 @@ class ChaosStore:
         """See `Store.get`."""
         return await self._call(f"get {key}", lambda: self.inner.get(key, last_bytes=last_bytes), changes=False)
 
-    async def at_hand(self, _keys: Sequence[str]) -> dict[str, StoredObject]:
+    async def read_local(self, _keys: Sequence[str]) -> dict[str, StoredObject]:
         """Nothing: each object is got by a call of its own, which can fail."""
         return {}
 

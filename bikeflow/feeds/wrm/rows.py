@@ -105,8 +105,13 @@ def _flags(table: pa.Table, file_time: npt.NDArray[np.int64], rules: RulesSettin
     inside = (lat >= rules.lat_min) & (lat <= rules.lat_max) & (lon >= rules.lon_min) & (lon <= rules.lon_max)
     over = table["bikes"].to_numpy() > table["total_docks"].to_numpy()
     ahead = (table["timestamp"].to_numpy().astype(np.float64) - file_time) / MICRO
-    odd = (~inside, over, ahead > rules.future_seconds, ahead < -rules.stale_seconds)
-    mask = sum(flag.astype(np.int64) << bit for bit, flag in enumerate(odd))
+    odd = {
+        "outside_service_area": ~inside,
+        "over_capacity": over,
+        "future_timestamp": ahead > rules.future_seconds,
+        "stale_timestamp": ahead < -rules.stale_seconds,
+    }
+    mask = sum(odd[flag].astype(np.int64) << bit for bit, flag in enumerate(FLAGS) if flag in odd)
     return _FLAG_SETS.take(pa.array(mask))
 
 
