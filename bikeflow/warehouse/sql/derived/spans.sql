@@ -2,11 +2,14 @@
 -- be joined; then what its newest row says it is. Times are those of the snapshots, in the order of their numbers. Sums of
 -- bikes and of occupancy are weighted by how long they lasted (in microseconds); they are whole numbers and decimals, so
 -- that they add up exactly in any order. Snapshots dated in the future do not count yet.
-SELECT spans.* EXCLUDE (newest_row), {'name': name, 'lat': lat, 'lon': lon, 'total_docks': total_docks} AS newest
+SELECT
+    system_id,
+    dt,
+    spans.* EXCLUDE (partition_number, newest_row),
+    {'name': name, 'lat': lat, 'lon': lon, 'total_docks': total_docks} AS newest
 FROM (
     SELECT
-        system_id,
-        dt,
+        partition_number,
         station_id,
         arg_min(file_timestamp, number) AS began_at,
         arg_max(file_timestamp, number) AS ended_at,
@@ -26,8 +29,7 @@ FROM (
         CAST(sum(if(is_full, lasting_us, 0)) AS BIGINT) AS full_us
     FROM (
         SELECT
-            system_id,
-            dt,
+            partition_number,
             station_id,
             file_timestamp,
             bikes,
@@ -38,8 +40,7 @@ FROM (
             row_number,
             if(
                 lead(station_id) OVER in_time = station_id
-                    AND lead(dt) OVER in_time = dt
-                    AND lead(system_id) OVER in_time = system_id,
+                    AND lead(partition_number) OVER in_time = partition_number,
                 state.lasting_us(bikes, file_timestamp, lead(file_timestamp) OVER in_time),
                 0
             ) AS lasting_us
@@ -47,6 +48,6 @@ FROM (
         WHERE NOT is_future
         WINDOW in_time AS (ORDER BY station_id, number)
     )
-    GROUP BY system_id, dt, station_id
+    GROUP BY partition_number, station_id
 ) AS spans
 JOIN temp.read_rows AS rows_read ON newest_row = rows_read.row_number

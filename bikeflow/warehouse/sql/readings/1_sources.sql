@@ -3,6 +3,7 @@
 -- and comes last. One that is later than `latest_time` is dated in the future.
 SELECT
     CAST(row_number() OVER (ORDER BY system_id, dt, file_timestamp, s3_source_key) AS INTEGER) AS number,
+    CAST(dense_rank() OVER (ORDER BY system_id, dt) AS INTEGER) AS partition_number,
     coalesce(file_timestamp > CAST(getvariable('latest_time') AS TIMESTAMP), false) AS is_future,
     *
 FROM (

@@ -1,7 +1,7 @@
--- Each row of a station, by the number of its raw file: numbers sort in a fraction of the time that keys take.
+-- Each row of a station, by the numbers of its partition and raw file: they sort in a fraction of the time that names and
+-- keys take.
 SELECT
-    sources.system_id,
-    sources.dt,
+    partition_number,
     station_id,
     number,
     is_future,
