@@ -63,7 +63,7 @@ class Refresher:
         self.attempts = 0
         """Refreshes that have ended, well or not."""
         self._refreshing = False
-        self._took = 0.0
+        self._rest_seconds = 0.0
 
     @property
     def idle(self) -> bool:
@@ -101,7 +101,7 @@ class Refresher:
         told = ""
         while await self._check_until_woken(stop):
             # under load, half of the time at most: what comes meanwhile is published together
-            await tick(stop, max(self._settings.debounce_seconds, min(self._took, REST_SECONDS)))
+            await tick(stop, max(self._settings.debounce_seconds, self._rest_seconds))
             self._woken.clear()
             try:
                 # Once a whole round of attempts has failed, each wake is worth one: they come often enough.
@@ -138,12 +138,14 @@ class Refresher:
             raise
         finally:
             self._refreshing = False
-            self._took = time.monotonic() - started
+            self._rest_seconds = min(time.monotonic() - started, REST_SECONDS)
             self.attempts += 1
         for trace in traces:
             self._traces.pop(trace, None)
         self.published, self.last_error, self.failing_since = refresh.published, None, None
-        seconds = self._took
+        if not (refresh.read or refresh.added or refresh.removed):
+            self._rest_seconds = 0.0  # nothing was new, as at a start: the first snapshot need not wait
+        seconds = time.monotonic() - started
         _report(change, refresh, traces, seconds)
         if self._on_published is not None:
             told = DatabasePublished(**asdict(refresh.published), traces=traces, duration_seconds=seconds)

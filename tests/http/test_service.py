@@ -84,6 +84,7 @@ async def test_status_asks_the_service_while_there_is_one_and_the_ledger_else(tm
     async with serve_feed(CITY.snapshot) as url, running(tmp_path / "data", url) as service:
         async with client_of(await service.url()) as client:
             await becomes(client)
+        await service.logged(" newest_snapshot=2")
         code, text = await status(service.data_dir, "--json")
         document = json.loads(text)
         assert (code, document["state"], document["service"]["process_id"]) == (0, "working", service.process.pid)

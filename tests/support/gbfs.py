@@ -40,8 +40,8 @@ def history(name: str) -> list[tuple[str, bytes]]:
 
 
 def malformed() -> list[Path]:
-    """Broken documents that were served."""
-    return sorted(REAL.glob("_malformed*/*/*.json"))
+    """Broken documents: some made up, and some that were served."""
+    return sorted(SMALL.glob("_malformed/*.json")) + sorted(REAL.glob("_malformed*/*/*.json"))
 
 
 def documents(folder: Path) -> dict[str, bytes]:
