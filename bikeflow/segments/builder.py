@@ -52,9 +52,9 @@ class Built:
     """What building a segment gave.
 
     `objects` are the segment's files as they now lie in the store (none: it holds no row), `results` what every raw
-    file in them gave. `parsed` are the raw files that were parsed in this run, `tally` is of these; `vanished` ones
-    were not there any more. `written` and `data`, the content of the enhanced file, are for whoever works on this
-    machine (see `without_rows`).
+    file in them gave. `parsed` are the raw files that were parsed in this run, `tally` counts theirs; `vanished` are
+    those that no longer exist. `written` and `data` (the content of the enhanced file) are used on this machine only
+    (see `without_rows`).
     """
 
     written: SegmentWritten

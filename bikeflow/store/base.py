@@ -37,10 +37,10 @@ class Store(Protocol):
         ...
 
     async def read_local(self, keys: Sequence[str]) -> dict[str, StoredObject]:
-        """Those of the objects that lie on this machine, read in one go; what can't be read is left out, to be got.
+        """Read those of the objects that lie on this machine, all at once.
 
-        A store elsewhere, whose `local_path` is None, gives none. A thousand small files, each by `get`, take longer to
-        ask for than to read.
+        What can't be read is left out; ask for it with `get`. A store elsewhere, whose `local_path` is None,
+        gives none. A thousand small files, each by `get`, take longer to ask for than to read.
         """
         ...
 

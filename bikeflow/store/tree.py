@@ -111,9 +111,9 @@ def _walk(
 
 
 def _wanted(directory: str, base: str, prefix: str, after: str) -> list[tuple[str, int]]:
-    """What is to be listed, by key and inode; directories by what their keys begin with, up to the slash.
+    """The entries of a directory in the order of their keys, with their inodes; a folder stands as its prefix.
 
-    A directory sorts as its name with the slash, so that `a-b` < `a.txt` < `a/b`, as their keys do; Python compares
+    A folder sorts as its name with the slash, so that `a-b` < `a.txt` < `a/b`, as their keys do; Python compares
     strings by code point, which is the order of their UTF-8 bytes.
     """
     found = []

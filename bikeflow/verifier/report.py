@@ -10,7 +10,7 @@ from bikeflow.core.layout import NO_DAY, day_of
 from bikeflow.core.model import Partition
 
 Days = Callable[[dt.date], bool]
-"""Whether a day is to be audited."""
+"""Tells whether a day is audited."""
 Progress = Callable[[int, int], None]
 """Called with the number of raw files done, and of all."""
 

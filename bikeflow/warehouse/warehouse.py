@@ -95,8 +95,8 @@ class Warehouse:
     """Working and published database over the mirror, all below `data_dir`.
 
     Its methods block, and are called from one thread at a time, except for `interrupt`. Whatever is found damaged is
-    set aside and rebuilt from the mirror. `facts` knows the runs and the raw files without rows (None: nobody does),
-    `systems` are the ids of those that are configured, `now` tells the time.
+    set aside and rebuilt from the mirror. `facts` is the ledger's record of runs and of raw files without rows (None:
+    the database has neither), `systems` are the configured systems' ids, `now` gives the time.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""GBFS recordings: the small ones of the project, and real ones where they are at hand."""
+"""GBFS recordings: the small ones of the project, and real ones where the machine has them."""
 
 from __future__ import annotations
 
