@@ -44,6 +44,8 @@ async def _probed(url: str, timeout_seconds: float) -> Probe:
         settings = FeedSettings(url=url, timeout_seconds=timeout_seconds)
     except ValidationError as error:
         problem = error.errors()[0]
+        if problem["type"] == "string_pattern_mismatch":
+            raise ConfigError(f"{url} is no URL: it must begin with http:// or https://") from None
         raise ConfigError(f"{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}") from None
     async with new_session(settings) as session:
 

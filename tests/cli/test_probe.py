@@ -67,7 +67,7 @@ async def test_a_document_that_fails_is_told_and_does_not_hide_the_others() -> N
     ("url", "code", "message"),
     [
         ("http://127.0.0.1:9/gbfs.json", 1, "cannot connect"),
-        ("ftp://example.org", 2, "url: "),
+        ("ftp://example.org", 2, "ftp://example.org is no URL: it must begin with http:// or https://"),
         ("http://user:secret@127.0.0.1:9/", 2, "user name or password"),
     ],
 )
