@@ -5,18 +5,21 @@ See README.md for its form. The bytes are a pure function of the documents and o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from bikeflow.feeds.gbfs.documents import NAMES, NotJson, read_json
 
 MANIFEST = "snapshot.json"
 FORM = "bikeflow gbfs snapshot 1"
+MAX_UNPACKED_BYTES = 1024**3
+"""A raw object whose documents are larger is not unpacked: some kilobytes can unfold into all memory."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _FILE_MODE = 0o100644 << 16
 _UNIX = 3
@@ -62,26 +65,34 @@ def pack(documents: Iterable[Document]) -> bytes:
 
 def unpack(data: bytes) -> dict[str, bytes]:
     """The documents in a raw object, by their names in GBFS; raises `NotASnapshot`."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            files = {name: archive.read(f"{name}.json") for name in NAMES if f"{name}.json" in archive.namelist()}
-            known = bool(files) or MANIFEST in archive.namelist()
-    except _DAMAGE as error:
-        raise NotASnapshot(f"no readable zip archive: {str(error) or type(error).__name__}") from error
-    if not known:
+    with _opened(data) as archive:
+        names = set(archive.namelist())
+        files = {name: archive.read(f"{name}.json") for name in NAMES if f"{name}.json" in names}
+    if not files and MANIFEST not in names:
         raise NotASnapshot("a zip archive without GBFS documents")
     return files
 
 
 def manifest(data: bytes) -> list[Mapping[str, object]]:
     """What `snapshot.json` tells of each document; empty where there is none. Raises `NotASnapshot`."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            about = json.loads(archive.read(MANIFEST)) if MANIFEST in archive.namelist() else {"documents": []}
-    except _DAMAGE as error:
-        raise NotASnapshot(f"no readable zip archive: {str(error) or type(error).__name__}") from error
+    with _opened(data) as archive:
+        about = json.loads(archive.read(MANIFEST)) if MANIFEST in archive.namelist() else {"documents": []}
     documents: list[Mapping[str, object]] = about["documents"]
     return documents
+
+
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[zipfile.ZipFile]:
+    """The archive in a raw object; what goes wrong while it is read is `NotASnapshot`."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(info.file_size for info in archive.infolist()) > MAX_UNPACKED_BYTES:
+                raise NotASnapshot(f"its documents are larger than {MAX_UNPACKED_BYTES} bytes")
+            yield archive
+    except NotASnapshot:
+        raise
+    except _DAMAGE as error:
+        raise NotASnapshot(f"no readable zip archive: {str(error) or type(error).__name__}") from error
 
 
 def fingerprint(data: bytes) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bikeflow.feeds.gbfs import container
 from bikeflow.feeds.gbfs.container import Document, NotASnapshot, fingerprint, manifest, pack, unpack
 from tests.support.gbfs import HARBOUR, documents, packed
 
@@ -97,3 +98,12 @@ def test_what_is_no_snapshot_is_told_apart() -> None:
     for data in (b"", b"hello", whole[:-30], whole[: len(whole) // 2], bytes(damaged), buffer.getvalue()):
         with pytest.raises(NotASnapshot):
             unpack(data)
+
+
+def test_what_would_unfold_into_all_memory_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = packed({"station_status": b" " * 1_000_000, "system_information": b""})
+    assert len(data) < 3_000 and len(unpack(data)["station_status"]) == 1_000_000
+    monkeypatch.setattr(container, "MAX_UNPACKED_BYTES", 1_000_000)  # snapshot.json is in it, too
+    for read in (unpack, manifest, fingerprint):
+        with pytest.raises(NotASnapshot, match="larger than 1000000 bytes"):
+            read(data)
