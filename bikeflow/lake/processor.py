@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from structlog.contextvars import bound_contextvars
 
@@ -46,10 +47,21 @@ class _Progress:
     traces: set[str] = field(default_factory=set)
 
 
+class Place(Protocol):
+    """Keeps an enhanced file on this machine."""
+
+    def __call__(self, item: SegmentObject, data: bytes, *, stored: bool) -> None:
+        """Keep the file's content; `stored` tells whether the store has it, too."""
+
+
+def _nowhere(item: SegmentObject, data: bytes, *, stored: bool) -> None:
+    """Keep nothing."""
+
+
 class Processor:
     """Works off the queue: as many tasks as there are workers `run` it side by side.
 
-    `place` is given each enhanced file that was written by this process.
+    `place` is given each enhanced file that was built by this process.
     """
 
     def __init__(
@@ -58,7 +70,7 @@ class Processor:
         ledger: Ledger,
         engine: Engine,
         emit: Callable[[RunFinished | SchemaDrifted], None],
-        place: Callable[[SegmentObject, bytes], None] = lambda item, data: None,
+        place: Place = _nowhere,
     ) -> None:
         self._queue = queue
         self._ledger = ledger
@@ -112,13 +124,13 @@ class Processor:
         for work in await asyncio.to_thread(files.dirty_segments, job.partition.day):
             try:
                 progress.written.append(await self.write(work))
-                progress.traces.update(work.traces)
+                progress.traces.update(work.traces.values())
             except BikeflowError as error:
                 # One bad segment costs neither its neighbours nor other partitions.
                 progress.errors.append(f"segment {work.segment.start:%H:%M}-{work.segment.end:%H:%M}: {error}")
 
     async def write(self, work: SegmentWork) -> Built:
-        """Bring a segment's files in the store up to date; raises what the engine raises.
+        """Bring a segment up to date, in the store unless it may wait; raises what the engine raises.
 
         The ledger is told last: a crash anywhere leaves the segment dirty, and the next run writes the same objects
         again.
@@ -140,10 +152,13 @@ class Processor:
     def _take_note(self, work: SegmentWork, built: Built) -> None:
         files = self._ledger.systems[work.segment.partition.system_id].files
         if built.written.object is not None and built.data is not None:
-            self._place(built.written.object, built.data)
+            self._place(built.written.object, built.data, stored=built.objects is not None)
         if built.vanished:
             files.forget(built.vanished)
-        files.segment_written(work, built.objects, built.results)
+        if built.objects is not None:
+            files.segment_written(work, built.objects, built.results)
+        elif built.written.object is not None:
+            files.unwritten.built(work.segment, work.wanted, built.written.object, built.results)
 
     def _report_drift(self, system_id: str, drifted: Mapping[str, tuple[str, ...]]) -> None:
         """Unknown columns are logged once, not with every snapshot."""
@@ -168,7 +183,7 @@ def _finished(job: PartitionJob, progress: _Progress, started_at: dt.datetime) -
         started_at=started_at,
         finished_at=dt.datetime.now(UTC),
         outcome="failed" if progress.errors else "done",
-        segments=len(progress.written),
+        segments=sum(built.objects is not None for built in progress.written),
         files=len(parsed),
         lines=sum(record.lines for record in parsed),
         rows=sum(record.rows for record in parsed),

@@ -66,6 +66,7 @@ class SystemIndex:
         Returns whether it is complete: both layers there, made of exactly the raw files that are now wanted in it.
         """
         place = identity(segment)
+        self.files.unwritten.replaced(segment)
         with self._database.transaction() as transaction:
             transaction.run("adopt_segment", **place)
             # What was known of the segment's content was true of the files that these have replaced.

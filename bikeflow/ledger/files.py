@@ -15,6 +15,7 @@ from functools import cache
 
 from bikeflow.core.layout import DAY_END, LAYERS, Layer, Layout, sealed_segment, segment_of
 from bikeflow.core.model import UTC, FileRecord, ObjectInfo, Partition, RawFile, Segment, SegmentObject
+from bikeflow.ledger.ahead import Unwritten
 from bikeflow.ledger.database import Database, Transaction, text
 
 
@@ -35,8 +36,9 @@ class SegmentWork:
     """A dirty segment: all raw files that it shall hold, and those of them that changed since it was last written.
 
     `wanted` is the generation that a run fulfils. `bases` are the enhanced files in which the rows of the unchanged raw
-    files lie. `etags` tells of the segment's own files as they lie in the store (empty: none).
-    `lettered` are raw files whose dead letters exist, or may exist.
+    files lie. `etags` tells of the segment's own files as they lie in the store (empty: none), `published` is the ETag
+    of the enhanced file that the database shows. `lettered` are raw files whose dead letters exist, or may exist.
+    `traces` are the trace ids of the changed raw files, by key. `may_wait`: build it, but do not write it to the store.
     """
 
     segment: Segment
@@ -46,7 +48,9 @@ class SegmentWork:
     bases: tuple[SegmentObject, ...]
     etags: Mapping[Layer, str]
     lettered: frozenset[str]
-    traces: tuple[str, ...]
+    traces: Mapping[str, str]
+    published: str | None = None
+    may_wait: bool = False
 
 
 class FileIndex:
@@ -57,6 +61,7 @@ class FileIndex:
         self._layout = layout
         self._segment_minutes = segment_minutes
         self._segment_objects: dict[tuple[object, ...], SegmentObject] = {}
+        self.unwritten = Unwritten()
         self.forgettings = 0
         """How often raw files were forgotten by this process: what was seen before may be news again."""
 
@@ -149,6 +154,7 @@ class FileIndex:
 
     def process_again(self, keys: Collection[str]) -> None:
         """Raw files whose dead letters got lost: they count as changed."""
+        self.unwritten.parse_again(keys)
         self._want_again("process_again", keys)
 
     def write_again(self, first: dt.date, last: dt.date) -> None:
@@ -157,10 +163,12 @@ class FileIndex:
         with self._database.transaction() as transaction:
             transaction.run("process_days_again", **days)
             transaction.run("want_segments_of_days", **days)
+        self.unwritten.parse_days_again(first, last)
 
     def dirty_partitions(self, now: dt.datetime | None = None) -> list[Partition]:
         """Days with dirty segments; with `now`, without those that failed and still wait for their next try."""
-        return self._partitions("dirty_days", now=now and text(now))
+        rows = self._rows("dirty_segments", now=now and text(now))
+        return sorted({segment_from(row).partition for row in rows if not self._waits(row)})
 
     def dirty_files(self, first: dt.date, last: dt.date) -> int:
         """Number of raw files in a range of days that are still to be processed."""
@@ -171,7 +179,7 @@ class FileIndex:
         """The work of a run: segments to be written in the order of time, then those that nothing belongs to."""
         rows = self._rows("segments_of_day", day=day.isoformat())
         written = [row for row in rows if row["enhanced_etag"] is not None]
-        work = [self._work(row, written) for row in rows if row["wanted"] > row["done"]]
+        work = [self._work(row, written) for row in rows if row["wanted"] > row["done"] and not self._waits(row)]
         return sorted(work, key=lambda item: not item.files)
 
     def segment_written(
@@ -186,16 +194,20 @@ class FileIndex:
                 set_object(transaction, segment, layer, objects.get(layer))
             transaction.run("segment_done", **segment, wanted=work.wanted)
             transaction.run("forget_empty_segment", **segment)
+        self.unwritten.written(work.segment)
 
     def segment_objects(self) -> list[SegmentObject]:
-        """The enhanced files that the analytics database is made of."""
+        """The enhanced files that the analytics database is made of, as they were built last."""
         rows = self._rows("segment_objects")
         # taken over for all that did not change: one more refresh of an archive of years makes a few only
         known, keys = self._segment_objects, [tuple(row) for row in rows]
         self._segment_objects = {
             key: known.get(key) or self._segment_object(row) for key, row in zip(keys, rows, strict=True)
         }
-        return list(self._segment_objects.values())
+        return [
+            item if (ahead := self.unwritten.get(item.segment)) is None else ahead.object
+            for item in self._segment_objects.values()
+        ]
 
     def published_segments(self) -> list[SegmentObject] | None:
         """The enhanced files; None while the ledger has not seen the whole lake: an empty database would be wrong."""
@@ -234,19 +246,37 @@ class FileIndex:
     def _partitions(self, name: str, **parameters: object) -> list[Partition]:
         return [Partition(self._system, dt.date.fromisoformat(row["day"])) for row in self._rows(name, **parameters)]
 
+    def _waits(self, row: sqlite3.Row) -> bool:
+        return self.unwritten.waits(segment_from(row, self._system), row["wanted"])
+
     def _work(self, row: sqlite3.Row, written: Iterable[sqlite3.Row]) -> SegmentWork:
-        raw = self._rows("raw_files_of_segment", day=row["day"], end=row["segment_end"])
-        changed = [item for item in raw if item["done_etag"] != item["etag"]]
-        ends = {item["done_end"] for item in raw if item["done_etag"] == item["etag"]}
+        segment, raw = segment_from(row), self._rows("raw_files_of_segment", day=row["day"], end=row["segment_end"])
+        etags = {layer: row[f"{layer}_etag"] for layer in LAYERS if row[f"{layer}_etag"] is not None}
+        ahead = self.unwritten.get(segment)
+        known = {} if ahead is None else ahead.results
+        # What was built last counts instead of what lies in the store.
+        done = {key: result.etag for key, result in known.items()} | {
+            item["key"]: item["done_etag"]
+            for item in raw
+            if item["key"] not in known and (ahead is None or item["done_end"] != row["segment_end"])
+        }
+        changed = {item["key"]: item["trace_id"] for item in raw if done.get(item["key"]) != item["etag"]}
+        ends = {item["done_end"] for item in raw if item["key"] not in changed and item["key"] not in known}
+        bases = [self._segment_object(item) for item in written if item["segment_end"] in ends]
+        lettered = {item["key"] for item in raw if item["letters"]} | {
+            key for key, result in known.items() if result.letters
+        }
         return SegmentWork(
-            segment=segment_from(row),
+            segment=segment,
             wanted=row["wanted"],
             files=tuple(raw_file_from(item) for item in raw),
-            changed=frozenset(item["key"] for item in changed),
-            bases=tuple(self._segment_object(item) for item in written if item["segment_end"] in ends),
-            etags={layer: row[f"{layer}_etag"] for layer in LAYERS if row[f"{layer}_etag"] is not None},
-            lettered=frozenset(item["key"] for item in raw if item["letters"]),
-            traces=tuple(sorted({item["trace_id"] for item in changed})),
+            changed=frozenset(changed),
+            bases=tuple(bases if ahead is None else [ahead.object, *bases]),
+            etags=etags,
+            lettered=frozenset(lettered),
+            traces=changed,
+            published=etags.get("enhanced") if ahead is None else ahead.object.etag,
+            may_wait=etags.keys() == set(LAYERS) and self.unwritten.may_wait(segment),
         )
 
     def _segment_of(self, file: RawFile, known_end: str | None, *, sealed: bool) -> Segment:

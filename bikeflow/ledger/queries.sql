@@ -204,15 +204,14 @@ WHERE system_id = :system_id
     AND processed_etag IS NULL
     AND enhanced_etag IS NULL;
 
--- dirty_days --
--- Days with dirty segments; where :now is given, but for those that failed lately and wait for their next try.
-SELECT DISTINCT day
+-- dirty_segments --
+-- Dirty segments; where :now is given, but for those of days that failed lately and wait for their next try.
+SELECT segments.*
 FROM segments INDEXED BY segments_dirty
 LEFT JOIN backoff USING (system_id, day)
 WHERE system_id = :system_id
     AND wanted > done
-    AND (:now IS NULL OR coalesce(retry_at, '') <= :now)
-ORDER BY day;
+    AND (:now IS NULL OR coalesce(retry_at, '') <= :now);
 
 -- segments_of_day --
 -- The segments of a day.

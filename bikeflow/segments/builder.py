@@ -13,6 +13,7 @@ import hashlib
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
@@ -51,15 +52,15 @@ log = get_logger()
 class Built:
     """What building a segment gave.
 
-    `objects` are the segment's files as they now lie in the store (none: it holds no row), `results` what every raw
-    file in them gave. `parsed` are the raw files that were parsed in this run, `tally` counts theirs; `vanished` are
-    those that no longer exist. `written` and `data` (the content of the enhanced file) are used on this machine only
-    (see `without_rows`).
+    `objects` are the segment's files as they now lie in the store (none: it holds no row); None where it may wait, and
+    nothing was written there. `results` are what every raw file of the segment gave. `parsed` are the raw files that
+    were parsed in this run, `tally` counts theirs; `vanished` are those that no longer exist. `written` and `data` (the
+    content of the enhanced file) are used on this machine only (see `without_rows`).
     """
 
     written: SegmentWritten
     data: bytes | None
-    objects: Mapping[Layer, ObjectInfo]
+    objects: Mapping[Layer, ObjectInfo] | None
     results: tuple[FileResult, ...]
     parsed: tuple[FileRecord, ...]
     vanished: tuple[str, ...]
@@ -79,10 +80,21 @@ class RawFileChanged(Transient):
 
 
 class SegmentBuilder:
-    """Reads, parses, validates and writes segments; one instance serves all processors."""
+    """Reads, parses, validates and writes segments; one instance serves all processors.
 
-    def __init__(self, store: Store, cache: ObjectCache, systems: Iterable[System], retry: RetrySettings) -> None:
+    `copies` tells where this machine may have a copy of an enhanced file.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        cache: ObjectCache,
+        systems: Iterable[System],
+        retry: RetrySettings,
+        copies: Callable[[SegmentObject], Path] | None = None,
+    ) -> None:
         self._store = store
+        self._copies = copies
         self._cache = cache
         self._systems = {system.id: system for system in systems}
         self._retry = retry
@@ -107,15 +119,18 @@ class SegmentBuilder:
         listed, read_again = {raw.key for raw in work.files}, {record.key for record in records}
         if len(fresh) > 1:
             await asyncio.to_thread(give_back)  # what parsing leaves free is in pieces too small for what comes now
-        files = await asyncio.to_thread(write, work.segment, covered & listed | read_again, [*fresh, *old])
-        objects = await self._write_layers(work, files.data)
-        if "enhanced" in objects and files.content is not None:
-            self._memory.put(objects["enhanced"].key, objects["enhanced"].etag, files.content)
+        layers: Sequence[Layer] = ("enhanced",) if work.may_wait else LAYERS
+        files = await asyncio.to_thread(write, work.segment, covered & listed | read_again, [*fresh, *old], layers)
+        waits = work.may_wait and bool(files.data)
+        objects = None if waits else await self._write_layers(work, files.data)
+        enhanced = self._unwritten(work, files.data["enhanced"]) if objects is None else objects.get("enhanced")
+        if enhanced is not None and files.content is not None:
+            self._memory.put(enhanced.key, enhanced.etag, files.content)
         etags = {raw.key: raw.etag for raw in work.files}
         lettered = (work.lettered - {raw.key for raw in wanted}) | counts.lettered
         unchanged = not work.changed & known and covered <= listed and len(old) == len(work.bases)
         return Built(
-            written=_written(work, objects, fresh if unchanged and len(wanted) <= FEW_FILES else None),
+            written=_written(work, enhanced, fresh if unchanged and len(wanted) <= FEW_FILES else None),
             data=files.data.get("enhanced"),
             objects=objects,
             results=tuple(FileResult(record, etags[record.key], record.key in lettered) for record in files.files),
@@ -134,12 +149,22 @@ class SegmentBuilder:
         if remembered is not None:
             return remembered
         try:
-            found = await self._try(self._store.get, source.key)
-            content = await asyncio.to_thread(read, found.data, source.partition.system_id)
+            data = await asyncio.to_thread(self._copy, source)
+            if data is None:
+                found = await self._try(self._store.get, source.key)
+                data = found.data if found.info.etag == source.etag else None
+            return None if data is None else await asyncio.to_thread(read, data, source.partition.system_id)
         except (NotFound, *UNREADABLE) as error:
             log.warning("segment_unreadable", key=source.key, error=str(error))
             return None
-        return content if found.info.etag == source.etag else None
+
+    def _copy(self, source: SegmentObject) -> bytes | None:
+        """This machine's copy of a file, if it has one whose content is told by the ETag."""
+        try:
+            data = b"" if self._copies is None else self._copies(source).read_bytes()
+        except OSError:
+            return None
+        return data if hashlib.md5(data, usedforsecurity=False).hexdigest() == source.etag else None
 
     async def _parse(
         self, work: SegmentWork, files: Sequence[RawFile], tell: Callable[[int], None]
@@ -209,6 +234,11 @@ class SegmentBuilder:
             await self._refuse_foreign(keys[layer], layout.system_id)
         return {layer: await self._try(self._store.put, key, files[layer]) for layer, key in keys.items()}
 
+    def _unwritten(self, work: SegmentWork, data: bytes) -> ObjectInfo:
+        """The enhanced file as it would lie in the store, where one is told from another by its MD5."""
+        key = layout_of(self._system(work)).segment_key("enhanced", work.segment)
+        return ObjectInfo(key, len(data), hashlib.md5(data, usedforsecurity=False).hexdigest(), dt.datetime.now(UTC))
+
     async def _refuse_foreign(self, key: str, system_id: str) -> None:
         """Where no file of ours is known: a predecessor's of the same name is not ours to replace."""
         found = await if_found(self._try(read_provenance, self._store, key, system_id))
@@ -242,13 +272,11 @@ def batches(files: Iterable[RawFile], max_bytes: int, max_files: int = sys.maxsi
         yield batch
 
 
-def _written(
-    work: SegmentWork, objects: Mapping[Layer, ObjectInfo], fresh: Sequence[SegmentTable] | None
-) -> SegmentWritten:
+def _written(work: SegmentWork, info: ObjectInfo | None, fresh: Sequence[SegmentTable] | None) -> SegmentWritten:
     """What the warehouse gets: the rows of `fresh` were added to the former file, or (None) other rows changed too."""
-    if "enhanced" not in objects:
+    if info is None:
         return SegmentWritten(work.segment, None)
-    info, former = objects["enhanced"], work.etags.get("enhanced")
+    former = work.published
     written = SegmentWritten(work.segment, SegmentObject(work.segment, info.key, info.etag, info.size), former)
     # The rows of unchanged raw files must come from the segment's own former file, and from nowhere else.
     if fresh is None or [(base.segment, base.etag) for base in work.bases] != (

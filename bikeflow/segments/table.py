@@ -57,7 +57,7 @@ class SegmentTable:
 
 @dataclass(frozen=True, slots=True)
 class SegmentFiles:
-    """Both layers' Parquet files (none where there is no row: nothing empty is published), and what they are made of.
+    """The layers' Parquet files (none where there is no row: nothing empty is published), and what they are made of.
 
     `content` holds the rows once more, for the next arrival, unless they were too many for one row group.
     """
@@ -78,13 +78,15 @@ def collect(parsed: Sequence[ParsedFile]) -> SegmentTable:
     return SegmentTable(_narrowed(table), tuple(records))
 
 
-def write(segment: Segment, keys: Collection[str], bases: Iterable[SegmentTable]) -> SegmentFiles:
+def write(
+    segment: Segment, keys: Collection[str], bases: Iterable[SegmentTable], layers: Sequence[Layer] = LAYERS
+) -> SegmentFiles:
     """The files of a segment that holds the raw files `keys`, each as the first of `bases` knows it."""
     inputs, files = _inputs(keys, bases)
     table = _joined(inputs)
     if not table.num_rows:
         return SegmentFiles({}, files, SegmentTable(ENCODED.empty_table(), files))
-    writers = {layer: _LayerWriter(layer) for layer in LAYERS}
+    writers = {layer: _LayerWriter(layer) for layer in layers}
     groups = 0
     # Arrow lets go of the interpreter while it encodes and compresses; meanwhile the next row group is put in order.
     with ThreadPoolExecutor(len(LAYERS)) as pool:

@@ -47,6 +47,7 @@ class Lane:
         if same_lake:
             self.delivery.take_over(predecessor.delivery)
             self.watcher.take_over(predecessor.watcher)
+            self.index.files.unwritten.take_over(predecessor.index.files.unwritten)
 
     def vitals(self, *, queue_full: bool) -> LaneVitals:
         """How the lane's roles are doing now."""

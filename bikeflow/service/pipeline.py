@@ -89,6 +89,19 @@ class Pipeline:
                 await queue.join()
             await queue.close()
 
+    def write_every(self, seconds: float) -> None:
+        """Let open segments wait for so long before they are written to the store again; 0: write all at once."""
+        for lane in self.lanes.values():
+            lane.index.files.unwritten.write_seconds = seconds
+
+    async def write_all(self) -> None:
+        """Put what waits to be written to the store on the queue; behind a backlog it is left to the next start."""
+        self.write_every(0)
+        for system_id, lane in self.lanes.items():
+            for partition in sorted(lane.index.files.unwritten.partitions()):
+                if not self.shared.queue.full(system_id):
+                    await self.shared.queue.put(PartitionJob(partition))
+
     async def publish(self) -> None:
         """Publish the database once, to all configured places; raises Transient, Permanent."""
         await self.shared.refresher.refresh_once()

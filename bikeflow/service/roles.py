@@ -34,6 +34,7 @@ class Roles:
         self._last_export = asyncio.Event()
         self._started = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        pipeline.write_every(settings.processing.write_seconds)
         self.work = asyncio.create_task(self._run(), name="roles")
 
     @classmethod
@@ -58,6 +59,7 @@ class Roles:
         await asyncio.wait(self._named("fetcher "))
         self._stop_watching.set()  # the watchers have heard of the last snapshots
         await asyncio.wait(self._named("watcher "))
+        await self.pipeline.write_all()
         await queue.close()
         _, busy = await asyncio.wait(self._named("processor "), timeout=self.settings.daemon.shutdown_seconds / 2)
         if busy:

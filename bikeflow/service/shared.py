@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from bikeflow.core.events import Events
 from bikeflow.feeds import layout_of
@@ -20,6 +21,7 @@ from bikeflow.store import ObjectCache, Store, open_store
 from bikeflow.store.counting import CountingStore
 from bikeflow.warehouse import Mirror, RemoteDatabase, Warehouse
 from bikeflow.warehouse.exporter import Exporter
+from bikeflow.warehouse.mirror import mirrored_file
 from bikeflow.warehouse.refresher import Refresher
 
 POSTGRES_SECONDS = 1.0
@@ -72,7 +74,7 @@ async def open_shared(
         config = WorkerConfig(
             data_dir, settings.all_systems, settings.storage, settings.processing, settings.retry, settings.log
         )
-        engine = await stack.enter_async_context(open_engine(config, store, cache))
+        engine = await stack.enter_async_context(open_engine(config, store, cache, partial(mirrored_file, data_dir)))
         queue = PartitionQueue(settings.processing.queue_size)
         refresher = Refresher(
             settings.warehouse,

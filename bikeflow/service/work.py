@@ -14,7 +14,7 @@ from bikeflow.core.model import FetchOutcome
 from bikeflow.core.scope import Scope
 from bikeflow.lake import dead_letters
 from bikeflow.lake.dead_letters import Selection
-from bikeflow.runtime.lock import exclusive, refuse_demo
+from bikeflow.runtime.lock import exclusive, holder, refuse_demo
 from bikeflow.segments.footer import Footer, NotOurs, read_provenance
 from bikeflow.service.lane import Lane
 from bikeflow.service.pipeline import Pipeline, open_pipeline
@@ -24,6 +24,8 @@ from bikeflow.verifier import Finding, Progress, PublishedDatabase, Report, Veri
 
 _OF_THE_DATABASE = ("copy_", "database_")
 """How the kinds of findings begin that concern the database, not the lake."""
+BUSY_SECONDS = 30.0
+"""What a service may take to write an open segment whose time has come."""
 
 
 @contextlib.asynccontextmanager
@@ -118,13 +120,25 @@ async def audit(
     """
     with exclusive(settings.data_dir) if repair else contextlib.nullcontext():
         database = PublishedDatabase(settings)
-        verifier = Verifier(store, settings.all_systems, sample=sample, database=database if database.is_owed else None)
+        verifier = Verifier(
+            store,
+            settings.all_systems,
+            sample=sample,
+            database=database if database.is_owed else None,
+            unwritten_seconds=_unwritten_seconds(settings),
+        )
         report = await verifier.verify(scope, tell)
         found = report.findings
         if repair and found:
             await _write_again(settings, found)
             report.findings = await verifier.again(found)
     return report, [item for item in found if item not in report.findings]
+
+
+def _unwritten_seconds(settings: Settings) -> float:
+    """How long a service that is at work may let an open segment wait, with time for the work itself; 0: not at all."""
+    longest = settings.processing.write_seconds
+    return longest + settings.watcher.poll_seconds + BUSY_SECONDS if longest and holder(settings.data_dir) else 0
 
 
 async def _write_again(settings: Settings, findings: Sequence[Finding]) -> None:

@@ -179,6 +179,7 @@ class ProcessingSettings(Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     queue_size: Annotated[int, Field(ge=1)] = 64
     segment_minutes: Annotated[int, AfterValidator(_divides_a_day)] = 60
+    write_seconds: Annotated[float, Field(ge=0, le=3_600)] = 0
     seal_after_minutes: Annotated[float, Field(ge=0, le=43_200)] = 60
     engine: Literal["inline", "process", "dask"] = "inline"
     scheduler: Annotated[
@@ -200,6 +201,8 @@ class ProcessingSettings(Section):
     def _a_cluster_is_named(self) -> ProcessingSettings:
         if self.engine == "dask" and not self.scheduler:
             raise ValueError('engine = "dask" also needs scheduler')
+        if self.engine != "inline" and self.write_seconds:
+            raise ValueError('write_seconds needs engine = "inline": workers elsewhere write what they build')
         return self
 
 

@@ -7,6 +7,7 @@ import datetime as dt
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from bikeflow.core.layout import NO_DAY
+from bikeflow.core.model import UTC
 from bikeflow.core.scope import Scope
 from bikeflow.settings.systems import System
 from bikeflow.store.base import Store
@@ -26,6 +27,7 @@ class Verifier:
     """Audits the lake, system by system, and the published database where one is given.
 
     `sample` raw files of each day are parsed again, others each time; None: all. So are those with dead letters.
+    `unwritten_seconds`: a service at work writes raw files to Parquet within so long; newer ones are left out.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class Verifier:
         *,
         sample: int | None = 0,
         database: PublishedDatabase | None = None,
+        unwritten_seconds: float = 0,
     ) -> None:
         self._store = store
         self._systems = tuple(systems)
         self._sample = sample
         self._database = database
+        self._unwritten_seconds = unwritten_seconds
 
     async def verify(self, scope: Scope, tell: Progress = _silent) -> Report:
         """Audit all partitions of the scope; what is found is looked at twice, as a service may be at work."""
@@ -65,9 +69,13 @@ class Verifier:
     async def _audit(self, wanted: Mapping[str, Days], tell: Progress, suspects: Collection[str] = ()) -> Report:
         report, audited = Report(), dict[str, SystemAudit]()
         copies = self._database.compare_copy if self._database is not None else None
+        until = None
+        if self._unwritten_seconds:
+            until = dt.datetime.now(UTC) - dt.timedelta(seconds=self._unwritten_seconds)
         for system in self._systems:
             if system.id in wanted:
-                audit = audited[system.id] = SystemAudit(self._store, system, self._sample, suspects, copies)
+                audit = SystemAudit(self._store, system, self._sample, suspects, copies, until)
+                audited[system.id] = audit
                 await audit.run(wanted[system.id], tell, report.raw_files)
                 report.add(audit.report, system.id)
         if self._database is not None:

@@ -81,9 +81,9 @@ def _differences(
     """The raw files of one system whose rows in the database are not those in the lake, and how they differ."""
     relation = f"(FROM {SCHEMA}.history WHERE system_id = {quoted(system_id)})"
     history = of_relation(connection, relation, "enhanced")
-    history = {key: item for key, item in history.items() if wanted(day_of(key))}
+    history = {key: item for key, item in history.items() if wanted(day_of(key)) and key not in audit.unwritten}
     report.published = (report.published or 0) + len(history)
-    lake = audit.enhanced.rows
+    lake = {key: item for key, item in audit.enhanced.rows.items() if key not in audit.unwritten}
     for key in sorted(history.keys() | lake.keys()):
         found, expected = history.get(key, NOTHING), lake.get(key, NOTHING)
         if found.rows != expected.rows:
@@ -91,7 +91,8 @@ def _differences(
         elif found != expected:
             yield key, f"its {found.rows} rows in the database are not those of the lake"
     told = [FileRecord(*row) for row in connection.execute(FILES, [system_id]).fetchall()]
-    yield from _file_differences([record for record in told if wanted(day_of(record.key))], audit)
+    told = [record for record in told if wanted(day_of(record.key)) and record.key not in audit.unwritten]
+    yield from _file_differences(told, audit)
 
 
 def _file_differences(told: Sequence[FileRecord], audit: SystemAudit) -> Iterator[tuple[str, str]]:

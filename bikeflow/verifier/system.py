@@ -34,13 +34,20 @@ class SystemAudit:
     """Audits the lake of one system, one layer after the other.
 
     `sample` raw files of each day are parsed again, others each time; None: all. So are those with dead letters, and
-    the `suspects`. `copies` compares the files of the enhanced layer with their copies on this machine.
+    the `suspects`. `copies` compares the files of the enhanced layer with their copies on this machine. Raw files that
+    came after `written_until` need not be in a Parquet file yet: they are left out, and named in `unwritten`.
 
     Afterwards `facts` has what was counted of the raw files, by key, for the comparison with the database.
     """
 
     def __init__(
-        self, store: Store, system: System, sample: int | None, suspects: Collection[str], copies: Copies | None
+        self,
+        store: Store,
+        system: System,
+        sample: int | None,
+        suspects: Collection[str],
+        copies: Copies | None,
+        written_until: dt.datetime | None = None,
     ) -> None:
         self._store = store
         self._layout = layout_of(system)
@@ -48,12 +55,14 @@ class SystemAudit:
         self._rules = system.rules
         self._sample = sample
         self._suspects = suspects
+        self._written_until = written_until
         self._letters: dict[str, ObjectInfo] = {}
         self._digests: dict[str, str] = {}
         self.report = Report()
         self.processed = LayerAudit(store, self._layout, "processed", self.report)
         self.enhanced = LayerAudit(store, self._layout, "enhanced", self.report, copies)
         self.facts: dict[str, FileRecord] = {}
+        self.unwritten: set[str] = set()
 
     async def run(self, wanted: Days, tell: Progress, before: int) -> None:
         """Audit all days that are `wanted`; `before`: so many raw files of other systems are done."""
@@ -69,7 +78,7 @@ class SystemAudit:
             tell(before + self.report.raw_files, before + len(raw))
 
         await bounded_map(check, batches(raw, BATCH_BYTES, BATCH_FILES), 2)
-        self._find_orphans({file.key for file in raw})
+        self._find_orphans({file.key for file in raw} | self.unwritten)
 
     async def _raw_files(self, wanted: Days) -> list[RawFile]:
         """The raw files that are wanted. What else looks like a snapshot is found, all other objects are named."""
@@ -79,7 +88,10 @@ class SystemAudit:
                 if not concerns(wanted, info.key):
                     continue
                 if (file := self._layout.raw_file(info)) is not None:
-                    files.append(file)
+                    if self._written_until is None or file.last_modified <= self._written_until:
+                        files.append(file)
+                    else:
+                        self.unwritten.add(file.key)
                 elif await self._is_snapshot(info):
                     place = f"raw/dt=YYYY-MM-DD/*{self._layout.raw_suffix}"
                     message = f"a snapshot that is not processed: it belongs in {place}"
@@ -87,6 +99,7 @@ class SystemAudit:
                 else:
                     self.report.other_objects.append(info.key)
         self._find_misplaced(files)
+        self.report.unwritten = len(self.unwritten)
         return files
 
     async def _is_snapshot(self, info: ObjectInfo) -> bool:

@@ -93,17 +93,18 @@ class Mirror:
         fetched = [item.size for item, complete in zip(absent, found, strict=True) if complete]
         return MirrorChange(len(fetched), sum(fetched), len(absent) - len(fetched))
 
-    def place(self, item: SegmentObject, data: bytes) -> None:
-        """Keep a file that was just written to the store, so that it need not be fetched back; called from any thread.
+    def place(self, item: SegmentObject, data: bytes, *, stored: bool = True) -> None:
+        """Keep a file that was just built, so that it need not be fetched back; called from any thread.
 
-        In a local lake nothing needs to be done. A disk that fails is no reason to fail: `sync` will fetch the file.
+        One that is `stored` in a local lake need not be kept. A disk that fails is no reason to fail: `sync` will fetch
+        the file, or keep the one before.
         """
         path = self._path(item)
-        if self._store.local_path(item.key) is not None or not self._verified:
+        if (stored and self._store.local_path(item.key) is not None) or not self._verified:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, data, durable=True)
+            write_whole(path, data, durable=stored)
         except OSError as error:
             log.debug("file_not_placed", path=str(path), error=error.strerror)
             return

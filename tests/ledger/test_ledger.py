@@ -59,7 +59,7 @@ def test_a_new_raw_file_makes_its_segment_dirty_until_it_is_written(ledger: Ledg
     assert index(ledger).files.observe([(raw(), "t1")]) == [raw()]
     (work,) = work_of(ledger)
     assert (work.segment.start, work.segment.end) == (dt.time(12), dt.time(12, 59, 59))
-    assert (work.files, set(work.changed), work.traces) == ((raw(),), {raw().key}, ("t1",))
+    assert (work.files, set(work.changed), work.traces) == ((raw(),), {raw().key}, {raw().key: "t1"})
     assert index(ledger).files.dirty_partitions(NOON) == [PARTITION]
     write(ledger, work)
     assert (work_of(ledger), index(ledger).files.dirty_partitions(NOON)) == ([], [])

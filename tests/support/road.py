@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,6 +25,7 @@ from bikeflow.segments.engines import WorkerConfig, open_engine
 from bikeflow.settings.sections import LogSettings, ProcessingSettings, RetrySettings, StorageSettings, WatcherSettings
 from bikeflow.store import ObjectCache, Store, open_store
 from bikeflow.verifier import Report, Verifier
+from bikeflow.warehouse.mirror import Mirror, mirrored_file
 from tests.support.wrm import wrm, wrm_layout
 
 RETRY = RetrySettings(attempts=2, initial_seconds=0.01, max_seconds=0.02)
@@ -38,6 +40,7 @@ class Road:
     ledger: Ledger
     reconciler: Reconciler
     processor: Processor
+    mirror: Mirror
     told: list[RunFinished | SchemaDrifted] = field(default_factory=list)
 
     @property
@@ -64,8 +67,15 @@ class Road:
     async def process(self) -> list[Run]:
         """Reconcile, then process whatever is dirty."""
         await self.reconciler.reconcile()
+        await self.mirror.sync(self.index.files.segment_objects())
         runs = [await self.processor.process(PartitionJob(day)) for day in self.index.files.dirty_partitions()]
         return [run for run in runs if run is not None]
+
+    async def published_rows(self) -> Counter[str]:
+        """Rows of each raw file's name in the files that the database is made of."""
+        await self.mirror.sync(self.index.files.segment_objects())
+        tables = [pq.ParquetFile(path).read(["s3_source_key"]) for path in self.mirror.files.values()]
+        return Counter(key.rsplit("/", 1)[-1] for table in tables for key in table["s3_source_key"].to_pylist())
 
     async def keys(self, prefix: str = "") -> dict[str, str]:
         """ETags of all objects below the lake's prefix (or a part of it), by key."""
@@ -110,9 +120,10 @@ async def open_road(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(storage, data_dir))
         cache = ObjectCache(store, data_dir / "cache", storage.cache_max_bytes)
-        engine = await stack.enter_async_context(open_engine(config, store, cache))
+        mirror = Mirror(store, data_dir)
+        engine = await stack.enter_async_context(open_engine(config, store, cache, partial(mirrored_file, data_dir)))
         ledger = stack.enter_context(Ledger(data_dir, [layout], segment_minutes))
         told: list[RunFinished | SchemaDrifted] = []
-        processor = Processor(PartitionQueue(8), ledger, engine, told.append)
+        processor = Processor(PartitionQueue(8), ledger, engine, told.append, mirror.place)
         reconciler = Reconciler(store, layout, ledger.systems[layout.system_id], format_of(systems[0]), 60)
-        yield Road(store, layout, ledger, reconciler, processor, told)
+        yield Road(store, layout, ledger, reconciler, processor, mirror, told)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
+from bikeflow.core.model import SegmentObject
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime.memory import give_back, memory_bytes
 from bikeflow.segments.builder import Built, SegmentBuilder
@@ -17,10 +19,19 @@ again, takes longer. An hour of 30-second snapshots of a large city stays below,
 
 
 class InlineEngine(Engine):
-    """Builds here, with the caller's own store and cache, as many segments at once as memory allows."""
+    """Builds here, with the caller's own store and cache, as many segments at once as memory allows.
 
-    def __init__(self, config: WorkerConfig, store: Store, cache: ObjectCache) -> None:
-        self._builder = SegmentBuilder(store, cache, config.systems, config.retry)
+    `copies` tells where this machine may have a copy of an enhanced file.
+    """
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        store: Store,
+        cache: ObjectCache,
+        copies: Callable[[SegmentObject], Path] | None = None,
+    ) -> None:
+        self._builder = SegmentBuilder(store, cache, config.systems, config.retry, copies)
         self._budget = MemoryBudget(memory_bytes(config.processing.memory_limit))
 
     async def build(self, work: SegmentWork, parsed: Callable[[int], None]) -> Built:
