@@ -72,7 +72,7 @@ def _counted(report: Report) -> Iterator[str]:
     published = "there is no database here" if report.published is None else f"the database was compared: {compared}"
     yield f"{report.parsed_again} of them were parsed again; {published}"
     if report.unwritten:
-        yield f"{report.unwritten} more are so new that they may not be in Parquet yet (processing.write_seconds)"
+        yield f"{report.unwritten} more are so new that they need not be in Parquet yet (processing.write_seconds)"
     if report.unreadable_files:
         yield f"{report.unreadable_files} raw files can't be read at all: `bikeflow dlq list` counts them"
     if report.other_rules:

@@ -27,7 +27,7 @@ class Verifier:
     """Audits the lake, system by system, and the published database where one is given.
 
     `sample` raw files of each day are parsed again, others each time; None: all. So are those with dead letters.
-    `unwritten_seconds`: a service at work writes raw files to Parquet within so long; newer ones are left out.
+    `unwritten_seconds`: a service at work writes raw files to Parquet within so long; newer ones need not be there.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class Report:
     `unreadable_files` counts raw files that can't be read at all, `other_rules` those whose rows were flagged under
     other rules than today's, `foreign` Parquet files that bikeflow did not write. `other_objects` are keys below raw/
     that are no snapshots. `unwritten` counts raw files that are so new that they need not be in a Parquet file yet, and
-    were left out. `parsed_again` counts raw files whose rows and dead letters were compared with a fresh parse,
+    are not. `parsed_again` counts raw files whose rows and dead letters were compared with a fresh parse,
     `published` those whose rows were compared with the database's (None: there is no database), `tables` the tables and
     views of the database that were compared with ones made from the lake.
     """

@@ -35,7 +35,7 @@ class SystemAudit:
 
     `sample` raw files of each day are parsed again, others each time; None: all. So are those with dead letters, and
     the `suspects`. `copies` compares the files of the enhanced layer with their copies on this machine. Raw files that
-    came after `written_until` need not be in a Parquet file yet: they are left out, and named in `unwritten`.
+    came after `written_until` need not be in a Parquet file yet: those that are not are named in `unwritten`.
 
     Afterwards `facts` has what was counted of the raw files, by key, for the comparison with the database.
     """
@@ -78,7 +78,7 @@ class SystemAudit:
             tell(before + self.report.raw_files, before + len(raw))
 
         await bounded_map(check, batches(raw, BATCH_BYTES, BATCH_FILES), 2)
-        self._find_orphans({file.key for file in raw} | self.unwritten)
+        self._find_orphans({file.key for file in raw})
 
     async def _raw_files(self, wanted: Days) -> list[RawFile]:
         """The raw files that are wanted. What else looks like a snapshot is found, all other objects are named."""
@@ -88,10 +88,7 @@ class SystemAudit:
                 if not concerns(wanted, info.key):
                     continue
                 if (file := self._layout.raw_file(info)) is not None:
-                    if self._written_until is None or file.last_modified <= self._written_until:
-                        files.append(file)
-                    else:
-                        self.unwritten.add(file.key)
+                    files.append(file)
                 elif await self._is_snapshot(info):
                     place = f"raw/dt=YYYY-MM-DD/*{self._layout.raw_suffix}"
                     message = f"a snapshot that is not processed: it belongs in {place}"
@@ -99,7 +96,6 @@ class SystemAudit:
                 else:
                     self.report.other_objects.append(info.key)
         self._find_misplaced(files)
-        self.report.unwritten = len(self.unwritten)
         return files
 
     async def _is_snapshot(self, info: ObjectInfo) -> bool:
@@ -144,10 +140,17 @@ class SystemAudit:
             return [(case, fresh := parsed.get(case.raw.key), list(faults(case, fresh))) for case in cases]
 
         for case, parsed, found in await asyncio.to_thread(examined):
+            if found and self._may_be_unwritten(case.raw):
+                self.unwritten.add(case.raw.key)
+                self.report.unwritten += 1
+                continue
             self._count(case)
             self.report.parsed_again += parsed is not None
             for kind, message in found:
                 self.report.find(kind, case.raw.key, message)
+
+    def _may_be_unwritten(self, raw: RawFile) -> bool:
+        return self._written_until is not None and raw.last_modified > self._written_until
 
     def _case(self, raw: RawFile, data: bytes, letters: Sequence[Letter] | None, chosen: bool) -> Case:
         rows = {layer.name: layer.rows.get(raw.key, NOTHING) for layer in (self.processed, self.enhanced)}

@@ -169,7 +169,9 @@ async def test_good_settings_of_each_kind_are_taken_over_under_load_and_nothing_
         {"watcher__poll_seconds": 0.3, "watcher__reconcile_seconds": 5, "warehouse__threads": 1},
         {"log__level": "debug"},
         {"http__listen": "localhost:0", "alerts__grace_seconds": 10},
+        {"processing__write_seconds": 3600},
         {"feed__timeout_seconds": 5, "retry__attempts": 2, "processing__segment_minutes": 30},
+        {"processing__write_seconds": 2},
         {"log__level": "info", "storage__cache_max_bytes": 0, "processing__segment_minutes": 60},
     ]
     async with oracle.serving() as feed, running(data_dir, feed.url, config=config) as service:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
 import signal
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -21,7 +23,7 @@ from tests.support.elsewhere import reading
 from tests.support.lines import raw_file, station
 from tests.support.rounds import rounds
 from tests.support.s3server import S3Server
-from tests.support.service import PATIENCE_SECONDS, Service, running
+from tests.support.service import PATIENCE_SECONDS, Service, environment, running
 from tests.support.wrm import wrm_layout
 
 ROWS = "SELECT count(*) FROM wrm_analytics.wrm_stations_enhanced_data"
@@ -62,6 +64,40 @@ async def test_snapshots_go_all_the_way_and_a_stop_leaves_everything_in_order(
         raw = [info.key async for page in store.pages(layout.raw) for info in page]
         assert service.query(SNAPSHOTS) == len(raw)
         assert list((data_dir / "spool").glob("*.txt")) == []
+
+
+async def verify(service: Service, storage: StorageSettings, settings: Mapping[str, object]) -> tuple[int, str]:
+    """The exit code of `bikeflow verify --full` beside the service, and what it says."""
+    values = [f"{key}={value}" for key, value in {"data_dir": service.data_dir, **settings}.items()]
+    given = [argument for value in values for argument in ("--set", value)]
+    variables = environment(storage)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bikeflow", "verify", "--full", *given,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env={**os.environ, **variables},
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()
+
+
+@pytest.mark.parametrize("backend", ["local", "s3"])
+async def test_segments_that_wait_are_published_proved_and_written_at_the_end(
+    tmp_path: Path, feed_url: str, backend: str, request: pytest.FixtureRequest
+) -> None:
+    storage = StorageSettings()
+    if backend == "s3":
+        server: S3Server = request.getfixturevalue("s3_server")
+        storage = server.settings()
+    settings = {"processing.write_seconds": 3600}
+    async with running(tmp_path / "data", feed_url, storage=storage, settings=settings) as service:
+        await service.until(lambda: (service.query(SNAPSHOTS) or 0) >= 4, "four snapshots in the database")
+        code, proof = await verify(service, storage, settings)
+        assert code == 0 and "need not be in Parquet yet" in proof
+        assert await service.stop() == 0
+        assert service_log_is_clean(service)
+    written = [line for line in service.log().splitlines() if "event=processed" in line and " segments=0 " not in line]
+    assert len(written) <= 4  # at the beginning and at the end, of two hours at most
+    code, proof = await verify(service, storage, settings)
+    assert code == 0 and "need not be in Parquet yet" not in proof
 
 
 async def test_a_day_that_is_over_when_it_is_found_is_written_as_one_segment_at_once(tmp_path: Path) -> None:

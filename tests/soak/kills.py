@@ -145,8 +145,9 @@ class Soak:
         self._promises: list[str] = []
 
     def service(self) -> AbstractAsyncContextManager[Service]:
-        """The service, started."""
-        return running(self._data_dir, self._oracle.url, storage=self._place.storage, settings=SETTINGS)
+        """The service, started; in some lives open segments wait to be written."""
+        waits = {"processing.write_seconds": self._chance.choice([0, 0, 3, 3_600])}
+        return running(self._data_dir, self._oracle.url, storage=self._place.storage, settings=SETTINGS | waits)
 
     async def life(self, number: signal.Signals = signal.SIGKILL, place: str | None = None) -> int:
         """Start the service and end it by a signal at a random touch of a kind of file; returns the exit code."""
