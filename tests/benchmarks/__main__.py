@@ -7,12 +7,13 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from bikeflow.runtime import log
 from bikeflow.settings.sections import LogSettings
-from tests.benchmarks import arrival, day, idle, memory, parse, poll, segments, start, systems, uptime, year
+from tests.benchmarks import arrival, day, idle, memory, parse, poll, segments, start, systems, uptime, world, year
 from tests.benchmarks.measuring import Row
 
 BENCHMARKS: dict[str, Callable[[Path, int], dict[str, object]]] = {
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], dict[str, object]]] = {
     "memory": memory.measure,
     "systems": systems.measure,
     "uptime": uptime.measure,
+    "world": world.measure,
     "year": year.measure,
 }
 DEFAULT = ("day", "arrival", "parse")
@@ -38,15 +40,21 @@ def main() -> None:
     arguments.add_argument("names", nargs="*", metavar="NAME", help=_choices())
     arguments.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments.add_argument("--runs", type=int, default=3, help="runs of each command; medians are printed")
+    usual = world.Options()
+    arguments.add_argument("--systems", type=int, default=usual.systems, help="of world: how many systems")
+    arguments.add_argument("--minutes", type=float, default=usual.minutes, help="of world: how long it runs")
+    arguments.add_argument("--s3", action="store_true", help="of world: the lake lies on an S3 server (rclone)")
     given = arguments.parse_args()
     log.configure(LogSettings(level="error"))
     names = BENCHMARKS if "all" in given.names else given.names or DEFAULT
     if unknown := set(names) - BENCHMARKS.keys():
         arguments.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)} and all")
+    options = world.Options(given.systems, given.minutes, given.s3)
+    benchmarks = BENCHMARKS | {"world": partial(world.measure, options=options)}
     results = {}
     for name in names:
         with tempfile.TemporaryDirectory(prefix="bikeflow-bench-") as folder:
-            results[name] = BENCHMARKS[name](Path(folder), given.runs)
+            results[name] = benchmarks[name](Path(folder), given.runs)
     if given.json:
         json.dump(results, sys.stdout, indent=2)
         print()
