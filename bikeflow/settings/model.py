@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 
@@ -70,14 +71,14 @@ class Settings(BaseSettings):
             raise ValueError(f'warehouse.wrm_system = "{wanted}": there is no such system')
         return self
 
-    @property
+    @cached_property
     def all_systems(self) -> tuple[System, ...]:
         """The systems that are configured, complete: those of `[[systems]]`, else the one of `[feed]`."""
         if not self.systems:
             return (the_one_system(self.feed, self.storage, self.rules),)
         return tuple(completed(table, self.feed, self.rules) for table in self.systems)
 
-    @property
+    @cached_property
     def shown_system(self) -> System:
         """The system that the pages and `wrm_analytics` show: the one that is named for it, else the first."""
         systems = {system.id: system for system in self.all_systems}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
@@ -67,18 +68,23 @@ def completed(table: SystemSettings, feed: FeedSettings, rules: RulesSettings) -
 
 def conflicts(systems: Iterable[System]) -> Iterator[str]:
     """What is wrong between systems: ids and prefixes that collide, one sentence each."""
-    seen: list[System] = []
+    by_id: dict[str, System] = {}
+    by_prefix: dict[str, System] = {}
     for system in systems:
-        for other in seen:
-            if system.id == other.id:
-                yield f'two systems have the id "{system.id}"'
-            elif system.prefix == other.prefix:
-                yield f'"{other.id}" and "{system.id}" have the same prefix "{system.prefix}"'
-            elif _lies_in(system.prefix, other.prefix) or _lies_in(other.prefix, system.prefix):
+        other = by_prefix.get(system.prefix)
+        if system.id in by_id:
+            yield f'two systems have the id "{system.id}"'
+        elif other is not None:
+            yield f'"{other.id}" and "{system.id}" have the same prefix "{system.prefix}"'
+        by_id.setdefault(system.id, system)
+        by_prefix.setdefault(system.prefix, system)
+    for system in by_prefix.values():
+        for above in _taken_folders(system.prefix):
+            if (other := by_prefix.get(above)) is not None:
                 yield f'the prefix "{system.prefix}" of "{system.id}" and "{other.prefix}" of "{other.id}" overlap'
-        seen.append(system)
 
 
-def _lies_in(prefix: str, other: str) -> bool:
-    """Whether objects below `prefix` would be taken for those of a system whose prefix is `other`."""
-    return any(prefix.startswith(f"{other}{folder}") for folder in _RESERVED)
+def _taken_folders(prefix: str) -> list[str]:
+    """The prefixes of systems that would take objects below `prefix` for their own."""
+    ends = (found.start() for folder in _RESERVED for found in re.finditer(re.escape(folder), prefix))
+    return [prefix[:end] for end in sorted(ends)]
