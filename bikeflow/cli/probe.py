@@ -47,7 +47,7 @@ async def _probed(url: str, timeout_seconds: float) -> Probe:
         if problem["type"] == "string_pattern_mismatch":
             raise ConfigError(f"{url} is no URL: it must begin with http:// or https://") from None
         raise ConfigError(f"{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}") from None
-    async with new_session(settings) as session:
+    async with new_session(settings.connections_per_host) as session:
 
         async def ask(url: str, validators: tuple[str, str] | None = None, *, retry: bool = True) -> Answer:
             return await download(session, settings, url, validators)

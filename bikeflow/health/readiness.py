@@ -33,7 +33,7 @@ def assess(
         starting = Fault(seen.started_at, "the service is starting")
         return dict.fromkeys(("fetching", "storing", "watching", "processing", "refreshing"), starting)
     lanes, feeds = vitals.lanes, {system.id: system.feed for system in settings.all_systems}
-    poll_seconds = 2 * settings.watcher.poll_seconds + _LISTING_SECONDS
+    look_seconds = 2 * settings.look_seconds + _LISTING_SECONDS
     longest = max(feed.interval_seconds for feed in feeds.values())
     refresh_seconds = settings.warehouse.debounce_seconds + max(longest, _REFRESH_SECONDS)
 
@@ -45,7 +45,7 @@ def assess(
             lambda name, lane: lane.feed or seen.losing.get(name) or _fetching(seen, name, feeds.get(name), now)
         ),
         "storing": folded(lambda _, lane: lane.delivery),
-        "watching": folded(lambda _, lane: lane.watcher or _watching(seen, lane, poll_seconds, now)),
+        "watching": folded(lambda _, lane: lane.watcher or _watching(seen, lane, look_seconds, now)),
         "processing": _processing(seen, vitals, now),
         "refreshing": vitals.refresher or _refreshing(seen, refresh_seconds, database, now),
     }

@@ -32,7 +32,7 @@ def longest_step_seconds(settings: Settings) -> float:
     storage, retry = settings.storage, settings.retry
     one_try = storage.connect_timeout_seconds + storage.read_timeout_seconds + retry.max_seconds
     fetches = [2 * system.feed.interval_seconds + system.feed.timeout_seconds for system in settings.all_systems]
-    between = max(*fetches, 2 * settings.watcher.poll_seconds)
+    between = max(*fetches, 2 * settings.look_seconds)
     return STUCK_SECONDS + retry.attempts * one_try + between
 
 

@@ -27,14 +27,12 @@ _GZIP_MAGIC = b"\x1f"
 _WORTH_A_RETRY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 
-def new_session(settings: FeedSettings) -> aiohttp.ClientSession:
-    """What all downloads of one feed go through; its user closes it."""
-    total = settings.timeout_seconds
+def new_session(connections_per_host: int) -> aiohttp.ClientSession:
+    """What downloads go through; its user closes it."""
     return aiohttp.ClientSession(
+        # So many hosts may hang at once as there are: none of them takes the connections of others.
+        connector=aiohttp.TCPConnector(limit=0, limit_per_host=connections_per_host),
         headers={hdrs.USER_AGENT: USER_AGENT, hdrs.ACCEPT_ENCODING: "gzip, deflate"},
-        timeout=aiohttp.ClientTimeout(
-            total=total, connect=min(CONNECT_SECONDS, total), sock_read=total, ceil_threshold=float("inf")
-        ),
         # aiohttp takes a gzip body that ends too early for a whole one, so `_unpacked` does its work.
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -52,8 +50,12 @@ async def download(
     headers = {hdrs.IF_NONE_MATCH: etag, hdrs.IF_MODIFIED_SINCE: last_modified}
     conditions = {name: value for name, value in headers.items() if value}
     place, asked_at = public_url(url), time.monotonic()
+    total = settings.timeout_seconds
+    timeout = aiohttp.ClientTimeout(
+        total=total, connect=min(CONNECT_SECONDS, total), sock_read=total, ceil_threshold=float("inf")
+    )
     try:
-        async with session.get(url, headers=conditions, max_redirects=MAX_REDIRECTS) as response:
+        async with session.get(url, headers=conditions, max_redirects=MAX_REDIRECTS, timeout=timeout) as response:
             body = None
             if response.status == HTTPStatus.OK:
                 body = await _body(response, place, settings.max_bytes)

@@ -6,8 +6,8 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from bikeflow.core.errors import NotAFeed, Permanent, Transient
 from bikeflow.core.layout import Layout
@@ -22,7 +22,6 @@ from bikeflow.ingest.upstream import Upstream
 from bikeflow.ledger import SystemIndex
 from bikeflow.runtime.log import bound, get_logger, new_trace_id
 from bikeflow.runtime.retry import tick
-from bikeflow.settings.sections import RetrySettings
 from bikeflow.settings.systems import System, public_url
 from bikeflow.store import Store
 
@@ -42,27 +41,37 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """When a system is fetched, in seconds after the start: for the first time, and from when on at every interval.
+
+    Systems that take turns within their interval do not come all at once.
+    """
+
+    first_seconds: float = 0.0
+    ticks_seconds: float = 0.0
+
+
 class Fetcher:
     """One system's fetcher; `run` is the role, `fetch_once` a single fetch. `clock` tells the time of new snapshots.
 
-    As a context it closes its connections. The first fetch is made at once, and the ticks follow `offset_seconds`
-    later: systems that take turns within their interval do not come all at once.
+    `turn` is its place among the others.
     """
 
     def __init__(
         self,
         system: System,
-        retry: RetrySettings,
+        upstream: Upstream,
         delivery: Delivery,
         memory: SystemIndex,
         clock: Callable[[], dt.datetime] = utc_now,
         on_fetched: Callable[[FetchFinished], None] = lambda event: None,
-        offset_seconds: float = 0,
+        turn: Turn = Turn(),
     ) -> None:
         self._system = system
-        self._offset_seconds = offset_seconds
+        self._turn = turn
         self._settings = system.feed
-        self._upstream = Upstream(system.feed, retry)
+        self._upstream = upstream
         self._delivery = delivery
         self._memory = memory
         self._format = format_of(system)
@@ -76,12 +85,6 @@ class Fetcher:
         """Set when no further fetch is to begin."""
         self._next_tick: float | None = None
         self._last_tick: float | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._upstream.close()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fetch at every tick and deliver beside it until `stop` is set, then finish what is in hand; or `leave`."""
@@ -130,9 +133,12 @@ class Fetcher:
     async def _poll(self, stop: asyncio.Event) -> None:
         clock, interval = asyncio.get_running_loop().time, self._settings.interval_seconds
         if self._next_tick is None:
-            self._last_tick = clock()
-            self._next_tick = self._last_tick + self._offset_seconds
-            if self._offset_seconds:
+            began = clock()
+            self._next_tick = began + self._turn.ticks_seconds
+            if self._turn.first_seconds < self._turn.ticks_seconds and not await tick(
+                self._last, self._turn.first_seconds
+            ):
+                self._last_tick = began
                 await self.fetch_once(stop)
         started, number = self._next_tick, 0
         await tick(self._last, started - clock())

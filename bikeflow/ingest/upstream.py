@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from tenacity import RetryCallState
 from tenacity.stop import stop_before_delay
@@ -20,20 +20,41 @@ if TYPE_CHECKING:
 MAX_BREAKERS = 32
 
 
-class Upstream:
-    """Asks for documents; `attempts` counts the requests that were made."""
+class Connections:
+    """The connections to the servers of feeds, opened as they are needed; at most `per_host` at a time to each host.
 
-    def __init__(self, settings: FeedSettings, retry: RetrySettings) -> None:
-        self._settings = settings
-        self._retry = retry
+    As a context it closes them.
+    """
+
+    def __init__(self, per_host: int) -> None:
+        self._per_host = per_host
         self._session: aiohttp.ClientSession | None = None
-        self._breakers: dict[str, Breaker] = {}
-        self.attempts = 0
 
-    async def close(self) -> None:
-        """Close the connections."""
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """What requests are made with."""
+        from bikeflow.ingest.download import new_session  # noqa: PLC0415 - a backfill does without aiohttp
+
+        self._session = self._session or new_session(self._per_host)
+        return self._session
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+class Upstream:
+    """Asks for documents over `connections`, which others may share; `attempts` counts the requests that were made."""
+
+    def __init__(self, settings: FeedSettings, retry: RetrySettings, connections: Connections) -> None:
+        self._settings = settings
+        self._retry = retry
+        self._connections = connections
+        self._breakers: dict[str, Breaker] = {}
+        self.attempts = 0
 
     async def ask(
         self,
@@ -49,15 +70,14 @@ class Upstream:
         Without `retry` there is only one. No request starts after the tick's time is over, nor once the document's
         breaker has opened. Raises `CircuitOpen` where none may be made at all, else what the last one raised.
         """
-        from bikeflow.ingest.download import download, new_session  # noqa: PLC0415 - a backfill does without aiohttp
+        from bikeflow.ingest.download import download  # noqa: PLC0415 - a backfill does without aiohttp
 
-        session, breaker = self._session or new_session(self._settings), self._breaker(url)
-        self._session = session
+        breaker = self._breaker(url)
 
         async def request() -> Answer:
             async with breaker.guard():
                 self.attempts += 1
-                return await download(session, self._settings, url, validators)
+                return await download(self._connections.session, self._settings, url, validators)
 
         usual = retrying(self._retry, stop, on_retry=on_retry)
         too_late = stop_before_delay(self._settings.interval_seconds)

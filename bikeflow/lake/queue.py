@@ -22,6 +22,8 @@ class PartitionQueue:
     def __init__(self, size: int) -> None:
         self._size = size
         self._waiting: dict[Partition, PartitionJob] = {}
+        self._waiting_of: Counter[str] = Counter()
+        """How many of them each system has."""
         self._in_flight: set[Partition] = set()
         self._turns: Counter[str] = Counter()
         """When each system last had its turn: the number of jobs handed out until then."""
@@ -44,7 +46,7 @@ class PartitionQueue:
 
     def full(self, system_id: str) -> bool:
         """Whether a job for another partition of this system has to wait outside."""
-        return sum(partition.system_id == system_id for partition in self._waiting) >= self._size
+        return self._waiting_of[system_id] >= self._size
 
     @property
     def stalled_seconds(self) -> float:
@@ -61,7 +63,9 @@ class PartitionQueue:
             if not self._closed:
                 if not self._waiting and not self._in_flight:
                     self._moved_at = time.monotonic()
-                self._waiting.setdefault(partition, job)
+                if partition not in self._waiting:
+                    self._waiting[partition] = job
+                    self._waiting_of[partition.system_id] += 1
                 self._changed.notify_all()
 
     async def get(self) -> PartitionJob | None:
@@ -77,6 +81,7 @@ class PartitionQueue:
             self._taken += 1
             self._turns[job.partition.system_id] = self._taken
             del self._waiting[job.partition]
+            self._waiting_of[job.partition.system_id] -= 1
             self._in_flight.add(job.partition)
             self._changed.notify_all()
             return job
@@ -104,6 +109,7 @@ class PartitionQueue:
         """Forget the jobs that no processor has taken."""
         async with self._changed:
             self._waiting.clear()
+            self._waiting_of.clear()
             self._changed.notify_all()
 
     def _next(self) -> PartitionJob | None:

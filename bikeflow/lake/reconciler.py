@@ -10,7 +10,7 @@ import asyncio
 import datetime as dt
 import hashlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 
 from bikeflow.core.layout import LAYERS, Layer, Layout
@@ -26,6 +26,8 @@ from bikeflow.store.base import CONCURRENT_REQUESTS, Store, if_found
 RESEAL_QUIET = dt.timedelta(minutes=10)
 FILES_AT_ONCE = 32
 """How many raw files are read at once, where their content is needed."""
+Pages = Callable[[str], AsyncIterator[list[ObjectInfo]]]
+"""Lists what lies below a prefix, page by page (`Store.pages`)."""
 log = get_logger()
 
 
@@ -54,15 +56,15 @@ class Reconciler:
         self._index = index
         self._format = raw_format
 
-    async def reconcile(self) -> LakeReconciled:
-        """One full pass; raises what the store raises, and is then to be repeated."""
-        started = time.monotonic()
+    async def reconcile(self, pages: Pages | None = None) -> LakeReconciled:
+        """One full pass; raises what the store raises, and is then to be repeated. `pages` lists like the store's."""
+        started, pages = time.monotonic(), pages or self._store.pages
         before = await asyncio.to_thread(self._index.files.known_keys)
-        keys, changed, foreign = await self._list_raw()
+        keys, changed, foreign = await self._list_raw(pages)
         vanished = await self._vanished(before.keys() - keys)
-        comparison = _LayerComparison(self._store, self._layout, self._index, self._format)
+        comparison = _LayerComparison(self._store, self._layout, self._index, self._format, pages)
         adopted, lost, foreign_parquet = await comparison.run()
-        await self._compare_dead_letters()
+        await self._compare_dead_letters(pages)
         await asyncio.to_thread(self._index.files.set_reconciled, dt.datetime.now(UTC))
         result = LakeReconciled(
             system_id=self._layout.system_id,
@@ -102,10 +104,10 @@ class Reconciler:
         traced = [(file, self._trace_id(file.key) or new_trace_id()) for file in files]
         return [file.key for file in files], self._index.files.observe(traced)
 
-    async def _list_raw(self) -> tuple[set[str], int, int]:
+    async def _list_raw(self, pages: Pages) -> tuple[set[str], int, int]:
         keys: set[str] = set()
         listed = changed = 0
-        async for page in self._store.pages(self._layout.raw):
+        async for page in pages(self._layout.raw):
             found, news = await asyncio.to_thread(self._enter, page)
             keys.update(found)
             listed, changed = listed + len(page), changed + len(news)
@@ -119,10 +121,10 @@ class Reconciler:
             await asyncio.to_thread(self._index.files.forget, gone)
         return len(gone)
 
-    async def _compare_dead_letters(self) -> None:
+    async def _compare_dead_letters(self, pages: Pages) -> None:
         before = await asyncio.to_thread(self._index.files.processed)
         listed: set[str] = set()
-        async for page in self._store.pages(self._layout.dead_letters):
+        async for page in pages(self._layout.dead_letters):
             listed.update(self._layout.raw_key_of(info.key) for info in page)
         await asyncio.to_thread(self._index.files.letters_found, listed)
         # A processor may have written dead letters during the listing: those must not look like old ones.
@@ -141,8 +143,9 @@ class Reconciler:
 class _LayerComparison:
     """One pass over the Parquet files: adopts those that the ledger does not know, and has lost ones written again."""
 
-    def __init__(self, store: Store, layout: Layout, index: SystemIndex, raw_format: Format) -> None:
+    def __init__(self, store: Store, layout: Layout, index: SystemIndex, raw_format: Format, pages: Pages) -> None:
         self._store = store
+        self._pages = pages
         self._layout = layout
         self._index = index
         self._format = raw_format
@@ -174,7 +177,7 @@ class _LayerComparison:
     async def _scan(self, layer: Layer, foreign_before: Mapping[str, str]) -> None:
         known = self._known[layer] = await asyncio.to_thread(self._index.known_objects, layer)
         listed: set[str] = set()
-        async for page in self._store.pages(self._layout.layer(layer)):
+        async for page in self._pages(self._layout.layer(layer)):
             for info in page:
                 listed.add(info.key)
                 if foreign_before.get(info.key) == info.etag:

@@ -1,7 +1,8 @@
 """The watcher role: finds raw files in the store and puts their partitions on the queue.
 
 Fast path: one LIST a poll, from a little before the newest known key, however large the archive is. Our own snapshots
-need no poll: the fetcher announces them. Slow path: a full reconciliation at start and every `reconcile_seconds`.
+need no poll: the fetcher announces them. Slow path: a full reconciliation at start and every `reconcile_seconds`. How
+often either comes depends on how many lanes there are: see `listings`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import datetime as dt
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
 
 from bikeflow.core.errors import BikeflowError
 from bikeflow.core.layout import Layout
@@ -22,16 +24,14 @@ from bikeflow.core.model import (
     PartitionJob,
     RawFile,
     SnapshotStored,
-    StoreAnswered,
-    StoreOperation,
 )
+from bikeflow.lake.listings import Listings
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.lake.reconciler import Reconciler
 from bikeflow.ledger import SystemIndex
 from bikeflow.ledger.runs import RunLog
 from bikeflow.runtime.log import get_logger
-from bikeflow.runtime.retry import tick
-from bikeflow.settings.sections import WatcherSettings
+from bikeflow.runtime.retry import tick, tick_or
 from bikeflow.store.base import Store
 
 LONGEST_DELAY_SECONDS = 5.0
@@ -51,7 +51,7 @@ class Watcher:
 
     def __init__(
         self,
-        settings: WatcherSettings,
+        listings: Listings,
         store: Store,
         layout: Layout,
         index: SystemIndex,
@@ -59,7 +59,7 @@ class Watcher:
         queue: PartitionQueue,
         reconciler: Reconciler,
     ) -> None:
-        self._settings = settings
+        self._listings = listings
         self._store = store
         self._layout = layout
         self._index = index
@@ -70,8 +70,8 @@ class Watcher:
         self._ready = asyncio.Event()
         self._seen: dict[str, str] = {}
         self._forgettings = 0
-        self._failing_operations: set[StoreOperation] = set()
         self._forgiving = False
+        self._look_now = asyncio.Event()
         self.fault: Fault | None = None
         self.last_poll_at: dt.datetime | None = None
         self.attempts = 0
@@ -87,23 +87,21 @@ class Watcher:
         """A snapshot of our own is in the store; called by the fetcher's event sink."""
         self._announced.put_nowait(event)
 
-    def note_answer(self, event: StoreAnswered) -> None:
-        """A request to the store has ended: once its kind works again, the partitions that failed need not wait."""
-        # That there is no such object is an answer, but not to a PUT.
-        if event.outcome not in ("ok", "not_found") or (event.outcome, event.operation) == ("not_found", "put"):
-            self._failing_operations.add(event.operation)
-        elif event.outcome == "ok" and event.operation in self._failing_operations:
-            self._failing_operations.remove(event.operation)
-            self._forgiving = True
+    def store_works_again(self) -> None:
+        """A kind of request to the store that had failed works again: the partitions that failed need not wait."""
+        self._forgiving = True
+        if self.fault is not None:
+            self._look_now.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until stopped. Storage errors are waited out, all others end the role."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._reconcile_forever(stop))
+            reconciling = group.create_task(self._reconcile_forever(stop))
             polling = group.create_task(self._poll_forever(stop))
             taking = group.create_task(self._take_announcements())
             await stop.wait()
             polling.cancel()
+            reconciling.cancel()  # the next start repeats it
             if self._ready.is_set():
                 self._announced.put_nowait(None)  # what was announced before is still taken
             else:
@@ -120,7 +118,7 @@ class Watcher:
         self._forgettings = self._index.files.forgettings
         listed: dict[str, str] = {}
         unseen: list[ObjectInfo] = []
-        async for page in self._store.pages(self._layout.raw, after=after):
+        async for page in self._listings.pages(self._store, self._layout.raw, after):
             # What the last poll has seen already need not be looked up in the ledger again.
             unseen.extend(info for info in page if self._seen.get(info.key) != info.etag)
             listed.update((info.key, info.etag) for info in page)
@@ -145,20 +143,31 @@ class Watcher:
         while not stop.is_set():
             started = time.monotonic()
             await self._attempt(self.poll)
-            await tick(stop, max(self._settings.poll_seconds - (time.monotonic() - started), 0))
+            seconds = self._listings.poll_seconds - (time.monotonic() - started)
+            await tick_or(self._look_now, stop, max(seconds, 0))
+            self._look_now.clear()
 
     async def _reconcile_forever(self, stop: asyncio.Event) -> None:
         if await asyncio.to_thread(self._index.files.reconciled_at) is not None:
             # The ledger knows what our segments hold: nothing needs to wait for the listing. It would take seconds from
             # the first snapshot and the first refresh, and can wait itself.
             self._ready.set()
-            await tick(stop, min(self._settings.poll_seconds, LONGEST_DELAY_SECONDS))
+            await tick(stop, min(self._listings.poll_seconds, LONGEST_DELAY_SECONDS))
         while not stop.is_set():
             agreed = await self._attempt(self._reconcile)
-            await tick(stop, self._settings.reconcile_seconds if agreed else self._settings.poll_seconds)
+            if agreed or self._ready.is_set():
+                await tick(stop, self._listings.reconcile_seconds if agreed else self._listings.poll_seconds)
+            else:
+                await tick_or(self._look_now, stop, self._listings.poll_seconds)
+                self._look_now.clear()
 
     async def _reconcile(self) -> None:
-        await self._reconciler.reconcile()
+        if self._ready.is_set():
+            async with self._listings.reconciling:
+                await self._reconciler.reconcile(partial(self._listings.pages, self._store))
+        else:
+            async with self._listings.reconciling_first:
+                await self._reconciler.reconcile()
         await self._reconciler.seal_finished_days()  # as in a poll, before any of them is begun
         self._ready.set()
         await self._enqueue_due()
@@ -187,7 +196,7 @@ class Watcher:
         try:
             await work()
         except BikeflowError as error:
-            known, poll_seconds = self.fault, self._settings.poll_seconds
+            known, poll_seconds = self.fault, self._listings.poll_seconds
             self.fault = Fault(known.since if known else dt.datetime.now(UTC), str(error))
             if self.fault != known:
                 log.error(

@@ -12,7 +12,9 @@ from bikeflow.core.layout import Layout
 from bikeflow.core.model import LaneVitals, Pulse
 from bikeflow.feeds import format_of, layout_of
 from bikeflow.ingest import Delivery, Fetcher
+from bikeflow.ingest.fetcher import Turn
 from bikeflow.ingest.spool import NotSpooled, Spool
+from bikeflow.ingest.upstream import Upstream
 from bikeflow.lake.reconciler import Reconciler
 from bikeflow.lake.watcher import Watcher
 from bikeflow.ledger import SystemIndex
@@ -20,6 +22,12 @@ from bikeflow.runtime.log import get_logger
 from bikeflow.service.shared import Shared
 from bikeflow.settings.systems import System
 
+FIRST_FETCH_SPACING_SECONDS = 0.04
+"""From the first fetch of one system after a start to that of the next: a thousand at once would hold each other up."""
+SEAL_SPACING_MINUTES = 0.1
+"""From the time at which the finished day of one system is sealed to that of the next."""
+LONGEST_SEALING = 360.0
+"""Within so many minutes all systems are sealed."""
 log = get_logger()
 
 
@@ -81,14 +89,15 @@ async def open_lane(system: System, shared: Shared) -> AsyncIterator[Lane]:
     await asyncio.to_thread(_adopt_old_spool, directory, directory / system.id)
     spool = await Spool.open(directory / system.id, system.feed.spool_max_bytes)
     delivery = Delivery(store, layout, spool, settings.retry, emit, shared.cache)
-    seal_after = settings.processing.seal_after_minutes
+    place, lanes = settings.all_systems.index(system), len(settings.all_systems)
+    seal_after = settings.processing.seal_after_minutes + place * min(SEAL_SPACING_MINUTES, LONGEST_SEALING / lanes)
     reconciler = Reconciler(store, layout, index, format_of(system), seal_after, trace_id=delivery.trace_id, tell=emit)
-    watcher = Watcher(settings.watcher, store, layout, index, shared.ledger.runs, shared.queue, reconciler)
-    systems = settings.all_systems
-    turn = system.feed.interval_seconds * systems.index(system) / len(systems)
-    fetcher = Fetcher(system, settings.retry, delivery, index, on_fetched=emit, offset_seconds=turn)
-    async with fetcher:
-        yield Lane(system, layout, index, fetcher, delivery, watcher, reconciler)
+    watcher = Watcher(shared.listings, store, layout, index, shared.ledger.runs, shared.queue, reconciler)
+    upstream = Upstream(system.feed, settings.retry, shared.connections)
+    interval = system.feed.interval_seconds
+    turn = Turn(place * min(FIRST_FETCH_SPACING_SECONDS, interval / lanes), interval * place / lanes)
+    fetcher = Fetcher(system, upstream, delivery, index, on_fetched=emit, turn=turn)
+    yield Lane(system, layout, index, fetcher, delivery, watcher, reconciler)
 
 
 def _adopt_old_spool(old: Path, new: Path) -> None:

@@ -24,6 +24,7 @@ from bikeflow.core.model import (
     RunFinished,
     SnapshotStored,
     StoreAnswered,
+    StoreOperation,
     Vitals,
 )
 from bikeflow.service.lane import Lane, open_lane
@@ -164,9 +165,10 @@ async def open_pipeline(
 def _passing_on(pipeline: Pipeline) -> Listener:
     """The way of the work: what is stored is the watcher's, what is processed the refresher's, and so on.
 
-    And who waits for a store that failed hears of every listing that works: there is one with each poll.
+    And who waits for a store that failed hears of every listing that works: there is one every few seconds.
     """
     lanes, refresher = pipeline.lanes, pipeline.shared.refresher
+    failing: set[StoreOperation] = set()
 
     def listen(event: Event) -> None:
         match event:
@@ -180,16 +182,21 @@ def _passing_on(pipeline: Pipeline) -> Listener:
                 for exporter in pipeline.shared.exporters:
                     exporter.wake()
             case StoreAnswered():
-                _note_answer(pipeline, event)
+                _note_answer(pipeline, event, failing)
 
     return listen
 
 
-def _note_answer(pipeline: Pipeline, event: StoreAnswered) -> None:
-    works = event.operation == "list" and event.outcome == "ok"
-    for lane in pipeline.lanes.values():
-        lane.watcher.note_answer(event)
-        if works:
+def _note_answer(pipeline: Pipeline, event: StoreAnswered, failing: set[StoreOperation]) -> None:
+    """Tell the lanes when a kind of request works again that was `failing`, and of each listing that works."""
+    # That there is no such object is an answer, but not to a PUT.
+    if event.outcome not in ("ok", "not_found") or (event.outcome, event.operation) == ("not_found", "put"):
+        failing.add(event.operation)
+    elif event.outcome == "ok" and event.operation in failing:
+        failing.remove(event.operation)
+        for lane in pipeline.lanes.values():
+            lane.watcher.store_works_again()
+    if event.operation == "list" and event.outcome == "ok":
+        for lane in pipeline.lanes.values():
             lane.delivery.store_answers()
-    if works:
         pipeline.shared.refresher.store_answers()

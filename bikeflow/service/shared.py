@@ -11,6 +11,8 @@ from functools import partial
 
 from bikeflow.core.events import Events
 from bikeflow.feeds import layout_of
+from bikeflow.ingest.upstream import Connections
+from bikeflow.lake.listings import Listings
 from bikeflow.lake.processor import Processor
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.ledger import Ledger
@@ -38,7 +40,9 @@ class Shared:
     events: Events
     store: CountingStore
     cache: ObjectCache
+    connections: Connections
     ledger: Ledger
+    listings: Listings
     queue: PartitionQueue
     engine: Engine
     processor: Processor
@@ -75,6 +79,7 @@ async def open_shared(
             data_dir, settings.all_systems, settings.storage, settings.processing, settings.retry, settings.log
         )
         engine = await stack.enter_async_context(open_engine(config, store, cache, partial(mirrored_file, data_dir)))
+        connections = await stack.enter_async_context(Connections(settings.feed.connections_per_host))
         queue = PartitionQueue(settings.processing.queue_size)
         refresher = Refresher(
             settings.warehouse,
@@ -89,7 +94,9 @@ async def open_shared(
             events=events,
             store=store,
             cache=cache,
+            connections=connections,
             ledger=ledger,
+            listings=Listings(settings.watcher, settings.look_seconds),
             queue=queue,
             engine=engine,
             processor=Processor(queue, ledger, engine, events.emit, mirror.place),

@@ -84,6 +84,11 @@ class Settings(BaseSettings):
         systems = {system.id: system for system in self.all_systems}
         return systems.get(self.warehouse.wrm_system) or self.all_systems[0]
 
+    @property
+    def look_seconds(self) -> float:
+        """From one look at the store for new files of a system to the next: at most half of all LISTs are for that."""
+        return max(self.watcher.poll_seconds, 2 * 60 * len(self.all_systems) / self.watcher.lists_per_minute)
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -100,6 +100,7 @@ class FeedSettings(Section):
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 20
     max_bytes: Annotated[int, Field(ge=1_000)] = 16 * MiB
     max_ttl_seconds: Annotated[float, Field(ge=0, le=86_400)] = 86_400
+    connections_per_host: Annotated[int, Field(ge=1, le=256)] = 8
     spool_max_bytes: Annotated[int, Field(ge=1_000_000)] = 1024 * MiB
     breaker_failures: Annotated[int, Field(ge=1)] = 5
     breaker_probe_seconds: Annotated[float, Field(gt=0)] = 60
@@ -171,6 +172,7 @@ class WatcherSettings(Section):
 
     poll_seconds: Annotated[float, Field(gt=0, le=3_600)] = 5
     reconcile_seconds: Annotated[float, Field(gt=0, le=86_400)] = 900
+    lists_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 600
 
 
 class ProcessingSettings(Section):

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from bikeflow.core.model import StoreAnswered
 from bikeflow.feeds import format_of
+from bikeflow.lake.listings import Listings
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.lake.reconciler import Reconciler
 from bikeflow.lake.watcher import Watcher
@@ -53,7 +54,7 @@ async def _measure(folder: Path, server: S3Server, polls: int) -> list[Row]:
         ledger = stack.enter_context(Ledger(folder, [layout], 60))
         index, queue = ledger.systems[layout.system_id], PartitionQueue(10_000)
         reconciler = Reconciler(store, layout, index, format_of(wrm()), 1e4)
-        watcher = Watcher(WatcherSettings(), store, layout, index, ledger.runs, queue, reconciler)
+        watcher = Watcher(Listings(WatcherSettings(), 5), store, layout, index, ledger.runs, queue, reconciler)
         started = time.perf_counter()
         await reconciler.reconcile()
         rows: list[Row] = [_row("full reconciliation", time.perf_counter() - started, requests.total())]

@@ -19,6 +19,7 @@ from bikeflow.core.errors import BikeflowError
 from bikeflow.core.model import UTC, PartitionJob
 from bikeflow.ingest import Delivery, Fetcher
 from bikeflow.ingest.spool import Spool
+from bikeflow.ingest.upstream import Connections, Upstream
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.lake.watcher import Watcher
 from bikeflow.ledger import Ledger
@@ -159,8 +160,9 @@ async def test_beyond_a_thousand_keys_the_duplicate_check_compares_with_the_newe
         delivery = Delivery(store, layout, spool, ONCE)
         with Ledger(tmp_path, [layout], 60) as ledger:
             system, memory = wrm(FeedSettings(url=server.url)), ledger.systems[layout.system_id]
-            fetcher = Fetcher(system, ONCE, delivery, memory, clock=lambda: FIRST + dt.timedelta(hours=2))
-            async with fetcher:
+            async with Connections(1) as connections:
+                upstream = Upstream(system.feed, ONCE, connections)
+                fetcher = Fetcher(system, upstream, delivery, memory, clock=lambda: FIRST + dt.timedelta(hours=2))
                 assert (await fetcher.fetch_once()).outcome == outcome
 
 

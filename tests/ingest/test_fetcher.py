@@ -22,7 +22,9 @@ from bikeflow.core.errors import Permanent, Transient
 from bikeflow.core.model import FetchState, ObjectInfo, SnapshotStored, StoredObject
 from bikeflow.ingest import Delivery, Fetcher
 from bikeflow.ingest.dead_letters import MAX_BODY_BYTES, MAX_PER_DAY
+from bikeflow.ingest.fetcher import Turn
 from bikeflow.ingest.spool import Spool
+from bikeflow.ingest.upstream import Connections, Upstream
 from bikeflow.ledger import Ledger, SystemIndex
 from bikeflow.settings.sections import FeedSettings, RetrySettings, StorageSettings
 from bikeflow.store import Store, open_store
@@ -101,6 +103,9 @@ class Outage:
         return self.inner.local_path(key)
 
 
+AT_ONCE = Turn()
+
+
 @dataclass
 class World:
     """All that a fetcher lives in; `restart` begins a new process on the same disk."""
@@ -115,14 +120,16 @@ class World:
     settings: FeedSettings = field(default_factory=FeedSettings)
     retry: RetrySettings = RETRY
 
-    async def restart(self, offset_seconds: float = 0, **changes: object) -> Fetcher:
+    async def restart(self, turn: Turn = AT_ONCE, **changes: object) -> Fetcher:
         self.settings = FeedSettings.model_validate({**self.settings.model_dump(), "url": self.server.url, **changes})
         self.spool = await Spool.open(self.data_dir / "spool", self.settings.spool_max_bytes)
         self.delivery = Delivery(self.store, LAYOUT, self.spool, self.retry, self.events.append)
-        fetcher = Fetcher(
-            wrm(self.settings), self.retry, self.delivery, self.memory, clock=self.clock, offset_seconds=offset_seconds
+        upstream = Upstream(
+            self.settings,
+            self.retry,
+            await self.stack.enter_async_context(Connections(self.settings.connections_per_host)),
         )
-        return await self.stack.enter_async_context(fetcher)
+        return Fetcher(wrm(self.settings), upstream, self.delivery, self.memory, clock=self.clock, turn=turn)
 
     def forget(self) -> None:
         """Go on with a ledger that remembers nothing."""
@@ -716,7 +723,7 @@ async def test_ticks_stay_on_their_grid_and_missed_ones_are_left_out(world: Worl
 
 
 async def test_the_first_fetch_is_made_at_once_and_the_ticks_follow_at_their_offset(world: World) -> None:
-    fetcher = await world.restart(interval_seconds=2, offset_seconds=1)
+    fetcher = await world.restart(interval_seconds=2, turn=Turn(ticks_seconds=1))
     world.server.answers(document(FIRST))
     times: list[float] = []
     ask = fetcher.fetch_once

@@ -20,6 +20,7 @@ from bikeflow.feeds.gbfs.container import manifest, unpack
 from bikeflow.feeds.gbfs.parsing import count_records
 from bikeflow.ingest import Delivery, Fetcher
 from bikeflow.ingest.spool import Spool
+from bikeflow.ingest.upstream import Connections, Upstream
 from bikeflow.ledger import Ledger, SystemIndex
 from bikeflow.settings.sections import FeedSettings, RetrySettings, RulesSettings, StorageSettings
 from bikeflow.settings.systems import System
@@ -54,7 +55,8 @@ class World:
         feed = FeedSettings(url=self.server.url, **{"timeout_seconds": 5, **changes})
         spool = await Spool.open(self.directory / "spool", feed.spool_max_bytes)
         self.delivery = Delivery(self.store, self.layout, spool, RETRY)
-        return await self.stack.enter_async_context(Fetcher(system_of(feed), RETRY, self.delivery, self.memory))
+        connections = await self.stack.enter_async_context(Connections(feed.connections_per_host))
+        return Fetcher(system_of(feed), Upstream(feed, RETRY, connections), self.delivery, self.memory)
 
     def forget(self) -> None:
         """Go on with a ledger that remembers nothing."""

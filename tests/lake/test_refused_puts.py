@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bikeflow.core.errors import Permanent
-from bikeflow.core.model import PartitionJob, StoreAnswered
+from bikeflow.core.model import PartitionJob
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.settings.sections import StorageSettings
 from tests.support.lines import raw_file, station
@@ -32,11 +32,10 @@ async def test_a_partition_that_failed_of_refused_puts_is_tried_with_the_next_po
         assert run is not None and run.outcome == "failed"
         with pytest.raises(Permanent):
             await road.store.put(f"{road.layout.prefix}processed/probe", b"")
-        watcher.note_answer(StoreAnswered("put", "permanent"))
         await watcher.poll()
         assert queue.waiting == 0  # it failed lately
         in_the_way.unlink()
-        watcher.note_answer(StoreAnswered("put", "ok"))
+        watcher.store_works_again()
         await watcher.poll()
         assert queue.waiting == 1
         run = await road.processor.process(PartitionJob(wrm_day(DAY)))

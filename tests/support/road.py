@@ -16,6 +16,7 @@ from bikeflow.core.layout import Layer, Layout
 from bikeflow.core.model import PartitionJob, Run, RunFinished, SchemaDrifted
 from bikeflow.core.scope import Scope
 from bikeflow.feeds import format_of
+from bikeflow.lake.listings import Listings
 from bikeflow.lake.processor import Processor
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.lake.reconciler import Reconciler
@@ -98,7 +99,9 @@ class Road:
     def watcher(self, queue: PartitionQueue) -> Watcher:
         """A watcher of the road's store that fills this queue."""
         settings, runs = WatcherSettings(), self.ledger.runs
-        return Watcher(settings, self.store, self.layout, self.index, runs, queue, self.reconciler)
+        return Watcher(
+            Listings(settings, settings.poll_seconds), self.store, self.layout, self.index, runs, queue, self.reconciler
+        )
 
     async def verify(self) -> Report:
         """The audit of the whole lake."""
