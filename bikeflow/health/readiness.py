@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from bikeflow.core.model import Fault, LaneVitals, Vitals
+from bikeflow.health.folding import folded, hosts_of
 from bikeflow.health.observations import Observations
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings
@@ -33,32 +34,32 @@ def assess(
         starting = Fault(seen.started_at, "the service is starting")
         return dict.fromkeys(("fetching", "storing", "watching", "processing", "refreshing"), starting)
     lanes, feeds = vitals.lanes, {system.id: system.feed for system in settings.all_systems}
+    hosts = hosts_of(settings)
     look_seconds = 2 * settings.look_seconds + _LISTING_SECONDS
     longest = max(feed.interval_seconds for feed in feeds.values())
     refresh_seconds = settings.warehouse.debounce_seconds + max(longest, _REFRESH_SECONDS)
 
-    def folded(judge: Callable[[str, LaneVitals], Fault | None]) -> Fault | None:
-        return fold({system_id: judge(system_id, lane) for system_id, lane in lanes.items()})
+    def of_all(judge: Callable[[str, LaneVitals], Fault | None]) -> Fault | None:
+        return fold({system_id: judge(system_id, lane) for system_id, lane in lanes.items()}, hosts)
 
     return {
-        "fetching": folded(
+        "fetching": of_all(
             lambda name, lane: lane.feed or seen.losing.get(name) or _fetching(seen, name, feeds.get(name), now)
         ),
-        "storing": folded(lambda _, lane: lane.delivery),
-        "watching": folded(lambda _, lane: lane.watcher or _watching(seen, lane, look_seconds, now)),
+        "storing": of_all(lambda _, lane: lane.delivery),
+        "watching": of_all(lambda _, lane: lane.watcher or _watching(seen, lane, look_seconds, now)),
         "processing": _processing(seen, vitals, now),
         "refreshing": vitals.refresher or _refreshing(seen, refresh_seconds, database, now),
     }
 
 
-def fold(faults: Mapping[str, Fault | None]) -> Fault | None:
-    """The faults of several systems as one: the oldest, which names its system where there are several."""
+def fold(faults: Mapping[str, Fault | None], hosts: Mapping[str, str]) -> Fault | None:
+    """The faults of several systems as one, since the oldest; it names systems, or hosts, where there are several."""
     found = sorted(((fault, name) for name, fault in faults.items() if fault), key=lambda item: item[0].since)
     if not found or len(faults) == 1:
         return found[0][0] if found else None
-    fault, name = found[0]
-    others = f" (and {len(found) - 1} more of {len(faults)} systems)" if len(found) > 1 else ""
-    return Fault(fault.since, f"{name}: {fault.reason}{others}")
+    counted = f"{len(found):,} of {len(faults):,} systems: " if len(found) > 1 else ""
+    return Fault(found[0][0].since, f"{counted}{folded({name: fault.reason for fault, name in found}, hosts)}")
 
 
 def state_of(seen: Observations, verdict: Verdict) -> State:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 
 from bikeflow.core.model import UTC, Event, Fault, FetchFinished, LaneVitals, Run, RunFinished, SchemaDrifted, Vitals
 from bikeflow.health.alerts.messages import Alert
+from bikeflow.health.folding import folded, hosts_of
 from bikeflow.health.readiness import Verdict
 from bikeflow.settings import Settings
 from bikeflow.settings.systems import System
@@ -24,7 +25,10 @@ class Conditions:
     def __init__(self) -> None:
         self._began_at = dt.datetime.now(UTC)
         self._moved_at: dict[str, dt.datetime] = {}
-        self._runs: deque[tuple[dt.datetime, Run]] = deque()
+        self._runs: deque[tuple[dt.datetime, str, int, int]] = deque()
+        """Of each run of the last hour: its time and system, its lines, and those that were rejected."""
+        self._lines: Counter[str] = Counter()
+        self._rejected: Counter[str] = Counter()
         self._drifted: dict[str, tuple[dt.datetime, str]] = {}
         self._since: dict[Alert, dt.datetime] = {}
 
@@ -35,7 +39,7 @@ class Conditions:
             case FetchFinished() if event.outcome.outcome == "stored":
                 self._moved_at[event.system_id] = event.at
             case RunFinished():
-                self._runs.append((now, event.run))
+                self._ran(now, event.run)
             case SchemaDrifted():
                 self._drifted[event.system_id] = (now, ", ".join(event.columns))
 
@@ -43,20 +47,23 @@ class Conditions:
         self, settings: Settings, verdict: Verdict, vitals: Vitals | None, free_bytes: int, now: dt.datetime
     ) -> dict[Alert, Fault | None]:
         """All alerts, with None for what is well; `free_bytes` is the room on `data_dir`'s disk."""
-        lanes, systems = vitals.lanes if vitals else {}, settings.all_systems
+        lanes, systems, hosts = vitals.lanes if vitals else {}, settings.all_systems, hosts_of(settings)
         only_one_is_silent = len(systems) == 1 and verdict.get("fetching") is not None
-        while self._runs and now - self._runs[0][0] > WINDOW:
-            self._runs.popleft()
+        self._forget_runs(now)
         self._drifted = {name: seen for name, seen in self._drifted.items() if now - seen[0] <= WINDOW}
         drifts = {name: f"unknown columns: {columns}" for name, (_, columns) in self._drifted.items()}
+
+        def named(judge: Callable[[System], str | None]) -> str | None:
+            return _named({system.id: judge(system) for system in systems}, hosts)
+
         reasons: dict[Alert, str | None] = {
             "feed_frozen": None
             if only_one_is_silent
-            else _named({system.id: self._frozen(settings, system, lanes.get(system.id), now) for system in systems}),
-            "spool_filling": _named({system.id: _spool(settings, system, lanes.get(system.id)) for system in systems}),
-            "dead_letters": _named({system.id: self._dead_letters(settings, system.id) for system in systems}),
+            else named(lambda system: self._frozen(settings, system, lanes.get(system.id), now)),
+            "spool_filling": named(lambda system: _spool(settings, system, lanes.get(system.id))),
+            "dead_letters": named(lambda system: self._dead_letters(settings, system.id)),
             "disk_low": _disk(settings, free_bytes),
-            "schema_drift": _named({system.id: drifts.get(system.id) for system in systems}),
+            "schema_drift": named(lambda system: drifts.get(system.id)),
         }
         faults: dict[Alert, Fault | None] = {
             "feed_silent": verdict.get("fetching"),
@@ -79,9 +86,21 @@ class Conditions:
             return None
         return f"the feed has given nothing new since {moved_at:%Y-%m-%d %H:%M:%S} UTC"
 
+    def _ran(self, now: dt.datetime, run: Run) -> None:
+        self._forget_runs(now)
+        system_id = run.partition.system_id
+        self._runs.append((now, system_id, run.lines, run.rejected))
+        self._lines[system_id] += run.lines
+        self._rejected[system_id] += run.rejected
+
+    def _forget_runs(self, now: dt.datetime) -> None:
+        while self._runs and now - self._runs[0][0] > WINDOW:
+            _, system_id, lines, rejected = self._runs.popleft()
+            self._lines[system_id] -= lines
+            self._rejected[system_id] -= rejected
+
     def _dead_letters(self, settings: Settings, system_id: str) -> str | None:
-        runs = [run for _, run in self._runs if run.partition.system_id == system_id]
-        lines, rejected = sum(run.lines for run in runs), sum(run.rejected for run in runs)
+        lines, rejected = self._lines[system_id], self._rejected[system_id]
         limit = settings.alerts.dead_letter_percent
         if lines < ENOUGH_LINES or _PERCENT * rejected <= limit * lines:
             return None
@@ -89,10 +108,10 @@ class Conditions:
         return f"{rejected:,} of {lines:,} lines of the last hour were rejected: {share:.1f} %, above {limit:g} %"
 
 
-def _named(reasons: Mapping[str, str | None]) -> str | None:
-    """The reasons of all systems as one, which names its system where there are several."""
-    found = [f"{name}: {reason}" if len(reasons) > 1 else reason for name, reason in reasons.items() if reason]
-    return "; ".join(found) or None
+def _named(reasons: Mapping[str, str | None], hosts: Mapping[str, str]) -> str | None:
+    """The reasons of all systems as one, which names systems where there are several."""
+    found = {name: reason for name, reason in reasons.items() if reason}
+    return next(iter(found.values()), None) if len(reasons) == 1 else folded(found, hosts) or None
 
 
 def _spool(settings: Settings, system: System, lane: LaneVitals | None) -> str | None:
