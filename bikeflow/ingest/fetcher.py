@@ -85,13 +85,17 @@ class Fetcher:
         """Set when no further fetch is to begin."""
         self._next_tick: float | None = None
         self._last_tick: float | None = None
+        self._polling: asyncio.Task[None] | None = None
+        self._taking = False
+        """Whether a snapshot is just being kept."""
+        self._was_cut_short = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fetch at every tick and deliver beside it until `stop` is set, then finish what is in hand; or `leave`."""
         hurry = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._delivery.run(hurry), name="delivery")
-            polling = tasks.create_task(self._poll(stop), name="polling")
+            polling = self._polling = tasks.create_task(self._poll(stop), name="polling")
             stopped = tasks.create_task(stop.wait(), name="stop")
             await asyncio.wait([polling, stopped], return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
@@ -106,13 +110,22 @@ class Fetcher:
         """Let `run` end after the fetch under way: a successor takes over, and delivers what waits in the spool."""
         self._last.set()
 
+    def cut_short(self) -> None:
+        """After `leave`: wait no longer for the feed; the successor asks it again at once."""
+        if self._polling is not None and not self._polling.done() and not self._taking:
+            self._was_cut_short = True
+            self._polling.cancel()
+
     def take_over(self, predecessor: Fetcher) -> None:
         """Go on where another fetcher has ended: with its last snapshot, its ticks, and what it has told already."""
         clock, interval = asyncio.get_running_loop().time, self._settings.interval_seconds
         self._known = predecessor._known
         if predecessor._place == self._place:
             self.journal = predecessor.journal
-        if predecessor._settings.url != self._settings.url or predecessor._last_tick is None:
+        if self._settings == predecessor._settings and self._system.format == predecessor._system.format:
+            self._format = predecessor._format  # with the documents that it holds
+        changed = predecessor._settings.url != self._settings.url
+        if changed or predecessor._last_tick is None or predecessor._was_cut_short:
             self._next_tick = clock()
         else:
             due = [predecessor._last_tick + interval, predecessor._next_tick]
@@ -180,7 +193,11 @@ class Fetcher:
             raise NotAFeed(str(error), body=answer.body or b"") from error
         if data is None:
             return FetchOutcome("not_modified", trace_id)
-        return await self._take(data, answers, known, trace_id)
+        self._taking = True
+        try:
+            return await self._take(data, answers, known, trace_id)
+        finally:
+            self._taking = False
 
     async def _take(
         self, data: bytes, answers: Mapping[str, Answer], known: FetchState | None, trace_id: str

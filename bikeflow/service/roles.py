@@ -16,8 +16,8 @@ from bikeflow.runtime.log import get_logger
 from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
 
-LAST_FETCH_SECONDS = 5.0
-"""What a fetch gets above its timeout before a relief cuts it short."""
+LAST_FETCH_SECONDS = 2.0
+"""What the fetches under way get before a relief cuts them short: meanwhile no other one begins."""
 log = get_logger()
 
 
@@ -87,10 +87,15 @@ class Roles:
 
     async def relieve(self) -> None:
         """Let the fetchers end after the fetch under way, and close everything; raises what a role has raised."""
-        for lane in self.pipeline.lanes.values():
+        lanes = self.pipeline.lanes.values()
+        for lane in lanes:
             lane.fetcher.leave()
-        longest = max(system.feed.timeout_seconds for system in self.settings.all_systems)
-        await asyncio.wait(self._named("fetcher "), timeout=longest + LAST_FETCH_SECONDS)
+        _, slow = await asyncio.wait(self._named("fetcher "), timeout=LAST_FETCH_SECONDS)
+        if slow:
+            for lane in lanes:
+                lane.fetcher.cut_short()
+            longest = max(system.feed.timeout_seconds for system in self.settings.all_systems)
+            await asyncio.wait(slow, timeout=longest)
         self._stop_fetching.set()
         await self.work
         await self._closing.aclose()
