@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import time
 import zlib
@@ -24,6 +25,8 @@ MAX_REDIRECTS = 5
 CONNECT_SECONDS = 10.0
 _CHUNK_BYTES = 64 * 1024
 _GZIP_MAGIC = b"\x1f"
+_MAX_MEMBERS = 1_000
+"""Servers send one or a few; a body of a million empty ones would take hours."""
 _WORTH_A_RETRY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 
@@ -82,7 +85,10 @@ async def _body(response: aiohttp.ClientResponse, place: str, limit: int) -> byt
         packed += chunk
         if len(packed) > limit:
             raise _too_long(place, limit)
-    return _unpacked(bytes(packed), response.headers.get(hdrs.CONTENT_ENCODING, ""), limit, place)
+    coding = response.headers.get(hdrs.CONTENT_ENCODING, "")
+    if len(packed) <= _CHUNK_BYTES:
+        return _unpacked(bytes(packed), coding, limit, place)
+    return await asyncio.to_thread(_unpacked, bytes(packed), coding, limit, place)
 
 
 def _too_long(place: str, limit: int) -> Permanent:
@@ -105,7 +111,7 @@ def _unpacked(body: bytes, coding: str, limit: int, place: str) -> bytes:
         case other:
             raise Transient(f"{place}: the body has the content encoding {other!r}, which was not asked for")
     data = b""
-    while True:
+    for _ in range(_MAX_MEMBERS):
         inflater = zlib.decompressobj(window)
         try:
             data += inflater.decompress(body, limit + 1 - len(data))
@@ -119,6 +125,7 @@ def _unpacked(body: bytes, coding: str, limit: int, place: str) -> bytes:
         body = inflater.unused_data
         if window < 16 or not body.startswith(_GZIP_MAGIC):
             return data
+    raise Permanent(f"{place}: the packed body has more than {_MAX_MEMBERS} parts")
 
 
 def _refuse(response: aiohttp.ClientResponse, place: str) -> NoReturn:

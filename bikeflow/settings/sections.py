@@ -99,6 +99,7 @@ class FeedSettings(Section):
     interval_seconds: Annotated[float, Field(ge=1, le=86_400)] = 60
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 20
     max_bytes: Annotated[int, Field(ge=1_000)] = 16 * MiB
+    max_records: Annotated[int, Field(ge=1)] = 100_000
     max_ttl_seconds: Annotated[float, Field(ge=0, le=86_400)] = 86_400
     connections_per_host: Annotated[int, Field(ge=1, le=256)] = 8
     spool_max_bytes: Annotated[int, Field(ge=1_000_000)] = 1024 * MiB
@@ -135,6 +136,7 @@ class SystemSettings(Section):
     interval_seconds: Annotated[float, Field(ge=1, le=86_400)] | None = None
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] | None = None
     max_bytes: Annotated[int, Field(ge=1_000)] | None = None
+    max_records: Annotated[int, Field(ge=1)] | None = None
     max_ttl_seconds: Annotated[float, Field(ge=0, le=86_400)] | None = None
     spool_max_bytes: Annotated[int, Field(ge=1_000_000)] | None = None
     rules: Annotated[SystemRules, Field(description="a table: write [systems.rules], its keys below it")] = (

@@ -26,7 +26,9 @@ class GbfsFormat:
 
     def __init__(self, system: System) -> None:
         self.raw_stem = system.id
-        self._poller = Poller(min(system.feed.interval_seconds / 2, PATIENCE_SECONDS), system.feed.max_ttl_seconds)
+        feed = system.feed
+        patience_seconds = min(feed.interval_seconds / 2, PATIENCE_SECONDS)
+        self._poller = Poller(patience_seconds, feed.max_ttl_seconds, max_records=feed.max_records)
 
     async def snapshot(self, url: str, ask: Ask) -> bytes | None:
         """The documents that `url`, an auto-discovery document, lists."""

@@ -21,13 +21,14 @@ NAMES = (DISCOVERY, SYSTEM, INFORMATION, TYPES, STATIONS, *VEHICLES)
 LONGEST_TTL_SECONDS = 86_400.0
 PREFERRED_LANGUAGE = "en"
 
-_ARRAYS = {
+ARRAYS = {
     INFORMATION: ("stations",),
     STATIONS: ("stations",),
     TYPES: ("vehicle_types",),
     "vehicle_status": ("vehicles", "bikes"),
     "free_bike_status": ("bikes", "vehicles"),
 }
+"""Where each document has its records: the first of these names that it has."""
 
 
 class NotJson(ValueError):
@@ -51,11 +52,11 @@ def read_json(body: bytes) -> Any:
 def array_of(name: str, document: Any) -> list[Any]:
     """The records of a document; raises `NoArray`."""
     data = document.get("data") if isinstance(document, dict) else None
-    for key in _ARRAYS[name]:
+    for key in ARRAYS[name]:
         found = data.get(key) if isinstance(data, dict) else None
         if isinstance(found, list):
             return found
-    raise NoArray(f"no array data.{_ARRAYS[name][0]}")
+    raise NoArray(f"no array data.{ARRAYS[name][0]}")
 
 
 def read_array(name: str, body: bytes) -> list[Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 import time
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +16,7 @@ from bikeflow.core.model import UTC
 from bikeflow.feeds.base import Ask
 from bikeflow.feeds.gbfs.container import Document, pack
 from bikeflow.feeds.gbfs.documents import (
+    ARRAYS,
     DISCOVERY,
     INFORMATION,
     LONGEST_TTL_SECONDS,
@@ -32,16 +35,21 @@ from bikeflow.runtime.log import get_logger
 
 PAUSE_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 3600.0
+MAX_RECORDS = 100_000
 _log = get_logger()
 
 
 @dataclass(slots=True)
 class _Held:
-    """A document as it was last fetched, and when the next request for it is due (on the monotonic clock)."""
+    """A document as it was last fetched, and when the next request for it is due (on the monotonic clock).
+
+    Its content is held packed, as that of a thousand systems would fill the memory.
+    """
 
     name: str
     url: str
-    body: bytes | None = None
+    packed: bytes | None = None
+    digest: bytes = b""
     about: dict[str, Any] = field(default_factory=dict)
     checked_at: str = ""
     ttl_seconds: float = 0.0
@@ -54,9 +62,22 @@ class _Held:
         """ETag and Last-Modified of what is held."""
         return self.about.get("etag", ""), self.about.get("last_modified", "")
 
+    @property
+    def body(self) -> bytes | None:
+        """Its content, or None where nothing is held."""
+        return None if self.packed is None else zlib.decompress(self.packed)
+
+    def hold(self, body: bytes) -> bool:
+        """Hold this content from now on; gives whether it is another one than before."""
+        digest = hashlib.sha256(body).digest()
+        changed = self.packed is None or digest != self.digest
+        if changed:
+            self.packed, self.digest = zlib.compress(body, 1), digest
+        return changed
+
     def forget(self) -> None:
         """Hold nothing: what it said before is not known to be so now."""
-        self.body, self.about, self.checked_at = None, {}, ""
+        self.packed, self.about, self.checked_at = None, {}, ""
 
     def document(self) -> Document:
         """As it goes into a snapshot."""
@@ -69,14 +90,20 @@ class Poller:
 
     A status whose `ttl` ends within `patience_seconds` is waited for (any other document for a second at most): polls
     come at a steady beat, requests a little after it, and without waiting every second one would come just too early.
-    A `ttl` counts for `max_ttl_seconds` at most.
+    A `ttl` counts for `max_ttl_seconds` at most. A document with more than `max_records` records is not taken.
     """
 
     def __init__(
-        self, patience_seconds: float, max_ttl_seconds: float = LONGEST_TTL_SECONDS, *, log_failures: bool = True
+        self,
+        patience_seconds: float,
+        max_ttl_seconds: float = LONGEST_TTL_SECONDS,
+        *,
+        max_records: int = MAX_RECORDS,
+        log_failures: bool = True,
     ) -> None:
         self._patience_seconds = patience_seconds
         self._max_ttl_seconds = max_ttl_seconds
+        self._max_records = max_records
         self._log_failures = log_failures
         self._discovery = _Held(DISCOVERY, "")
         self._held: dict[str, _Held] = {}
@@ -98,19 +125,19 @@ class Poller:
         if not self._changed:
             return None
         self._changed = False
-        documents = [one.document() for one in (self._discovery, *self._held.values())]
-        return await asyncio.to_thread(pack, documents)
+        held = [self._discovery, *self._held.values()]
+        return await asyncio.to_thread(lambda: pack(one.document() for one in held))
 
     async def _discover(self, url: str, ask: Ask) -> None:
         """Find out where the documents are."""
         if self._discovery.url != url:
             self._discovery, self._held = _Held(DISCOVERY, url), {}
-        before = self._discovery.body
+        before = self._discovery.packed
         await self._refresh(self._discovery, ask, needed=not self._held)
         if self._discovery.error is not None and not self._held:
             raise self._discovery.error
-        if self._discovery.body is not None and self._discovery.body is not before:
-            self._held = self._located(listed_documents(read_json(self._discovery.body), url))
+        if self._discovery.packed is not None and self._discovery.packed is not before:
+            self._held = self._located(await asyncio.to_thread(_listed, self._discovery))
 
     def _located(self, listed: Mapping[str, str]) -> dict[str, _Held]:
         """The documents that a snapshot needs, at their addresses; those that have not moved stay held."""
@@ -145,11 +172,12 @@ class Poller:
         if answer.body is None:
             held.checked_at, held.due_at = checked_at, answer.asked_at + held.ttl_seconds
             return
-        document = await asyncio.to_thread(_read, held, answer.body, needed=needed)
+        document = await asyncio.to_thread(_read, held, answer.body, self._max_records, needed=needed)
         held.ttl_seconds = min(ttl_seconds(document), self._max_ttl_seconds)
         held.due_at = answer.asked_at + held.ttl_seconds
-        self._changed |= answer.body != held.body
-        held.body, held.checked_at = answer.body, checked_at
+        if await asyncio.to_thread(held.hold, answer.body):
+            self._changed = True
+        held.checked_at = checked_at
         held.about = {
             "fetched_at": checked_at,
             "status": answer.status,
@@ -164,14 +192,20 @@ class Poller:
         if held.failures == 0 and isinstance(error, Permanent) and held is not self._discovery:
             self._discovery.due_at = 0.0  # it may have moved
         held.failures += 1
-        held.error = error
+        error.__cause__ = None  # an error keeps the frames that it has passed, and with them the document
+        held.error = error.with_traceback(None)
         if needed:
             return
         pause = min(PAUSE_SECONDS * 2 ** min(held.failures - 1, 10), LONGEST_PAUSE_SECONDS)
         held.due_at = time.monotonic() + pause
-        if held.name in VEHICLES and held.body is not None:
+        if held.name in VEHICLES and held.packed is not None:
             held.forget()
             self._changed = True
+
+
+def _listed(discovery: _Held) -> Mapping[str, str]:
+    """What an auto-discovery document that was read before lists."""
+    return listed_documents(read_json(discovery.body or b""), discovery.url)
 
 
 def _states(listed: Iterable[str]) -> list[str]:
@@ -180,19 +214,22 @@ def _states(listed: Iterable[str]) -> list[str]:
     return [name for name in (STATIONS, next((one for one in VEHICLES if one in names), "")) if name in names]
 
 
-def _read(held: _Held, body: bytes, *, needed: bool) -> Any:
+def _read(held: _Held, body: bytes, max_records: int, *, needed: bool) -> Any:
     """The JSON of a document, None where it is none.
 
-    Raises `NotAFeed` where it is `needed` or the auto-discovery document, and can't be used.
+    Raises `NotAFeed` where it has too many records, or is `needed` or the auto-discovery document and can't be used.
     """
     try:
         document = read_json(body)
         if held.name == DISCOVERY and not _states(listed_documents(document, held.url)):
             raise NoArray(f"it lists neither {STATIONS} nor {' nor '.join(VEHICLES)}")
-        if needed and held.name != DISCOVERY:
-            array_of(held.name, document)
+        records = array_of(held.name, document) if held.name in ARRAYS else ()
     except (NotJson, NoArray) as error:
         if needed or held.name == DISCOVERY:
             raise NotAFeed(f"{held.name} can't be used: {error}", body=body) from error
         return None
+    if len(records) > max_records:
+        raise NotAFeed(
+            f"{held.name} has {len(records):,} records, more than {max_records:,} (feed.max_records)", body=body
+        )
     return document
