@@ -1,9 +1,11 @@
 """The published database: built beside its target, which it then replaces by a rename.
 
 Readers in other processes keep the file that they opened, and the next one to open finds the new one; neither ever
-waits. Each publication begins with a copy of a template that holds all objects, and the names of the files that hardly
-ever change. So a publication costs the same in any archive, and the file is small, and never fragmented, however
-long the service runs: history is only viewed.
+waits. A template holds all objects, and the names of the files that hardly ever change. So a publication costs the same
+in any archive, and the file is small, however long the service runs: history is only viewed.
+
+What is published is a copy of a file of our own. Where a few of many systems have changed, only their rows are replaced
+in it; else it is made from the template, and so it is every now and then, as what was replaced leaves gaps.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -25,11 +27,21 @@ from bikeflow.runtime.log import get_logger
 from bikeflow.warehouse.documentation import create_inputs, describe
 from bikeflow.warehouse.parts import FileList, open_sql, sealed_sql, whole_sql
 from bikeflow.warehouse.state import BLOCK_BYTES, discard, first_line, quarantined, transaction
-from bikeflow.warehouse.statements import COMPATIBLE, PARTS, SCHEMA, compatible, published, quoted, shared
+from bikeflow.warehouse.statements import (
+    COMPATIBLE,
+    PARTS,
+    SCHEMA,
+    compatible,
+    published,
+    quoted,
+    shared,
+)
 
 STORAGE_VERSION = "v1.2.0"
 """The oldest DuckDB that can read it: the format before it takes twice the time to write."""
 
+REFILLED_AFTER = 64
+"""After so many publications that replaced the rows of some systems, the whole database is filled again."""
 log = get_logger()
 
 
@@ -64,7 +76,11 @@ class Publisher:
         self._template = template
         self._target = target
         self._empty = empty
+        self._systems = systems
         self._sealed: dict[str, tuple[str, ...]] = dict.fromkeys(empty, ())
+        self._filled = template.with_name("filled.duckdb")
+        self._updates = REFILLED_AFTER
+        """How often the filled database was updated since it was made from the template."""
         self._part = hidden(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         make_way(target)
@@ -89,17 +105,24 @@ class Publisher:
                     if item.kind == "TABLE" and not item.from_state:
                         run(item.fill_sql)
 
-    def publish(self, lists: Mapping[str, FileList]) -> Publication:
+    def publish(self, lists: Mapping[str, FileList], changed: Collection[str]) -> Publication:
         """Replace the published database by one over these files, by the name of their list.
 
-        Raises duckdb.Error, OSError.
+        `changed` are the systems of which anything has changed since the last publication that succeeded. Raises
+        duckdb.Error, OSError.
         """
-        self._settle(lists)
-        discard(self._part)
-        shutil.copyfile(self._template, self._part)
-        with self._attached(self._part):
-            self._fill(lists)
+        sealed = self._settle(lists)
+        updates, self._updates = self._updates + 1, REFILLED_AFTER  # should it fail, it is filled again
+        if updates > REFILLED_AFTER or 2 * len(changed) > len(self._systems):
+            updates, sealed = 0, ()
+            discard(self._filled)
+            shutil.copyfile(self._template, self._filled)
+        with self._attached(self._filled):
+            self._fill(lists, changed if updates else self._systems, sealed)
             told = self._cursor.execute(_TOTALS).fetchone() or ()
+        discard(self._part)
+        shutil.copyfile(self._filled, self._part)
+        self._updates = updates
         # one that a reader who opened the old file for writing may have left: it would spoil the new one
         remove(self._target.with_name(f"{self._target.name}.wal"))
         size = replace(self._part, self._target)
@@ -121,22 +144,29 @@ class Publisher:
             self._cursor.execute("DETACH published")
             self._cursor.execute("RESET force_compression")
 
-    def _settle(self, lists: Mapping[str, FileList]) -> None:
-        """Let the template name the files of sealed days."""
+    def _settle(self, lists: Mapping[str, FileList]) -> Sequence[str]:
+        """Let the template name the files of sealed days; gives the statements that did, where these have changed."""
         sealed = {name: files.sealed for name, files in lists.items()}
-        if sealed != self._sealed:
-            with self._attached(self._template), transaction(self._cursor) as run:
-                for sql in sealed_sql(lists, self._empty):
-                    run(sql)
-            self._sealed = sealed
+        if sealed == self._sealed:
+            return ()
+        statements = tuple(sealed_sql(lists, self._empty))
+        with self._attached(self._template), transaction(self._cursor) as run:
+            for sql in statements:
+                run(sql)
+        self._sealed = sealed
+        return statements
 
-    def _fill(self, lists: Mapping[str, FileList]) -> None:
+    def _fill(self, lists: Mapping[str, FileList], changed: Collection[str], sealed: Sequence[str]) -> None:
+        """Fill the tables where all systems have changed, else replace the rows of those that have."""
+        self._cursor.execute("SET VARIABLE changed_systems = $1", [list(changed)])
+        whole = len(changed) == len(self._systems)
         with transaction(self._cursor) as run:
-            for sql in open_sql(lists, self._empty):
+            for sql in (*sealed, *open_sql(lists, self._empty)):
                 run(sql)
             for item in published():
                 if item.from_state:
-                    run(item.fill_sql)
+                    for sql in (item.fill_sql,) if whole else item.update_sql:
+                        run(sql)
 
 
 def make_way(target: Path) -> None:

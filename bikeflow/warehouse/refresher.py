@@ -27,7 +27,7 @@ from bikeflow.settings.sections import RetrySettings, WarehouseSettings
 from bikeflow.warehouse import Mirror, MirrorChange, Refresh, Warehouse
 
 REST_SECONDS = 5.0
-"""A refresh waits for as long as the one before took, but no longer than this."""
+"""A refresh waits for twice as long as the one before took, but no longer than this."""
 log = get_logger()
 
 
@@ -100,7 +100,7 @@ class Refresher:
         self._woken.set()
         told = ""
         while await self._check_until_woken(stop):
-            # under load, half of the time at most: what comes meanwhile is published together
+            # under load, a third of the time at most: what comes meanwhile is published together
             await tick(stop, max(self._settings.debounce_seconds, self._rest_seconds))
             self._woken.clear()
             try:
@@ -138,7 +138,7 @@ class Refresher:
             raise
         finally:
             self._refreshing = False
-            self._rest_seconds = min(time.monotonic() - started, REST_SECONDS)
+            self._rest_seconds = min(2 * (time.monotonic() - started), REST_SECONDS)
             self.attempts += 1
         for trace in traces:
             self._traces.pop(trace, None)

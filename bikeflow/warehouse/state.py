@@ -27,6 +27,7 @@ from bikeflow.warehouse.parquet import raw_file_records
 from bikeflow.warehouse.statements import (
     HIVE_TYPES,
     KEPT,
+    OF_CHANGED_SYSTEMS,
     derived,
     macros,
     merges,
@@ -449,10 +450,12 @@ class WorkingDatabase:
             run("CREATE TABLE state.interleaved_days (system_id VARCHAR, day DATE, longest_gap_us BIGINT)")
             run("CREATE TABLE state.applied (system_id VARCHAR, dt DATE, segment VARCHAR, file VARCHAR)")
             run(
-                "CREATE VIEW state.open_spans AS FROM working.state.totals UNION ALL BY NAME"
+                "CREATE VIEW state.open_spans AS FROM ("
+                " FROM working.state.totals UNION ALL BY NAME"
                 " SELECT spans.* FROM working.state.spans AS spans"
                 " LEFT JOIN working.state.joined_until AS joined USING (system_id)"
-                " WHERE joined.dt IS NULL OR spans.dt >= joined.dt"
+                " WHERE joined.dt IS NULL OR spans.dt >= joined.dt)"
+                f" WHERE {OF_CHANGED_SYSTEMS}"
             )
             create_tables(self.connection)
             run("CREATE TABLE state.stamp AS SELECT $1 AS value", [stamp()])

@@ -58,6 +58,12 @@ OF_ONE_SYSTEM = {
 PARTS = "parts"
 """The schema of the views that name the files; users need not know it."""
 
+OF_CHANGED_SYSTEMS = "system_id IN (SELECT unnest(CAST(getvariable('changed_systems') AS VARCHAR[])))"
+"""A condition: the row is of a system that has changed since the last publication. DuckDB pushes it down to a table,
+but not through an ORDER BY."""
+NOT_BY_SYSTEM = ("pipeline_runs", "pipeline_files_without_rows", "publication")
+"""Tables of which rows may change though nothing of their system has."""
+
 HIVE_TYPES = "hive_types = {'system_id': VARCHAR, 'dt': DATE}"
 """The types of what the paths of the mirror's and the kept files tell: an option of `read_parquet`."""
 
@@ -67,6 +73,7 @@ KEPT = ("raw_files", "station_hours", "cell_hours")
 LISTS = (MIRRORED, *KEPT)
 """The lists of files that published objects read."""
 
+_FROM_STATE = re.compile(r"FROM (working\.state\.\w+)\b(?!\()")
 _CREATED = re.compile(r"^CREATE OR REPLACE (VIEW|TABLE) (\w+)\.(\w+) AS$", re.MULTILINE)
 
 
@@ -102,6 +109,15 @@ class PublishedObject:
     def fill_sql(self) -> str:
         """The statement that fills the table."""
         return f"INSERT INTO {self.schema}.{self.name}\n{self.query}"
+
+    @property
+    def update_sql(self) -> tuple[str, str]:
+        """The statements that replace its rows of the systems that have changed, or all of `NOT_BY_SYSTEM`."""
+        table = f"{self.schema}.{self.name}"
+        if self.name in NOT_BY_SYSTEM:
+            return f"DELETE FROM {table}", self.fill_sql
+        changed = _FROM_STATE.sub(rf"FROM (FROM \1 WHERE {OF_CHANGED_SYSTEMS})", self.fill_sql)
+        return f"DELETE FROM {table} WHERE {OF_CHANGED_SYSTEMS}", changed
 
 
 @cache

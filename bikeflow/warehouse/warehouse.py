@@ -125,6 +125,7 @@ class Warehouse:
         self._named: Mapping[Partition, Contents] | None = None
         self._open: tuple[WorkingDatabase, Publisher] | None = None
         self._refreshes = 0
+        self._unpublished: set[str] = set()
         self._sealed: tuple[Mapping[Partition, Contents], Mapping[str, tuple[str, ...]]] = {}, {}
         self._former_sealed: dict[str, bool] = {}
         self._former_open: dict[str, bool] = {}
@@ -209,11 +210,12 @@ class Warehouse:
         wanted = self._wanted(files)
         due = working.set_latest_time((self._now() + FUTURE_TOLERANCE).replace(tzinfo=None))
         removed = working.contents.keys() - wanted.keys()
-        for partition in removed:
-            working.forget(partition)
         changed = [
             partition for partition in sorted(wanted) if partition in due or self._differs(working, partition, wanted)
         ]
+        self._unpublished |= {partition.system_id for partition in (*removed, *changed)}
+        for partition in removed:
+            working.forget(partition)
         added = self._add(working, wanted, {key: written[key] for key in changed if key in written and key not in due})
         damaged: list[Segment] = []
         for partition in changed:
@@ -227,7 +229,8 @@ class Warehouse:
         if self._facts is not None:
             with transaction(working.connection):
                 take_over(working.connection, self._facts)
-        publication = publisher.publish(self._lists(working.contents))
+        publication = publisher.publish(self._lists(working.contents), self._unpublished)
+        self._unpublished.clear()
         self._named = {partition: dict(contents) for partition, contents in working.contents.items()}
         self._tell_future(publication)
         self._kept.prune(file for contents in self._named.values() if is_sealed(contents) for file in contents.values())

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,12 +57,15 @@ class Analytics:
 
 @asynccontextmanager
 async def open_analytics(
-    data_dir: Path, storage: StorageSettings | None = None, settings: WarehouseSettings | None = None
+    data_dir: Path,
+    storage: StorageSettings | None = None,
+    settings: WarehouseSettings | None = None,
+    systems: Sequence[str] = ("wrm",),
 ) -> AsyncIterator[Analytics]:
     storage = storage or StorageSettings()
     async with open_store(storage, data_dir) as store:
         layer = EnhancedLayer(store, wrm_layout(storage.prefix))
-        warehouse = Warehouse(settings or WarehouseSettings(), data_dir)
+        warehouse = Warehouse(settings or WarehouseSettings(), data_dir, systems=systems)
         yield Analytics(data_dir, layer, Mirror(store, data_dir), warehouse)
         warehouse.close()
 

@@ -339,8 +339,8 @@ async def test_what_was_damaged_is_kept_once(analytics: Analytics) -> None:
     await analytics.refresh()
     analytics.warehouse.close()
     names = sorted(path.name for path in working.parent.iterdir())
-    assert names[0] == "template.duckdb" and names[1] == "working.duckdb"
-    assert len(names) == 3 and names[2].startswith("working.duckdb.damaged-20")
+    assert names[:3] == ["filled.duckdb", "template.duckdb", "working.duckdb"]
+    assert len(names) == 4 and names[3].startswith("working.duckdb.damaged-20")
 
 
 async def test_damage_found_while_it_is_open_is_healed_too(analytics: Analytics) -> None:
