@@ -15,6 +15,7 @@ from bikeflow.cli import results
 from bikeflow.cli.options import Given, Json, SystemId, grouped
 from bikeflow.cli.sources import connected
 from bikeflow.core.errors import BikeflowError, ConfigError
+from bikeflow.warehouse.reading import reading_statements
 
 OVERVIEW = """
 SELECT if(schema_name = 'main', 'main.' || name, name) AS name, kind, comment
@@ -26,9 +27,6 @@ FROM (
 WHERE schema_name IN ('wrm_analytics', 'main')
 ORDER BY schema_name = 'main', name
 """
-# what could leave something behind; all else that writes is refused by DuckDB itself, as the database is read-only
-_REFUSED = {"ATTACH", "COPY", "COPY_DATABASE", "DETACH", "EXPORT", "LOAD", "UPDATE_EXTENSIONS"}
-
 
 Format = Literal["table", "csv", "json", "parquet"]
 _WRITERS: Mapping[Format, Callable[[DuckDBPyConnection, IO[str]], None]] = {
@@ -91,12 +89,9 @@ def _default_format(out: Path | None) -> Format:
 
 def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | None) -> None:
     """Run all statements, and write what each gives; only tables can be written one after another."""
-    statements = connection.extract_statements(sql)
+    statements = reading_statements(connection, sql)
     if not statements:
         raise BikeflowError("there is no statement in this SQL")
-    for statement in statements:
-        if statement.type.name in _REFUSED:
-            raise BikeflowError(f"query only reads, it does not {statement.type.name}; --out FILE writes the result")
     # those that give rows, such as SELECT, and unlike SET
     kinds = [[kind.name for kind in statement.expected_result_type] for statement in statements]
     answering = [number for number, kind in enumerate(kinds) if kind == ["QUERY_RESULT"]] or [len(statements) - 1]
