@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler
 from bikeflow.core.errors import Permanent
 from bikeflow.http.client import ADDRESS_FILE
 from bikeflow.http.connections import HEADERS, Connections
+from bikeflow.http.hosts import only_known_hosts
 from bikeflow.runtime.files import write_whole
 from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import HttpSettings
@@ -35,7 +36,7 @@ async def serving(settings: HttpSettings, app: web.Application, *, anywhere: boo
         yield None
         return
     connections = Connections()
-    app.middlewares.extend([_errors_as_json, connections.paced])
+    app.middlewares.extend([_errors_as_json, connections.paced, only_known_hosts(settings)])
     app.on_response_prepare.append(_secure)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE_SECONDS)
     await runner.setup()
