@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import time
 import zlib
@@ -15,6 +16,7 @@ from bikeflow import __version__
 from bikeflow.core.errors import Permanent, Transient
 from bikeflow.core.model import UTC
 from bikeflow.feeds.base import Answer
+from bikeflow.ingest.destinations import Destinations
 from bikeflow.runtime.retry import LONGEST_REQUESTED_WAIT_SECONDS, retry_after_seconds
 from bikeflow.settings.sections import FeedSettings
 from bikeflow.settings.systems import public_url
@@ -29,8 +31,10 @@ _WORTH_A_RETRY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HT
 
 def new_session(settings: FeedSettings) -> aiohttp.ClientSession:
     """What all downloads of one feed go through; its user closes it."""
-    total = settings.timeout_seconds
+    total, destinations = settings.timeout_seconds, Destinations(settings.url)
     return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(resolver=destinations),
+        trace_configs=[destinations.tracing()],
         headers={hdrs.USER_AGENT: USER_AGENT, hdrs.ACCEPT_ENCODING: "gzip, deflate"},
         timeout=aiohttp.ClientTimeout(
             total=total, connect=min(CONNECT_SECONDS, total), sock_read=total, ceil_threshold=float("inf")
@@ -53,7 +57,10 @@ async def download(
     conditions = {name: value for name, value in headers.items() if value}
     place, asked_at = public_url(url), time.monotonic()
     try:
-        async with session.get(url, headers=conditions, max_redirects=MAX_REDIRECTS) as response:
+        async with (
+            asyncio.timeout(settings.timeout_seconds),
+            session.get(url, headers=conditions, max_redirects=MAX_REDIRECTS) as response,
+        ):
             body = None
             if response.status == HTTPStatus.OK:
                 body = await _body(response, place, settings.max_bytes)
@@ -135,7 +142,7 @@ def _translate(error: aiohttp.ClientError | OSError, place: str) -> NoReturn:
         case aiohttp.TooManyRedirects():
             raise Permanent(f"{place} redirects more than {MAX_REDIRECTS} times") from error
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            raise Permanent(f"{place} leads to an address that can't be fetched: {error}") from error
+            raise Permanent(f"{place} leads to an address that can't be fetched") from error
         case aiohttp.ClientConnectorCertificateError():
             raise Permanent(f"{place} has no valid certificate: {error}") from error
         case aiohttp.ClientConnectorError():
@@ -143,6 +150,8 @@ def _translate(error: aiohttp.ClientError | OSError, place: str) -> NoReturn:
             raise Transient(f"cannot connect to {error.host}:{error.port} ({reason})") from error
         case aiohttp.ClientPayloadError():
             raise Transient(f"{place} sent a broken or incomplete body") from error
+        case aiohttp.ClientResponseError():  # its text has the whole URL
+            raise Transient(f"{place} sent what is no HTTP answer ({error.message})") from error
         case _:
             raise Transient(f"{place} broke the connection ({str(error) or type(error).__name__})") from error
 
