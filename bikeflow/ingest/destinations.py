@@ -69,7 +69,7 @@ class Destinations(AbstractResolver):
         await self._resolver.close()
 
     def check(self, url: URL) -> None:
-        """Raise `Permanent` for a URL with credentials, or with an address (those are not looked up) that is not public."""
+        """Raise `Permanent` for a URL with credentials, or with an address instead of a name that is not public."""
         place = public_url(str(url))
         if url.user is not None or url.password is not None:
             raise Permanent(f"{place} is named with a user name or password, which is not sent")
