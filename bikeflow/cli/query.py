@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Annotated, Literal
 
@@ -29,7 +30,8 @@ ORDER BY schema_name = 'main', name
 """
 
 Format = Literal["table", "csv", "json", "parquet"]
-_WRITERS: Mapping[Format, Callable[[DuckDBPyConnection, IO[str]], None]] = {
+Writer = Callable[[DuckDBPyConnection, IO[str]], None]
+_WRITERS: Mapping[Format, Writer] = {
     "table": results.write_table,
     "csv": results.write_csv,
     "json": results.write_json,
@@ -54,6 +56,13 @@ def query(
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help=f"Write to a file that ends in {', '.join(ENDINGS)}."),
     ] = None,
+    formulas: Annotated[
+        bool | None,
+        typer.Option(
+            "--formulas/--no-formulas",
+            help="CSV: leave texts that a spreadsheet would compute as they are (default: unless --out is given).",
+        ),
+    ] = None,
     system: SystemId = None,
     as_json: Json = False,
 ) -> None:
@@ -70,7 +79,10 @@ def query(
         sql = sys.stdin.read()
     statements = sql if sql and sql.strip() else OVERVIEW
     with connected(settings, system) as connection:
-        _run(connection, statements, chosen, out)
+        write = _WRITERS[chosen]
+        if chosen == "csv":
+            write = partial(results.write_csv, formulas=out is None if formulas is None else formulas)
+        _run(connection, statements, chosen, out, write)
 
 
 def _default_format(out: Path | None) -> Format:
@@ -87,7 +99,7 @@ def _default_format(out: Path | None) -> Format:
         ) from None
 
 
-def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | None) -> None:
+def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | None, write: Writer) -> None:
     """Run all statements, and write what each gives; only tables can be written one after another."""
     statements = reading_statements(connection, sql)
     if not statements:
@@ -105,7 +117,7 @@ def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | Non
             connection.execute(statement)
             if number in answering:
                 file.write("\n" if number > answering[0] else "")
-                _WRITERS[form](connection, file)
+                write(connection, file)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import hashlib
 import json
 import socket
 import time
@@ -170,7 +169,7 @@ async def test_a_new_document_becomes_one_raw_file_and_one_event(world: World) -
         sha256(FIRST),
         outcome.key,
         NOON.replace(microsecond=0),
-        {hashlib.sha256(world.server.url.encode()).hexdigest(): ("", "")},
+        {sha256(world.server.url): ("", "")},
     )
 
 
