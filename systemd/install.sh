@@ -89,10 +89,12 @@ configure() {
 ready() {
     systemctl is-active --quiet bikeflow || return
     [ -e "$state/http.address" ] || return 0
-    "$root/current/bin/python" - "$(cat "$state/http.address")" <<'PYTHON' 2>/dev/null
-import sys, urllib.request
+    # What the service has written is read as its user, and stands in no list of arguments.
+    runuser -u bikeflow -- "$root/current/bin/python" - "$state/http.address" <<'PYTHON' 2>/dev/null
+import pathlib, sys, urllib.request
+address = pathlib.Path(sys.argv[1]).read_text(encoding="ascii").strip()
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-opener.open(sys.argv[1] + "readyz", timeout=5)
+opener.open(address + "readyz", timeout=5)
 PYTHON
 }
 

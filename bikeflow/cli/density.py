@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ from duckdb import DuckDBPyConnection
 from bikeflow.cli import results
 from bikeflow.cli.options import Given, Json, SystemId, grouped
 from bikeflow.cli.sources import connected
+from bikeflow.warehouse.statements import quoted
 
 TABLE_CELLS = 20
 CELLS = "FROM bike_density ORDER BY bike_count DESC, cell_id LIMIT {limit}"
@@ -84,10 +84,11 @@ def _totals(connection: DuckDBPyConnection) -> str:
 
 def _geoparquet(connection: DuckDBPyConnection, cells: str) -> bytes:
     """The cells as a GeoParquet file: DuckDB itself describes columns of its type GEOMETRY as that format wants it."""
-    with tempfile.TemporaryDirectory(prefix="bikeflow-density-") as folder:
-        path = Path(folder, "cells.parquet")
-        connection.execute(f"COPY ({POLYGONS} {cells}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
-        return path.read_bytes()
+    # the only folder where it may write
+    (folder,) = connection.execute("SELECT current_setting('temp_directory')").fetchone() or ("",)
+    path = Path(folder, "cells.parquet")
+    connection.execute(f"COPY ({POLYGONS} {cells}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd)")
+    return path.read_bytes()
 
 
 def _feature(cell: dict[str, Any]) -> dict[str, Any]:

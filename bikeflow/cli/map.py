@@ -13,7 +13,7 @@ from bikeflow.cli.sources import existing_database
 from bikeflow.core.errors import BikeflowError
 from bikeflow.health.health import freshness
 from bikeflow.http.pages import map_file
-from bikeflow.http.published import PublishedDatabase
+from bikeflow.http.published import PublishedDatabase, instance
 from bikeflow.runtime.files import write_whole
 
 
@@ -28,7 +28,9 @@ def map(
     settings = given.settings
     path = existing_database(settings)
     now = dt.datetime.now(dt.UTC)
-    document = PublishedDatabase(path, lambda snapshot: freshness(snapshot, settings, None, now)).map()
+    with instance(path, settings.data_dir) as connection:
+        database = PublishedDatabase(path, connection, lambda snapshot: freshness(snapshot, settings, None, now))
+        document = database.map()
     text = map_file(settings.map, document)
     try:
         write_whole(out, text.encode())

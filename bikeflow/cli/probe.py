@@ -18,7 +18,8 @@ from bikeflow.feeds.base import Answer
 from bikeflow.feeds.gbfs.polling import Poller
 from bikeflow.feeds.gbfs.probe import DocumentReport, Probe
 from bikeflow.feeds.gbfs.probe import probe as look_at
-from bikeflow.ingest.download import download, new_session
+from bikeflow.ingest.download import download
+from bikeflow.ingest.upstream import Connections
 from bikeflow.settings.sections import FeedSettings
 
 Address = Annotated[str, typer.Argument(metavar="URL", help="The address of its auto-discovery document (gbfs.json).")]
@@ -47,7 +48,8 @@ async def _probed(url: str, timeout_seconds: float) -> Probe:
         if problem["type"] == "string_pattern_mismatch":
             raise ConfigError(f"{url} is no URL: it must begin with http:// or https://") from None
         raise ConfigError(f"{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}") from None
-    async with new_session(settings.connections_per_host) as session:
+    async with Connections(settings.connections_per_host) as connections:
+        session = await connections.session(settings.url)
 
         async def ask(url: str, validators: tuple[str, str] | None = None, *, retry: bool = True) -> Answer:
             return await download(session, settings, url, validators)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Annotated, Literal
 
@@ -15,6 +16,7 @@ from bikeflow.cli import results
 from bikeflow.cli.options import Given, Json, SystemId, grouped
 from bikeflow.cli.sources import connected
 from bikeflow.core.errors import BikeflowError, ConfigError
+from bikeflow.warehouse.reading import reading_statements
 
 OVERVIEW = """
 SELECT if(schema_name = 'main', 'main.' || name, name) AS name, kind, comment
@@ -26,12 +28,10 @@ FROM (
 WHERE schema_name IN ('wrm_analytics', 'main')
 ORDER BY schema_name = 'main', name
 """
-# what could leave something behind; all else that writes is refused by DuckDB itself, as the database is read-only
-_REFUSED = {"ATTACH", "COPY", "COPY_DATABASE", "DETACH", "EXPORT", "LOAD", "UPDATE_EXTENSIONS"}
-
 
 Format = Literal["table", "csv", "json", "parquet"]
-_WRITERS: Mapping[Format, Callable[[DuckDBPyConnection, IO[str]], None]] = {
+Writer = Callable[[DuckDBPyConnection, IO[str]], None]
+_WRITERS: Mapping[Format, Writer] = {
     "table": results.write_table,
     "csv": results.write_csv,
     "json": results.write_json,
@@ -56,6 +56,13 @@ def query(
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help=f"Write to a file that ends in {', '.join(ENDINGS)}."),
     ] = None,
+    formulas: Annotated[
+        bool | None,
+        typer.Option(
+            "--formulas/--no-formulas",
+            help="CSV: leave texts that a spreadsheet would compute as they are (default: unless --out is given).",
+        ),
+    ] = None,
     system: SystemId = None,
     as_json: Json = False,
 ) -> None:
@@ -72,7 +79,10 @@ def query(
         sql = sys.stdin.read()
     statements = sql if sql and sql.strip() else OVERVIEW
     with connected(settings, system) as connection:
-        _run(connection, statements, chosen, out)
+        write = _WRITERS[chosen]
+        if chosen == "csv":
+            write = partial(results.write_csv, formulas=out is None if formulas is None else formulas)
+        _run(connection, statements, chosen, out, write)
 
 
 def _default_format(out: Path | None) -> Format:
@@ -89,14 +99,11 @@ def _default_format(out: Path | None) -> Format:
         ) from None
 
 
-def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | None) -> None:
+def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | None, write: Writer) -> None:
     """Run all statements, and write what each gives; only tables can be written one after another."""
-    statements = connection.extract_statements(sql)
+    statements = reading_statements(connection, sql)
     if not statements:
         raise BikeflowError("there is no statement in this SQL")
-    for statement in statements:
-        if statement.type.name in _REFUSED:
-            raise BikeflowError(f"query only reads, it does not {statement.type.name}; --out FILE writes the result")
     # those that give rows, such as SELECT, and unlike SET
     kinds = [[kind.name for kind in statement.expected_result_type] for statement in statements]
     answering = [number for number, kind in enumerate(kinds) if kind == ["QUERY_RESULT"]] or [len(statements) - 1]
@@ -110,7 +117,7 @@ def _run(connection: DuckDBPyConnection, sql: str, form: Format, out: Path | Non
             connection.execute(statement)
             if number in answering:
                 file.write("\n" if number > answering[0] else "")
-                _WRITERS[form](connection, file)
+                write(connection, file)
 
 
 @contextlib.contextmanager

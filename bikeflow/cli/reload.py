@@ -45,13 +45,42 @@ def reload(given: Given, pid: ProcessId = None, timeout: Timeout = 120, as_json:
 
 def _service(data_dir: Path, pid: int | None) -> tuple[int, Path]:
     """The service's process, and the directory that it holds: another one where `data_dir` is what has changed."""
-    if pid is not None and (held := held_by(pid)) is not None:
+    held = None if pid is None else held_by(pid)  # which a process of the service's user may not see
+    _drop_root(pid, data_dir)
+    if pid is not None and held is not None:
         return pid, held
     found = holder(data_dir) if data_dir.is_dir() else None
     if found is None or pid not in (None, found):
         hint = demo_beside(data_dir) or "if data_dir is what has changed, name its process with --pid"
         raise BikeflowError(f"no bikeflow runs on {data_dir.absolute()}; {hint}")
     return found, data_dir
+
+
+def _drop_root(pid: int | None, data_dir: Path) -> None:
+    """Go on for good as the service's user: nothing that it has written is read as root."""
+    if os.geteuid() != 0:
+        return
+    try:
+        # the owner of the process's folder is root as well where the process has changed its user
+        user, group = _ids(pid) if pid is not None else (data_dir.stat().st_uid, data_dir.stat().st_gid)
+    except (OSError, KeyError):  # there is no such process, or directory
+        return
+    if user != 0:
+        os.setgroups([])
+        os.setgid(group)
+        os.setuid(user)
+
+
+def _ids(pid: int) -> tuple[int, int]:
+    """The user and group of a process."""
+    told = _told(pid)
+    return int(told["Uid"][0]), int(told["Gid"][0])
+
+
+def _told(pid: int) -> dict[str, list[str]]:
+    """What the kernel tells of a process; raises OSError."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    return {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def _reload(pid: int, data_dir: Path, timeout: float) -> ReloadReport:
@@ -79,8 +108,7 @@ def _reload(pid: int, data_dir: Path, timeout: float) -> ReloadReport:
 def _hears_sighup(pid: int) -> bool:
     """Whether the process handles SIGHUP, which would end any other: a backfill, or a service that is just starting."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+        caught = _told(pid).get("SigCgt", ["0"])[0]
     except OSError:
         return True  # it has ended, or can't be seen: the signal will tell
-    caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), "0")
     return bool(int(caught, 16) >> (signal.SIGHUP - 1) & 1)

@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import json
 import math
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ _CONTROL_CODES = (*range(0x20), *range(0x7F, 0xA0))
 _CONTROLS = dict.fromkeys(_CONTROL_CODES, "\N{REPLACEMENT CHARACTER}")
 # JSON's way to write them, so that JSON stays JSON
 _ESCAPES = {code: f"\\u{code:04x}" for code in _CONTROL_CODES if code != 0x0A}
+_FORMULA = re.compile(r"[=+\-@\t\r\n]")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 
 
 class _Terminal:
@@ -63,16 +66,20 @@ def fail_of_partitions(failed: Mapping[str, str]) -> None:
         raise typer.Exit(1)
 
 
-def write_csv(result: DuckDBPyConnection, file: IO[str]) -> None:
-    """CSV with a header; null is empty, lists and structs are JSON."""
+def write_csv(result: DuckDBPyConnection, file: IO[str], *, formulas: bool = True) -> None:
+    """CSV with a header; null is empty, lists and structs are JSON.
+
+    Without `formulas`, texts that a spreadsheet would compute begin with an apostrophe.
+    """
     target = _Terminal(file) if file.isatty() else file
     writer = csv.writer(target, lineterminator="\n")
     # csv quotes a carriage return only where it is part of the line's end
     careful = csv.writer(target, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    writer.writerow(_names(result))
+    text = _text if formulas else _plain_text
+    writer.writerow([text(name) for name in _names(result)])
     for rows in _batches(result):
         for row in rows:
-            cells = ["" if value is None else _text(value) for value in row]
+            cells = ["" if value is None else text(value) for value in row]
             (careful if any("\r" in cell for cell in cells) else writer).writerow(cells)
 
 
@@ -112,8 +119,10 @@ def write_table(result: DuckDBPyConnection, file: IO[str]) -> None:
     width = shutil.get_terminal_size((_PIPE_COLUMNS, 0)).columns if file.isatty() else _PIPE_COLUMNS
     names = _names(result)
     if names == ["explain_key", "explain_value"]:  # DuckDB has drawn it already
-        file.writelines(f"{value}\n" for _, value in result.fetchall())
+        plans = (f"{value}\n" for _, value in result.fetchall())
+        file.writelines(map(printable, plans) if file.isatty() else plans)
         return
+    names = [name.translate(_CONTROLS) for name in names]
     numeric = [str(column[1]).partition("(")[0] in _NUMERIC for column in result.description or ()]
     rows = result.fetchmany(TABLE_ROWS + 1)
     few = len(names) <= _WRAPPED_COLUMNS
@@ -168,6 +177,12 @@ def _text(value: object) -> str:
     if isinstance(value, list | tuple | dict):
         return _json(value)
     return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _plain_text(value: object) -> str:
+    """The text of a value, which no spreadsheet takes for a formula; a number in a text stays one."""
+    text = _text(value)
+    return f"'{text}" if isinstance(value, str) and _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def _json(value: object) -> str:

@@ -16,6 +16,7 @@ from bikeflow.core.errors import BikeflowError, ConfigError
 from bikeflow.settings import Settings
 from bikeflow.store import Store, open_store
 from bikeflow.warehouse import published_path
+from bikeflow.warehouse.reading import named_files, restrict
 from bikeflow.warehouse.statements import COMPATIBLE, SCHEMA, compatible, quoted
 
 Result = TypeVar("Result")
@@ -44,7 +45,9 @@ def existing_database(settings: Settings) -> Path:
 
 @contextlib.contextmanager
 def connected(settings: Settings, system_id: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The published database, read-only: other processes may use it meanwhile, and the service may replace it.
+    """The published database, read-only, and no file but those that it names.
+
+    Other processes may use it meanwhile, and the service may replace it.
 
     Names without a schema are those of one system: of `system_id`, or of the one that `wrm_analytics` shows. Raises
     ConfigError where there is no such system, and BikeflowError, which says what to do, for what DuckDB refuses.
@@ -60,6 +63,7 @@ def connected(settings: Settings, system_id: str | None = None) -> Iterator[duck
                     "memory_limit": settings.warehouse.memory_limit,
                     "temp_directory": spill,
                     "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
                 },
             )
         except duckdb.Error as error:
@@ -71,6 +75,7 @@ def connected(settings: Settings, system_id: str | None = None) -> Iterator[duck
                     connection.execute(f"SET search_path = '{COMPATIBLE},{SCHEMA}'")
                 else:
                     _show_system(connection, path, system_id)
+                restrict(connection, files=named_files(connection))
                 yield connection
             except duckdb.Error as error:
                 raise BikeflowError(_brief(error)) from error

@@ -271,7 +271,7 @@ class FetchState:
     """The last snapshot that was taken over from a feed, as its fetcher remembers it across restarts.
 
     `sha256` is the format's fingerprint of what is stored under `key`. `validators` are the headers ETag and
-    Last-Modified that each of its documents came with, by URL (empty where it had none).
+    Last-Modified that each of its documents came with, by the SHA-256 of its URL (empty where it had none).
     """
 
     sha256: str

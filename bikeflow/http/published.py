@@ -5,10 +5,11 @@ Everything here blocks; the server calls it in a thread of its own.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,6 +17,8 @@ from typing import Any, Generic, TypeVar
 import duckdb
 
 from bikeflow.core.errors import Transient
+from bikeflow.warehouse.mirror import mirror_root
+from bikeflow.warehouse.reading import restrict
 from bikeflow.warehouse.statements import COMPATIBLE, quoted
 
 Row = dict[str, Any]
@@ -29,6 +32,7 @@ _CONFIG: Mapping[str, str | int | bool] = {
     "memory_limit": "256MB",
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
+    "enable_external_file_cache": False,
 }
 
 
@@ -51,13 +55,30 @@ class Costly(Generic[Value]):
         return self._value
 
 
-class PublishedDatabase:
-    """What the API tells of the database at `path`; every method raises `Transient` while it can't be read."""
+def instance(path: Path, data_dir: Path) -> duckdb.DuckDBPyConnection:
+    """An instance of DuckDB that can read the database at `path` and the files that it names, and no others.
 
-    def __init__(self, path: Path, freshness: Freshness) -> None:
+    Within a process DuckDB shares those that are opened by a file's name: whoever opened it first would decide on the
+    settings of all, and keep the replaced file alive. Open it early and keep it: DuckDB aborts the process where there
+    is no file descriptor left to open one with.
+    """
+    connection = duckdb.connect(config=dict(_CONFIG))
+    restrict(connection, files=[str(path), f"{path}.wal"], directory=mirror_root(data_dir).parent)
+    return connection
+
+
+class PublishedDatabase:
+    """What the API tells of the database at `path`; every method raises `Transient` while it can't be read.
+
+    It is attached to the `connection` while something is read of it.
+    """
+
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, freshness: Freshness) -> None:
         self._path = path
         self._freshness = freshness
+        self._connection = connection
         self._stamp: tuple[int, int] | None = None
+        self._map: tuple[object, object, object, bytes] = (None, None, None, b"")
         self._kept: dict[str, Any] = {}
         self._hours = Costly(lambda: self._read_all("map_station_hours", "map_cell_hours"), HISTORY_SECONDS)
         self._last_day = Costly(lambda: self._read("last_day"), HISTORY_SECONDS)
@@ -78,8 +99,12 @@ class PublishedDatabase:
         first, with its beginning as `at` (seconds since 1970), and at last in the newest snapshot (`at` is null).
         """
         names = ("snapshot", "stations", "bikes", "map_cells")
-        (snapshot,), stations, bikes, cells = self._fresh("map", lambda: self._read_all(*names))
-        station_hours, cell_hours = self._hours.get()
+        found, hours = self._fresh("map", lambda: self._read_all(*names)), self._hours.get()
+        (snapshot,), stations, bikes, cells = found
+        fresh = self._freshness(_time(snapshot["snapshot"]))
+        if self._map[0] is found and self._map[1] is hours and self._map[2] == fresh:
+            return self._map[3]
+        station_hours, cell_hours = hours
         frames: dict[int, Row] = {}
         for kind, rows, key in (("stations", station_hours, "station_id"), ("cells", cell_hours, "cell_id")):
             for row in rows:
@@ -92,13 +117,14 @@ class PublishedDatabase:
         }
         document = {
             **snapshot,
-            **self._freshness(_time(snapshot["snapshot"])),
+            **fresh,
             "stations": _placed(stations),
             "bikes": _placed(bikes),
             "cells": _bounds(cell_hours) | _bounds(cells),
             "frames": [frames[at] for at in sorted(frames)] + [newest],
         }
-        return json.dumps(document, ensure_ascii=False).encode()
+        self._map = found, hours, fresh, json.dumps(document, ensure_ascii=False).encode()
+        return self._map[3]
 
     def city(self) -> Row:
         """The newest snapshot at a glance, and the bikes at stations in the day before it as `[unix time, bikes]`."""
@@ -132,20 +158,27 @@ class PublishedDatabase:
         return value
 
     def _read(self, query: str, **parts: str) -> list[Row]:
-        # An instance of its own, as within a process DuckDB shares those that are opened by the file's name: whoever
-        # opened it first would decide on the settings of all, and keep the replaced file alive.
         try:
-            with duckdb.connect(config=dict(_CONFIG)) as connection:
-                connection.execute(f"ATTACH {quoted(str(self._path))} AS published (READ_ONLY)")
-                connection.execute(f"USE published.{COMPATIBLE}")
-                # A constant for the planner, so that only the files of its day are opened.
-                connection.execute("SET VARIABLE newest_snapshot = (SELECT newest_snapshot FROM publication)")
+            with self._attached():
                 sql = resources.files("bikeflow.http").joinpath("sql", f"{query}.sql").read_text(encoding="utf-8")
-                result = connection.execute(sql.format(**parts))
+                result = self._connection.execute(sql.format(**parts))
                 names = [column[0] for column in result.description]
                 return [_row(names, values) for values in result.fetchall()]
         except (duckdb.OperationalError, duckdb.CatalogException) as error:  # any other is a bug of ours
             raise Transient(f"the database can't be read: {str(error).partition(chr(10))[0]}") from error
+
+    @contextlib.contextmanager
+    def _attached(self) -> Iterator[None]:
+        run = self._connection.execute
+        run(f"ATTACH {quoted(str(self._path))} AS published (READ_ONLY)")
+        try:
+            run(f"USE published.{COMPATIBLE}")
+            # A constant for the planner, so that only the files of its day are opened.
+            run("SET VARIABLE newest_snapshot = (SELECT newest_snapshot FROM publication)")
+            yield
+        finally:
+            run("USE memory")
+            run("DETACH published")
 
 
 def _row(names: list[str], values: tuple[Any, ...]) -> Row:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import json
 import re
 import sqlite3
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TypeVar
+from functools import cache
+from pathlib import Path
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -20,16 +19,16 @@ from bikeflow.core.model import UTC
 from bikeflow.feeds import layout_of
 from bikeflow.health.health import Health
 from bikeflow.health.readiness import verdict_document
+from bikeflow.http.answers import RETRY_SECONDS, Busy, Lookups, Ready
 from bikeflow.http.metrics import Metrics
 from bikeflow.http.pages import Page, map_page, page
-from bikeflow.http.published import Costly, PublishedDatabase
+from bikeflow.http.published import Costly, PublishedDatabase, instance
 from bikeflow.http.status import Document, latest_runs, ledger_document, live_document
 from bikeflow.ledger import Ledger
 
 MAX_RUNS = 1_000
 _RUNS = 50
 _UNAVAILABLE = 503
-Answer = TypeVar("Answer")
 
 
 class Routes:
@@ -38,13 +37,17 @@ class Routes:
     def __init__(self, health: Health, metrics: Metrics) -> None:
         self._health = health
         self._metrics = metrics
+        self._lookups = Lookups()
+        self._ready: dict[str, Ready] = {}
+        self._place: tuple[Path, Path] | None = None
         self.adopt()
-        # One thread of our own: a storm of requests must not take those that the pipeline works with.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="http")
 
     def adopt(self) -> None:
         """Forget what was read: the database and the ledger may be others from now on."""
-        self._database = PublishedDatabase(self._health.database, self._health.fresh)
+        place = self._health.database, self._health.settings.data_dir
+        if place != self._place:
+            self._place, self._connection = place, instance(*place)
+        self._database = PublishedDatabase(place[0], self._connection, self._health.fresh)
         self._totals = Costly(self._lake)
 
     def application(self) -> web.Application:
@@ -66,15 +69,15 @@ class Routes:
 
     def close(self) -> None:
         """Let go of the thread; a query under way is waited for."""
-        self._thread.shutdown(cancel_futures=True)
+        self._lookups.close()
 
-    async def dashboard(self, _request: web.Request) -> web.Response:
+    async def dashboard(self, request: web.Request) -> web.Response:
         """The dashboard."""
-        return _page(page("dashboard"))
+        return _page(page("dashboard"), request)
 
-    async def map(self, _request: web.Request) -> web.Response:
+    async def map(self, request: web.Request) -> web.Response:
         """The map."""
-        answer = _page(map_page(self._health.settings.map))
+        answer = _page(map_page(self._health.settings.map), request)
         if self._health.settings.map.tile_url:
             # servers of tiles want to know who asks
             answer.headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
@@ -97,7 +100,10 @@ class Routes:
 
     async def status(self, _request: web.Request) -> web.Response:
         """All of it in one document; what can't be looked up now is null."""
-        return _json({**live_document(self._health), **await self._in_thread(self._looked_up)})
+        try:
+            return _json({**live_document(self._health), **await self._lookups.get("status", self._looked_up)})
+        except Busy as error:
+            return _busy(error)
 
     async def runs(self, request: web.Request) -> web.Response:
         """The newest runs, newest first; `?limit=` says how many."""
@@ -106,27 +112,31 @@ class Routes:
         if not 1 <= limit <= MAX_RUNS:
             return _json({"error": f"limit must be a number from 1 to {MAX_RUNS}"}, status=400)
         try:
-            return _json({"runs": await self._in_thread(lambda: self._latest_runs(limit))})
+            return _json({"runs": await self._lookups.get(("runs", limit), lambda: self._latest_runs(limit))})
+        except Busy as error:
+            return _busy(error)
         except (sqlite3.Error, Transient) as error:
             return _json({"error": f"the ledger can't be read: {error}"}, status=_UNAVAILABLE)
 
     def _published(self, read: Callable[[PublishedDatabase], bytes], content_type: str) -> Handler:
         """A handler that answers with what `read` gives of the database that is published now."""
 
-        async def handle(_request: web.Request) -> web.Response:
+        def ready() -> Ready:
+            body, known = read(self._database), self._ready.get(read.__name__)
+            if known is None or known.body is not body:
+                self._ready[read.__name__] = known = Ready(body, content_type)
+                known.packed  # noqa: B018 - here, and not in the event loop
+            return known
+
+        async def handle(request: web.Request) -> web.Response:
             try:
-                answer = web.Response(
-                    body=await self._in_thread(lambda: read(self._database)), content_type=content_type
-                )
-                answer.enable_compression()
-                return answer
+                return (await self._lookups.get(read.__name__, ready)).to(request)
+            except Busy as error:
+                return _busy(error)
             except Transient as error:
                 return _json({"error": str(error)}, status=_UNAVAILABLE)
 
         return handle
-
-    async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _looked_up(self) -> Document:
         found: Document = dict.fromkeys(("last_snapshot", "lake", "today", "failing_partitions", "latest_runs", "city"))
@@ -150,10 +160,18 @@ class Routes:
         return Ledger(settings.data_dir, layouts, settings.processing.segment_minutes, read_only=True)
 
 
-def _page(found: Page) -> web.Response:
-    headers = {"Content-Security-Policy": found.policy}
-    answer = web.Response(text=found.html, content_type="text/html", headers=headers)
-    answer.enable_compression()
+@cache
+def _ready_page(found: Page) -> Ready:
+    return Ready(found.html.encode(), "text/html; charset=utf-8")
+
+
+def _page(found: Page, request: web.Request) -> web.Response:
+    return _ready_page(found).to(request, **{"Content-Security-Policy": found.policy})
+
+
+def _busy(error: Busy) -> web.Response:
+    answer = _json({"error": str(error)}, status=_UNAVAILABLE)
+    answer.headers["Retry-After"] = str(RETRY_SECONDS)
     return answer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator
@@ -13,22 +14,14 @@ from aiohttp.typedefs import Handler
 
 from bikeflow.core.errors import Permanent
 from bikeflow.http.client import ADDRESS_FILE
+from bikeflow.http.connections import HEADERS, Connections
+from bikeflow.http.hosts import only_known_hosts
 from bikeflow.runtime.files import write_whole
 from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import HttpSettings
 
-_IDLE_SECONDS = 30.0
 _GRACE_SECONDS = 1.0
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what others bind to, not what we do
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 log = get_logger()
 
 
@@ -42,15 +35,20 @@ async def serving(settings: HttpSettings, app: web.Application, *, anywhere: boo
     if settings.address is None:
         yield None
         return
-    app.middlewares.append(_errors_as_json)
+    connections = Connections()
+    app.middlewares.extend([_errors_as_json, connections.paced, only_known_hosts(settings)])
     app.on_response_prepare.append(_secure)
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=_GRACE_SECONDS)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE_SECONDS)
     await runner.setup()
+    connections.server = runner.server
+    listener: asyncio.Server | None = None
     try:
-        url = await _listen(runner, *settings.address, anywhere=anywhere)
+        listener, url = await _listen(connections, *settings.address, anywhere=anywhere)
         log.info("http_started", url=url)
         yield url
     finally:
+        if listener is not None:
+            listener.close()
         await runner.cleanup()
 
 
@@ -66,22 +64,22 @@ def announce(url: str | None, data_dir: Path) -> None:
         log.warning("http_address_not_written", file=str(file), error=error.strerror)
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int, *, anywhere: bool) -> str:
-    site = web.TCPSite(runner, host, port)
+async def _listen(connections: Connections, host: str, port: int, *, anywhere: bool) -> tuple[asyncio.Server, str]:
     try:
-        await site.start()
+        listener = await asyncio.get_running_loop().create_server(connections, host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE and port and anywhere:
             # A busy port must not cost a snapshot: the pipeline runs, and says where its pages are instead.
             log.warning("http_port_busy", wanted=f"{host}:{port}", hint="serving on a free port; set http.listen")
-            return await _listen(runner, host, 0, anywhere=False)
+            return await _listen(connections, host, 0, anywhere=False)
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise Permanent(
             f"cannot serve HTTP on {host}:{port}: {reason}; set http.listen to another address, "
             'to port 0 for any free one, or to "" for none'
         ) from error
     name = _ANY.get(host, host)
-    return f"http://{f'[{name}]' if ':' in name else name}:{site.port}/"
+    port = listener.sockets[0].getsockname()[1]
+    return listener, f"http://{f'[{name}]' if ':' in name else name}:{port}/"
 
 
 @web.middleware
@@ -94,6 +92,6 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
 
 
 async def _secure(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = "bikeflow"
-    for name, value in _HEADERS.items():
+    response.headers["Server"] = HEADERS["Server"]  # aiohttp has put in its own
+    for name, value in HEADERS.items():
         response.headers.setdefault(name, value)

@@ -16,6 +16,7 @@ from bikeflow import __version__
 from bikeflow.core.errors import Permanent, Transient
 from bikeflow.core.model import UTC
 from bikeflow.feeds.base import Answer
+from bikeflow.ingest.destinations import Destinations
 from bikeflow.runtime.retry import LONGEST_REQUESTED_WAIT_SECONDS, retry_after_seconds
 from bikeflow.settings.sections import FeedSettings
 from bikeflow.settings.systems import public_url
@@ -30,11 +31,13 @@ _MAX_MEMBERS = 1_000
 _WORTH_A_RETRY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 
-def new_session(connections_per_host: int) -> aiohttp.ClientSession:
-    """What downloads go through; its user closes it."""
+def new_session(connections_per_host: int, *, anywhere: bool) -> aiohttp.ClientSession:
+    """What downloads go through, to public addresses only or `anywhere`; its user closes it."""
+    destinations = Destinations(anywhere=anywhere)
     return aiohttp.ClientSession(
         # So many hosts may hang at once as there are: none of them takes the connections of others.
-        connector=aiohttp.TCPConnector(limit=0, limit_per_host=connections_per_host),
+        connector=aiohttp.TCPConnector(limit=0, limit_per_host=connections_per_host, resolver=destinations),
+        trace_configs=[destinations.tracing()],
         headers={hdrs.USER_AGENT: USER_AGENT, hdrs.ACCEPT_ENCODING: "gzip, deflate"},
         # aiohttp takes a gzip body that ends too early for a whole one, so `_unpacked` does its work.
         auto_decompress=False,
@@ -58,7 +61,10 @@ async def download(
         total=total, connect=min(CONNECT_SECONDS, total), sock_read=total, ceil_threshold=float("inf")
     )
     try:
-        async with session.get(url, headers=conditions, max_redirects=MAX_REDIRECTS, timeout=timeout) as response:
+        async with (
+            asyncio.timeout(total),
+            session.get(url, headers=conditions, max_redirects=MAX_REDIRECTS, timeout=timeout) as response,
+        ):
             body = None
             if response.status == HTTPStatus.OK:
                 body = await _body(response, place, settings.max_bytes)
@@ -144,7 +150,7 @@ def _translate(error: aiohttp.ClientError | OSError, place: str) -> NoReturn:
         case aiohttp.TooManyRedirects():
             raise Permanent(f"{place} redirects more than {MAX_REDIRECTS} times") from error
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            raise Permanent(f"{place} leads to an address that can't be fetched: {error}") from error
+            raise Permanent(f"{place} leads to an address that can't be fetched") from error
         case aiohttp.ClientConnectorCertificateError():
             raise Permanent(f"{place} has no valid certificate: {error}") from error
         case aiohttp.ClientConnectorError():
@@ -152,6 +158,8 @@ def _translate(error: aiohttp.ClientError | OSError, place: str) -> NoReturn:
             raise Transient(f"cannot connect to {error.host}:{error.port} ({reason})") from error
         case aiohttp.ClientPayloadError():
             raise Transient(f"{place} sent a broken or incomplete body") from error
+        case aiohttp.ClientResponseError():  # its text has the whole URL
+            raise Transient(f"{place} sent what is no HTTP answer ({error.message})") from error
         case _:
             raise Transient(f"{place} broke the connection ({str(error) or type(error).__name__})") from error
 

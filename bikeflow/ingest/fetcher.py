@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -50,6 +51,11 @@ class Turn:
 
     first_seconds: float = 0.0
     ticks_seconds: float = 0.0
+
+
+def _digest(url: str) -> str:
+    """What stands for a URL where it is kept: its query may hold a key."""
+    return hashlib.sha256(url.encode()).hexdigest()
 
 
 class Fetcher:
@@ -180,7 +186,7 @@ class Fetcher:
 
         async def ask(url: str, validators: tuple[str, str] | None = None, *, retry: bool = True) -> Answer:
             if validators is None and known:
-                validators = known.validators.get(url)
+                validators = known.validators.get(_digest(url))
             answers[url] = await self._upstream.ask(url, validators, stop, self.journal.note_retry, retry=retry)
             return answers[url]
 
@@ -209,7 +215,7 @@ class Fetcher:
         else:
             key = await self._delivery.accept(self._next_second(at, known), trace_id, data)
             outcome = FetchOutcome("stored", trace_id, key=key, bytes=len(data))
-        validators = {url: (answer.etag, answer.last_modified) for url, answer in answers.items()}
+        validators = {_digest(url): (answer.etag, answer.last_modified) for url, answer in answers.items()}
         self._known = FetchState(sha256, key, at, validators)
         try:
             await asyncio.to_thread(self._memory.save_fetch_state, self._known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 from tenacity import RetryCallState
 from tenacity.stop import stop_before_delay
@@ -23,27 +24,39 @@ MAX_BREAKERS = 32
 class Connections:
     """The connections to the servers of feeds, opened as they are needed; at most `per_host` at a time to each host.
 
-    As a context it closes them.
+    Feeds whose own address is public share those that lead to public addresses only. As a context it closes them.
     """
 
     def __init__(self, per_host: int) -> None:
         self._per_host = per_host
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._private: dict[str, bool] = {}
 
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        """What requests are made with."""
+    async def session(self, configured: str) -> aiohttp.ClientSession:
+        """What the requests of a feed are made with, of which this is the configured URL."""
         from bikeflow.ingest.download import new_session  # noqa: PLC0415 - a backfill does without aiohttp
 
-        self._session = self._session or new_session(self._per_host)
-        return self._session
+        anywhere = await self._is_private(urlsplit(configured).hostname or "")
+        if anywhere not in self._sessions:
+            self._sessions[anywhere] = new_session(self._per_host, anywhere=anywhere)
+        return self._sessions[anywhere]
+
+    async def _is_private(self, host: str) -> bool:
+        from bikeflow.ingest.destinations import has_private_address  # noqa: PLC0415 - as above
+
+        if host not in self._private:
+            try:
+                self._private[host] = await has_private_address(host)
+            except OSError:
+                return False  # the request will say so
+        return self._private[host]
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
 
 class Upstream:
@@ -77,7 +90,8 @@ class Upstream:
         async def request() -> Answer:
             async with breaker.guard():
                 self.attempts += 1
-                return await download(self._connections.session, self._settings, url, validators)
+                session = await self._connections.session(self._settings.url)
+                return await download(session, self._settings, url, validators)
 
         usual = retrying(self._retry, stop, on_retry=on_retry)
         too_late = stop_before_delay(self._settings.interval_seconds)

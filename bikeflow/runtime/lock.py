@@ -3,41 +3,81 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from bikeflow.core.errors import ConfigError, InUse
 
 FILE_NAME = "bikeflow.lock"
+MODE = 0o640
+"""Of files in `data_dir`: members of the group may read them."""
 DEMO_MARK = ".bikeflow-demo"
 """Marks a `data_dir` as a demo's: the next demo deletes all that lies there."""
+_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""No link leads elsewhere, and no pipe is waited for."""
 
 
 @contextlib.contextmanager
 def exclusive(data_dir: Path) -> Iterator[None]:
     """Hold `data_dir`, which is made where it is missing; raises `InUse` with the process id of who holds it.
 
-    The kernel lets go of the lock when the process ends, however it ends.
+    The kernel lets go of the lock when the process ends, however it ends. What is written while it is held can be read
+    by the owner's group at most, whatever the umask.
     """
+    umask = os.umask(0o077)
+    os.umask(umask | ~MODE & 0o777)
+    try:
+        descriptor = _opened(data_dir)
+        try:
+            _lock(descriptor, data_dir)
+            yield
+        finally:
+            os.close(descriptor)
+    finally:
+        os.umask(umask)
+
+
+def _opened(data_dir: Path) -> int:
+    """The lock file, made where it is missing; raises ConfigError where it is anything but a plain file of our own."""
+    path = data_dir / FILE_NAME
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(data_dir / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, MODE)
     except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR):
+            raise ConfigError(f"{path} is no plain file; remove it") from error
         raise ConfigError(f"data_dir {data_dir}: {error.strerror}; bikeflow must be able to write there") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise InUse(f"another bikeflow (process {holder}) works on {data_dir}; stop it first") from error
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without telling by whom
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
+    if problem := _problem(descriptor):
         os.close(descriptor)
+        raise ConfigError(f"{path} {problem}")
+    return descriptor
+
+
+def _problem(descriptor: int) -> str | None:
+    """Why this is no lock file of ours: writing to it could change what lies elsewhere."""
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        return "is no plain file, or has a second name; remove it"
+    if found.st_uid != os.geteuid():
+        return f"belongs to another user ({found.st_uid}): run bikeflow as that one, or choose another data_dir"
+    if found.st_mode & ~MODE & 0o777:  # of an earlier version
+        os.fchmod(descriptor, MODE)
+    return None
+
+
+def _lock(descriptor: int, data_dir: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        process = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        raise InUse(f"another bikeflow (process {process}) works on {data_dir}; stop it first") from error
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without telling by whom
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 def refuse_demo(data_dir: Path) -> None:
@@ -62,7 +102,7 @@ def held_by(process_id: int) -> Path | None:
 def holder(data_dir: Path) -> int | None:
     """The id of the process that holds `data_dir`, or None if it is free. Creates nothing."""
     try:
-        descriptor = os.open(data_dir / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(data_dir / FILE_NAME, os.O_RDONLY | _FLAGS)
     except OSError:
         return None
     try:

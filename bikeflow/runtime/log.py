@@ -29,6 +29,7 @@ from bikeflow.settings.sections import LogSettings
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 _LOGGED_TRACES = 10
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_JSON_ESCAPES = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 # logfmt's renderer escapes line feeds by itself
 _CONTROLS_BUT_LINE_FEED = {code: text for code, text in _CONTROLS.items() if code != 0x0A}
 
@@ -113,7 +114,7 @@ class _Enduring:
 
 def _renderers(form: str, stream: TextIO) -> list[Processor]:
     if form == "json":
-        return [structlog.processors.JSONRenderer(ensure_ascii=False, default=str)]
+        return [structlog.processors.JSONRenderer(ensure_ascii=False, default=str), _without_line_ends]
     if form == "logfmt":
         order = ["timestamp", "level", "event"]
         return [
@@ -121,6 +122,11 @@ def _renderers(form: str, stream: TextIO) -> list[Processor]:
             structlog.processors.LogfmtRenderer(key_order=order, drop_missing=True, bool_as_flag=False),
         ]
     return [_printable(_CONTROLS), structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False)]
+
+
+def _without_line_ends(_logger: WrappedLogger, _method: str, line: Any) -> Any:
+    """JSON leaves as they are what some readers take for the end of a line, and terminals for commands."""
+    return line.translate(_JSON_ESCAPES)
 
 
 def ends_in_journal(stream: TextIO, environ: Mapping[str, str] | None = None) -> bool:

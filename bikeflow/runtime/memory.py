@@ -61,12 +61,22 @@ def memory_bytes(limit: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def available_bytes() -> int:
-    """The machine's memory, or what a container or service unit is allowed of it."""
+def available_bytes(groups: Path = _GROUPS, own_group: Path = _OWN_GROUP) -> int:
+    """The machine's memory, or what a container or service unit is allowed of it, by control groups of version 1 or 2.
+
+    `own_group` has a line `<number>:<controllers>:<path>` for each hierarchy that the process is in.
+    """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with contextlib.suppress(OSError):
-        own = _GROUPS / _OWN_GROUP.read_text().strip().rpartition("::/")[2]
-        for group in (own, *own.parents):
-            with contextlib.suppress(OSError, ValueError):  # one without a limit says "max", the root nothing
-                total = min(total, int((group / "memory.max").read_text()))
+        for line in own_group.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            top = groups / "memory" if controllers else groups
+            own = top / path.lstrip("/")
+            # A container may see its path on the host, and its own group at the top.
+            for group in (own, *(parent for parent in own.parents if parent.is_relative_to(top))):
+                for name in ("memory.limit_in_bytes",) if controllers else ("memory.max", "memory.high"):
+                    with contextlib.suppress(OSError, ValueError):  # one without a limit says "max", the root nothing
+                        total = min(total, int((group / name).read_text()))
     return total

@@ -21,6 +21,7 @@ from bikeflow.health.alerts.role import open_alerts
 from bikeflow.health.sd_notify import Notifier
 from bikeflow.health.supervision import supervised
 from bikeflow.http.site import open_site
+from bikeflow.runtime.descriptors import raise_limit
 from bikeflow.runtime.lock import exclusive, refuse_demo
 from bikeflow.runtime.log import get_logger
 from bikeflow.service.reload import Reload
@@ -42,6 +43,7 @@ async def serve(
     """
     # A core dump would hold all secrets.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    raise_limit()
     started = time.monotonic()
     # The watchdog's signal is SIGABRT: what every thread was at goes to the log.
     faulthandler.enable()

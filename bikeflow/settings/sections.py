@@ -261,7 +261,10 @@ class PostgresSettings(Section):
 
 
 class HttpSettings(Section):
-    """Where the dashboard, health, metrics and API are served; an empty `listen` turns them off."""
+    """Where the dashboard, health, metrics and API are served, and under which names besides this machine's own.
+
+    An empty `listen` turns them off.
+    """
 
     listen: Annotated[
         str,
@@ -270,6 +273,10 @@ class HttpSettings(Section):
             description='a host and a port, such as "127.0.0.1:8080" or "[::1]:8080", or empty',
         ),
     ] = "127.0.0.1:8080"
+    hosts: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9._* -]*$", description='names such as "bikes.example.org", with spaces between'),
+    ] = ""
 
     @field_validator("listen")
     @classmethod

@@ -173,7 +173,10 @@ async def test_a_new_document_becomes_one_raw_file_and_one_event(world: World) -
     assert [(event.info.key, event.trace_id) for event in world.events] == [(outcome.key, outcome.trace_id)]
     assert (world.spool.depth, fetcher.journal.counts) == (0, {"stored": 1})
     assert world.memory.fetch_state() == FetchState(
-        sha256(FIRST), outcome.key, NOON.replace(microsecond=0), {world.server.url: ("", "")}
+        sha256(FIRST),
+        outcome.key,
+        NOON.replace(microsecond=0),
+        {sha256(world.server.url): ("", "")},
     )
 
 

@@ -215,3 +215,12 @@ def test_on_a_terminal_events_are_for_people() -> None:
     os.close(leader)
     assert "\x1b[" in text
     assert "level=info" not in text
+
+
+def test_json_has_no_character_that_a_reader_of_lines_takes_for_a_line_s_end_or_a_command() -> None:
+    stream = configured(format="json")
+    text = "a\x7f\x80\x85\x9b2J\x9f\u2028\u2029ż\U0001f6b2"
+    log.get_logger().info("odd", name=text, **{"key\u2028": 1})
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["name"] == text and "ż\U0001f6b2" in line
+    assert "\\u009b" in line and "\\u2028" in line and not set(line) & set("\x7f\x80\x85\x9b\x9f\u2028\u2029")

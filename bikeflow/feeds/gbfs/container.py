@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from bikeflow.feeds.gbfs.documents import NAMES, NotJson, read_json
+from bikeflow.settings.systems import public_url
 
 MANIFEST = "snapshot.json"
 FORM = "bikeflow gbfs snapshot 1"
@@ -121,6 +122,7 @@ def _lasting(body: bytes) -> bytes:
 def _entry(document: Document) -> dict[str, object]:
     entry: dict[str, object] = asdict(document)
     del entry["body"]
+    entry["url"] = public_url(document.url)  # its query may hold a key
     return {**entry, "file": None if document.body is None else _file_name(document)}
 
 

@@ -32,6 +32,7 @@ from bikeflow.feeds.gbfs.documents import (
     ttl_seconds,
 )
 from bikeflow.runtime.log import get_logger
+from bikeflow.settings.systems import public_url
 
 PAUSE_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 3600.0
@@ -188,7 +189,7 @@ class Poller:
 
     def _note_failure(self, held: _Held, error: Transient | Permanent, *, needed: bool) -> None:
         if held.failures == 0 and not needed and self._log_failures:  # the fetcher tells of what is needed
-            _log.warning("document_unavailable", document=held.name, url=held.url, error=str(error))
+            _log.warning("document_unavailable", document=held.name, url=public_url(held.url), error=str(error))
         if held.failures == 0 and isinstance(error, Permanent) and held is not self._discovery:
             self._discovery.due_at = 0.0  # it may have moved
         held.failures += 1

@@ -107,3 +107,9 @@ def test_what_would_unfold_into_all_memory_is_not_unpacked(monkeypatch: pytest.M
     for read in (unpack, manifest, fingerprint):
         with pytest.raises(NotASnapshot, match="larger than 1000000 bytes"):
             read(data)
+
+
+def test_the_query_of_an_address_is_not_kept() -> None:
+    data = pack([Document("gbfs", "https://me:secret@a.example/gbfs.json?key=secret", b"{}")])
+    (entry,) = manifest(data)
+    assert entry["url"] == "https://a.example/gbfs.json" and b"secret" not in data

@@ -1,0 +1,17 @@
+"""File descriptors: as many as may be had, since whoever has none left can neither fetch nor store."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+
+ENOUGH = 65_536
+
+
+def raise_limit() -> None:
+    """Let the process have more file descriptors than the usual 1,024, where it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(ENOUGH, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
