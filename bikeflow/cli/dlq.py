@@ -12,7 +12,7 @@ import typer
 
 from bikeflow.cli.options import Days, Given, Json, grouped
 from bikeflow.cli.progress import progress
-from bikeflow.cli.results import echo, echo_json, fail_of_partitions
+from bikeflow.cli.results import echo, echo_json, fail_of_partitions, tell_missing
 from bikeflow.cli.sources import in_store
 from bikeflow.core.errors import ConfigError
 from bikeflow.lake import dead_letters
@@ -110,6 +110,7 @@ def replay(letters: Letters, given: Given, as_json: Json = False) -> None:
             f"{result['files']} raw files processed again: {result['dead_letters_before']} dead letters before,"
             f" {result['dead_letters_after']} now"
         )
+        tell_missing(result["missing_raw_files"])
     fail_of_partitions(result["failed_partitions"])
 
 

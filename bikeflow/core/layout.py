@@ -95,6 +95,11 @@ class Layout:
         time = self.snapshot_time(match[2]) or info.last_modified
         return RawFile(info.key, Partition(self.system_id, day), time, info.size, info.etag, info.last_modified)
 
+    def is_raw_key(self, key: str) -> bool:
+        """Whether a key is that of a raw file, by its place."""
+        match = _RAW.fullmatch(key.removeprefix(self.raw)) if key.startswith(self.raw) else None
+        return match is not None and _date(match[1]) is not None and match[2].endswith(self.raw_suffix)
+
     def snapshot_time(self, key: str) -> dt.datetime | None:
         """The UTC time in a raw file's key (or name), or None where it has none."""
         name = key.rsplit("/", 1)[-1]

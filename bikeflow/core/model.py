@@ -190,7 +190,8 @@ class LaneVitals:
     """How one system's roles are doing at one moment; a fault is None while its role works.
 
     `feed` is the download, `delivery` the way from the spool to the store, `watcher` the look at the store.
-    `queue_full`: the system's room in the queue is full, which holds its watcher back.
+    `queue_full`: the system's room in the queue is full, which holds its watcher back. `missing`: so many raw files are
+    missing from the store, and what was made of them is kept.
     """
 
     feed: Fault | None
@@ -200,6 +201,8 @@ class LaneVitals:
     spool_snapshots: int
     spool_bytes: int
     queue_full: bool = False
+    missing: Fault | None = None
+    missing_files: int = 0
 
 
 @dataclass(frozen=True, slots=True)

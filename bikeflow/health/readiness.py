@@ -17,6 +17,8 @@ STALLED_SECONDS = 600.0
 _REFRESH_SECONDS = 10.0
 _LISTING_SECONDS = 5.0
 
+PARTS = ("fetching", "storing", "watching", "keeping", "processing", "refreshing")
+"""What has to work."""
 State = Literal["working", "starting", "failing"]
 Verdict = Mapping[str, Fault | None]
 """What is wrong with each part, None where it works; ready means that all are None."""
@@ -30,8 +32,7 @@ def assess(
     A part may be silent for a little more than its interval before it counts as broken.
     """
     if vitals is None:
-        starting = Fault(seen.started_at, "the service is starting")
-        return dict.fromkeys(("fetching", "storing", "watching", "processing", "refreshing"), starting)
+        return dict.fromkeys(PARTS, Fault(seen.started_at, "the service is starting"))
     lanes, feeds = vitals.lanes, {system.id: system.feed for system in settings.all_systems}
     poll_seconds = 2 * settings.watcher.poll_seconds + _LISTING_SECONDS
     longest = max(feed.interval_seconds for feed in feeds.values())
@@ -46,6 +47,7 @@ def assess(
         ),
         "storing": folded(lambda _, lane: lane.delivery),
         "watching": folded(lambda _, lane: lane.watcher or _watching(seen, lane, poll_seconds, now)),
+        "keeping": folded(lambda _, lane: lane.missing),
         "processing": _processing(seen, vitals, now),
         "refreshing": vitals.refresher or _refreshing(seen, refresh_seconds, database, now),
     }

@@ -16,6 +16,7 @@ _TROUBLES = {
     "fetching": "no new snapshots come in",
     "storing": "snapshots can't be stored",
     "watching": "the store can't be listed",
+    "keeping": "raw files are missing from the store",
     "processing": "some snapshots can't be processed",
     "refreshing": "the database is not refreshed",
 }

@@ -204,6 +204,8 @@ class _States(Collector):
             yield _gauge("spool_snapshots", "Snapshots that wait on disk for the store.", snapshots)
             sizes = {system_id: lane.spool_bytes for system_id, lane in vitals.lanes.items()}
             yield _gauge("spool_size_bytes", "Size of these snapshots.", sizes)
+            missing = {system_id: lane.missing_files for system_id, lane in vitals.lanes.items()}
+            yield _gauge("missing_raw_files", "Known raw files that are missing from the store.", missing)
             jobs = {"waiting": vitals.queue_waiting, "running": vitals.queue_in_flight}
             yield _gauge("queue_jobs", "Partitions that wait or are being processed.", jobs, label="state")
         if health.seen.published is not None:

@@ -30,7 +30,7 @@ from bikeflow.lake.reconciler import Reconciler
 from bikeflow.ledger import SystemIndex
 from bikeflow.ledger.runs import RunLog
 from bikeflow.runtime.log import get_logger
-from bikeflow.runtime.retry import tick
+from bikeflow.runtime.retry import tick, tick_or
 from bikeflow.settings.sections import WatcherSettings
 from bikeflow.store.base import Store
 
@@ -68,6 +68,7 @@ class Watcher:
         self._reconciler = reconciler
         self._announced: asyncio.Queue[SnapshotStored | None] = asyncio.Queue()
         self._ready = asyncio.Event()
+        self._suspicion = asyncio.Event()
         self._seen: dict[str, str] = {}
         self._forgettings = 0
         self._failing_operations: set[StoreOperation] = set()
@@ -138,6 +139,9 @@ class Watcher:
         sealed = await self._reconciler.seal_finished_days()
         await self._enqueue([*(file.partition for file in found), *sealed])
         await self._enqueue_due()
+        await self._reconciler.look_for_missing()
+        if self._index.missing.suspected:
+            self._suspicion.set()
         return found
 
     async def _poll_forever(self, stop: asyncio.Event) -> None:
@@ -154,10 +158,14 @@ class Watcher:
             self._ready.set()
             await tick(stop, min(self._settings.poll_seconds, LONGEST_DELAY_SECONDS))
         while not stop.is_set():
+            self._suspicion.clear()
             agreed = await self._attempt(self._reconcile)
-            await tick(stop, self._settings.reconcile_seconds if agreed else self._settings.poll_seconds)
+            wait_seconds = self._settings.reconcile_seconds if agreed else self._settings.poll_seconds
+            await tick_or(self._suspicion, stop, wait_seconds)
 
     async def _reconcile(self) -> None:
+        self._forgiving |= self._index.missing.suspected  # what failed for want of raw files need not wait
+        self._index.missing.suspected = False
         await self._reconciler.reconcile()
         await self._reconciler.seal_finished_days()  # as in a poll, before any of them is begun
         self._ready.set()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bikeflow.core.layout import Layout
-from bikeflow.core.model import LaneVitals, Pulse
+from bikeflow.core.model import Fault, LaneVitals, Pulse
 from bikeflow.feeds import format_of, layout_of
 from bikeflow.ingest import Delivery, Fetcher
 from bikeflow.ingest.spool import NotSpooled, Spool
@@ -18,7 +18,7 @@ from bikeflow.lake.watcher import Watcher
 from bikeflow.ledger import SystemIndex
 from bikeflow.runtime.log import get_logger
 from bikeflow.service.shared import Shared
-from bikeflow.settings.systems import System
+from bikeflow.settings.systems import System, place_of
 
 log = get_logger()
 
@@ -51,7 +51,7 @@ class Lane:
 
     def vitals(self, *, queue_full: bool) -> LaneVitals:
         """How the lane's roles are doing now."""
-        spool = self.delivery.spool
+        spool, missing = self.delivery.spool, self.reconciler.missing
         return LaneVitals(
             feed=self.fetcher.journal.fault,
             delivery=self.delivery.fault,
@@ -60,6 +60,8 @@ class Lane:
             spool_snapshots=spool.depth,
             spool_bytes=spool.size_bytes,
             queue_full=queue_full,
+            missing=None if missing is None else Fault(missing.since, missing.reason),
+            missing_files=0 if missing is None else missing.count,
         )
 
     def pulses(self, answered: int, *, held_back: bool) -> dict[str, Pulse]:
@@ -77,6 +79,7 @@ async def open_lane(system: System, shared: Shared) -> AsyncIterator[Lane]:
     """Open what the system has for itself, over the parts that all systems share."""
     settings, store, emit = shared.settings, shared.store, shared.events.emit
     layout, index = layout_of(system), shared.ledger.systems[system.id]
+    await asyncio.to_thread(index.settle_in, place_of(settings.storage, system))
     directory = settings.data_dir.absolute() / "spool"
     await asyncio.to_thread(_adopt_old_spool, directory, directory / system.id)
     spool = await Spool.open(directory / system.id, system.feed.spool_max_bytes)

@@ -1,24 +1,31 @@
-"""Work on a lake without the service: what `backfill`, `refresh`, `fetch`, `dlq replay` and `verify` do."""
+"""Work on a lake without the service: what `backfill`, `refresh`, `fetch`, `forget`, `dlq replay` and `verify` do."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import shutil
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bikeflow.core.errors import BikeflowError
 from bikeflow.core.model import FetchOutcome
 from bikeflow.core.scope import Scope
+from bikeflow.feeds import layout_of
 from bikeflow.lake import dead_letters
 from bikeflow.lake.dead_letters import Selection
+from bikeflow.ledger import FILE_NAME, Ledger, SystemIndex
+from bikeflow.ledger.missing import Missing
 from bikeflow.runtime.lock import exclusive, holder, refuse_demo
 from bikeflow.segments.footer import Footer, NotOurs, read_provenance
 from bikeflow.service.lane import Lane
 from bikeflow.service.pipeline import Pipeline, open_pipeline
 from bikeflow.settings import Settings
+from bikeflow.settings.systems import System, place_of
 from bikeflow.store.base import Store, if_found
 from bikeflow.verifier import Finding, Progress, PublishedDatabase, Report, Verifier
 
@@ -57,6 +64,7 @@ async def backfill(
             "files": total - left,
             "seconds": round(time.monotonic() - started, 3),
             **pipeline.shared.ledger.totals(),
+            "missing_raw_files": _count_missing(pipeline, scope),
             "failed_partitions": failed_partitions(pipeline),
         }
 
@@ -82,11 +90,46 @@ async def _fetch(lane: Lane) -> tuple[FetchOutcome, int]:
     return outcome, lane.delivery.spool.depth
 
 
+async def forget(settings: Settings, scope: Scope, agreed: Callable[[Mapping[str, Missing]], bool]) -> dict[str, Any]:
+    """Remove what was made of the missing raw files of the scope, if who sees them has `agreed`; what `--json` prints.
+
+    A service that is at work does so itself, with its next poll.
+    """
+    process_id = holder(settings.data_dir)
+    if process_id is not None:
+        systems = settings.all_systems
+        layouts, minutes = [layout_of(system) for system in systems], settings.processing.segment_minutes
+        with Ledger(settings.data_dir.absolute(), layouts, minutes, shared=True) as ledger:
+            known = [
+                system.id for system in systems if ledger.systems[system.id].knows(place_of(settings.storage, system))
+            ]
+            forgotten = _forget({name: ledger.systems[name] for name in known}, scope, agreed)
+        return {"forgotten": forgotten, "process_id": process_id, "failed_partitions": {}}
+    async with reconciled(settings) as pipeline:
+        forgotten = _forget(pipeline.shared.ledger.systems, scope, agreed)
+        if forgotten:
+            await pipeline.process(scope.__contains__)
+            await pipeline.reconcile()  # for their dead letters
+            await pipeline.publish()
+        return {"forgotten": forgotten, "process_id": None, "failed_partitions": failed_partitions(pipeline)}
+
+
+def _forget(
+    systems: Mapping[str, SystemIndex], scope: Scope, agreed: Callable[[Mapping[str, Missing]], bool]
+) -> dict[str, int]:
+    """Forget the missing raw files of each system; how many there were."""
+    summaries = {name: index.missing.summary(scope) for name, index in systems.items() if scope.has(name)}
+    found = {name: missing for name, missing in summaries.items() if missing is not None}
+    return {name: systems[name].missing.forget(scope) for name in found} if agreed(found) else {}
+
+
 async def replay(settings: Settings, selection: Selection, tell: Progress) -> dict[str, Any]:
     """Process the raw files of dead letters again, and publish; returns what `--json` prints."""
     async with reconciled(settings) as pipeline:
         store, systems = pipeline.shared.store, settings.all_systems
-        found = [file async for file in dead_letters.find(store, systems, selection)]
+        everything_found = [file async for file in dead_letters.find(store, systems, selection)]
+        held = {key for index in pipeline.shared.ledger.systems.values() for key in index.missing.held()}
+        found = [file for file in everything_found if file.raw_key not in held]
         for file in found:
             pipeline.lanes[file.system.id].index.files.process_again([file.raw_key])
         wanted = {file.partition for file in found}
@@ -99,8 +142,15 @@ async def replay(settings: Settings, selection: Selection, tell: Progress) -> di
             "files": len(found),
             "dead_letters_before": sum(len(file.letters) for file in found),
             "dead_letters_after": sum(len(file.letters) for file in now if file.raw_key in keys),
+            "missing_raw_files": len(everything_found) - len(found),
             "failed_partitions": failed_partitions(pipeline),
         }
+
+
+def _count_missing(pipeline: Pipeline, scope: Scope) -> int:
+    """The raw files of the scope that are missing from the store, and whose rows are kept as they are."""
+    indices = [index for name, index in pipeline.shared.ledger.systems.items() if scope.has(name)]
+    return sum(missing.count for index in indices if (missing := index.missing.summary(scope)) is not None)
 
 
 def failed_partitions(pipeline: Pipeline) -> dict[str, str]:
@@ -126,6 +176,7 @@ async def audit(
             sample=sample,
             database=database if database.is_owed else None,
             unwritten_seconds=_unwritten_seconds(settings),
+            known=partial(_known_raw_files, settings),
         )
         report = await verifier.verify(scope, tell)
         found = report.findings
@@ -139,6 +190,21 @@ def _unwritten_seconds(settings: Settings) -> float:
     """How long a service that is at work may let an open segment wait, with time for the work itself; 0: not at all."""
     longest = settings.processing.write_seconds
     return longest + settings.watcher.poll_seconds + BUSY_SECONDS if longest and holder(settings.data_dir) else 0
+
+
+def _known_raw_files(settings: Settings, system: System) -> Collection[str]:
+    """The raw files that the ledger knows; none where there is no ledger of this lake that can be read."""
+    if not (settings.data_dir / FILE_NAME).exists():
+        return ()
+    at_rest, minutes = holder(settings.data_dir) is None, settings.processing.segment_minutes
+    try:
+        with Ledger(settings.data_dir, [layout_of(system)], minutes, read_only=True, at_rest=at_rest) as ledger:
+            index = ledger.systems[system.id]
+            if index.knows(place_of(settings.storage, system)):
+                return {*index.files.known_keys(), *index.missing.held()}
+    except (BikeflowError, sqlite3.Error):  # damaged, or of another version: the service rebuilds it
+        pass
+    return ()
 
 
 async def _write_again(settings: Settings, findings: Sequence[Finding]) -> None:

@@ -167,10 +167,12 @@ class StorageSettings(Section):
 
 
 class WatcherSettings(Section):
-    """How often the store is looked at."""
+    """How often the store is looked at, and how many raw files may disappear from it without asking anybody."""
 
     poll_seconds: Annotated[float, Field(gt=0, le=3_600)] = 5
     reconcile_seconds: Annotated[float, Field(gt=0, le=86_400)] = 900
+    forget_files: Annotated[int, Field(ge=0)] = 10
+    forget_percent: Annotated[float, Field(ge=0, le=100)] = 1
 
 
 class ProcessingSettings(Section):

@@ -30,6 +30,7 @@ UNITS = (
     "_bytes",
     "_info",
     "_snapshots",
+    "_files",
     "_jobs",
     "_rows",
     "_stations",
