@@ -82,9 +82,14 @@ class Layout:
         name = dead_letter_key.removeprefix(f"{self.prefix}dlq/").removesuffix(".jsonl")
         return f"{self.raw}{name}{self.raw_suffix}"
 
+    @property
+    def feed_dead_letters(self) -> str:
+        """Prefix of downloads that were no feed document."""
+        return f"{self.prefix}dlq/feed/"
+
     def feed_dead_letter_key(self, at: dt.datetime) -> str:
         """Key of a download that was no feed document."""
-        return f"{self.prefix}dlq/feed/dt={at.date().isoformat()}/{_stamp(at)}.json"
+        return f"{self.feed_dead_letters}dt={at.date().isoformat()}/{_stamp(at)}.json"
 
     def raw_file(self, info: ObjectInfo) -> RawFile | None:
         """The raw file that an object below `raw/` is, or None for a foreign object."""

@@ -190,6 +190,7 @@ class LaneVitals:
     """How one system's roles are doing at one moment; a fault is None while its role works.
 
     `feed` is the download, `delivery` the way from the spool to the store, `watcher` the look at the store.
+    `unspooled`: the local disk takes no snapshots, and `memory_snapshots` of those that wait are in memory alone.
     `queue_full`: the system's room in the queue is full, which holds its watcher back. `missing`: so many raw files are
     missing from the store, and what was made of them is kept.
     """
@@ -201,6 +202,8 @@ class LaneVitals:
     spool_snapshots: int
     spool_bytes: int
     queue_full: bool = False
+    unspooled: Fault | None = None
+    memory_snapshots: int = 0
     missing: Fault | None = None
     missing_files: int = 0
 
@@ -340,6 +343,14 @@ class SchemaDrifted:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentsDropped:
+    """So many unusable documents of a feed could not be kept, or were kept for long enough."""
+
+    system_id: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class AlertSent:
     """A message to people was sent; `arrived` tells whether any of their channels took it."""
 
@@ -380,6 +391,7 @@ Event = (
     | RunFinished
     | DatabasePublished
     | SchemaDrifted
+    | DocumentsDropped
     | AlertSent
     | SettingsReloaded
     | ExportFinished

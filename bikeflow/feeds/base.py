@@ -117,6 +117,13 @@ class Format(Protocol):
         """The same for the contents of two raw objects that tell the same: only the first of them is kept."""
         ...
 
+    def reconsider(self, raw: bytes, charset: str | None) -> bytes:
+        """The raw object of what was no document of this format when it came (`NotAFeed.raw`), if it is one now.
+
+        Raises `NotAFeed`.
+        """
+        ...
+
     def as_text(self, body: bytes, charset: str | None) -> str:
         """A document as text for people, whatever it is."""
         ...

@@ -43,7 +43,9 @@ def assess(
 
     return {
         "fetching": folded(
-            lambda name, lane: lane.feed or seen.losing.get(name) or _fetching(seen, name, feeds.get(name), now)
+            lambda name, lane: (
+                lane.feed or lane.unspooled or seen.losing.get(name) or _fetching(seen, name, feeds.get(name), now)
+            )
         ),
         "storing": folded(lambda _, lane: lane.delivery),
         "watching": folded(lambda _, lane: lane.watcher or _watching(seen, lane, poll_seconds, now)),

@@ -10,7 +10,7 @@ from functools import partial
 from bikeflow.core.errors import NotFound, Permanent, Transient
 from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, Fault, ObjectInfo, SnapshotStored
-from bikeflow.ingest.spool import NotSpooled, Spool, SpoolEntry
+from bikeflow.ingest.spool import NotSpooled, Spool, SpoolEntry, SpoolFull
 from bikeflow.runtime.log import bound, get_logger
 from bikeflow.runtime.retry import retrying, tick_or
 from bikeflow.settings.sections import RetrySettings
@@ -61,23 +61,31 @@ class Delivery:
         """Keep a snapshot taken at `at` (whole seconds); gives its key. Raises `NotSpooled`.
 
         The key is that of the next free second where another snapshot of that second still waits. What the disk does
-        not take goes to the store at once; only if that fails as well is it lost.
+        not take goes to the store at once; if that fails as well, it waits in memory.
         """
         at = self.spool.free_second(at)
         try:
             await self.spool.add(at, trace_id, data)
         except NotSpooled as error:
-            # The only attempt for a snapshot that nothing else holds; where the store fails too, it is lost.
             try:
-                while (stored := await self._put(at, data)) is None:
-                    at += _SECOND
+                stored = await self._put_at_once(at, data)
             except (Transient, Permanent):
-                raise error from None
+                if isinstance(error, SpoolFull):
+                    raise error from None
+                self.spool.hold(at, trace_id, data, error)
+                self._work.set()
+                return self.layout.raw_key(at)
             _log.warning("spool_bypassed", key=stored.key, error=str(error))
             self._on_stored(SnapshotStored(self.layout.system_id, stored, trace_id))
             return stored.key
         self._work.set()
         return self.layout.raw_key(at)
+
+    async def _put_at_once(self, at: dt.datetime, data: bytes) -> ObjectInfo:
+        """Store a snapshot that nothing else holds, with one attempt."""
+        while (stored := await self._put(at, data)) is None:
+            at += _SECOND
+        return stored
 
     def finish(self, *, leave_rest: bool = False) -> None:
         """Let `run` end once it has looked at the spool for a last time: nothing more will be accepted.
@@ -93,6 +101,11 @@ class Delivery:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver whatever comes until `finish` is called; a set `stop` ends the waiting for a store that is down."""
+        await self._run(stop)
+        if self.spool.fault is not None and not self._leaving_rest:
+            _log.error("snapshots_lost", count=self.spool.in_memory, error=self.spool.fault.reason)
+
+    async def _run(self, stop: asyncio.Event) -> None:
         self._finishing = False
         while True:
             self._work.clear()
@@ -108,6 +121,7 @@ class Delivery:
 
     async def drain(self, stop: asyncio.Event | None = None) -> bool:
         """Deliver all that waits, oldest first; False where the store didn't take it (then it goes on waiting)."""
+        await self.spool.settle()
         for entry in self.spool.entries:
             if self._leaving_rest:
                 return False

@@ -44,6 +44,8 @@ class Lane:
                 await spool.adopt(left)
             except NotSpooled as error:
                 log.error("snapshots_left_behind", count=left.depth, directory=str(left.directory), error=str(error))
+        else:
+            spool.take_over(left)
         if same_lake:
             self.delivery.take_over(predecessor.delivery)
             self.watcher.take_over(predecessor.watcher)
@@ -59,6 +61,8 @@ class Lane:
             polled_at=self.watcher.last_poll_at,
             spool_snapshots=spool.depth,
             spool_bytes=spool.size_bytes,
+            unspooled=spool.fault,
+            memory_snapshots=spool.in_memory,
             queue_full=queue_full,
             missing=None if missing is None else Fault(missing.since, missing.reason),
             missing_files=0 if missing is None else missing.count,
@@ -82,7 +86,7 @@ async def open_lane(system: System, shared: Shared) -> AsyncIterator[Lane]:
     await asyncio.to_thread(index.settle_in, place_of(settings.storage, system))
     directory = settings.data_dir.absolute() / "spool"
     await asyncio.to_thread(_adopt_old_spool, directory, directory / system.id)
-    spool = await Spool.open(directory / system.id, system.feed.spool_max_bytes)
+    spool = await Spool.open(directory / system.id, system.feed.spool_max_bytes, system.feed.spool_memory_bytes)
     delivery = Delivery(store, layout, spool, settings.retry, emit, shared.cache)
     seal_after = settings.processing.seal_after_minutes
     reconciler = Reconciler(store, layout, index, format_of(system), seal_after, trace_id=delivery.trace_id, tell=emit)

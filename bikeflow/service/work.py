@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import shutil
 import sqlite3
 import time
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from bikeflow.core.errors import BikeflowError
-from bikeflow.core.model import FetchOutcome
+from bikeflow.core.model import FetchOutcome, Partition
 from bikeflow.core.scope import Scope
-from bikeflow.feeds import layout_of
+from bikeflow.feeds import format_of, layout_of
+from bikeflow.ingest.dead_letters import Filed, file_usable
 from bikeflow.lake import dead_letters
 from bikeflow.lake.dead_letters import Selection
 from bikeflow.ledger import FILE_NAME, Ledger, SystemIndex
@@ -87,7 +89,10 @@ async def fetch(settings: Settings, systems: Sequence[str]) -> list[tuple[FetchO
 async def _fetch(lane: Lane) -> tuple[FetchOutcome, int]:
     outcome = await lane.fetcher.fetch_once()
     await lane.delivery.drain()
-    return outcome, lane.delivery.spool.depth
+    spool = lane.delivery.spool
+    if spool.fault is not None:  # no later process can deliver it
+        outcome = dataclasses.replace(outcome, outcome="lost", error=spool.fault.reason)
+    return outcome, spool.depth - spool.in_memory
 
 
 async def forget(settings: Settings, scope: Scope, agreed: Callable[[Mapping[str, Missing]], bool]) -> dict[str, Any]:
@@ -124,15 +129,20 @@ def _forget(
 
 
 async def replay(settings: Settings, selection: Selection, tell: Progress) -> dict[str, Any]:
-    """Process the raw files of dead letters again, and publish; returns what `--json` prints."""
+    """Process the raw files of dead letters again, and publish; returns what `--json` prints.
+
+    Documents that were unusable, and that the format understands now, become raw files first.
+    """
     async with reconciled(settings) as pipeline:
         store, systems = pipeline.shared.store, settings.all_systems
+        filed = await _file_documents(pipeline, selection)
         everything_found = [file async for file in dead_letters.find(store, systems, selection)]
         held = {key for index in pipeline.shared.ledger.systems.values() for key in index.missing.held()}
         found = [file for file in everything_found if file.raw_key not in held]
         for file in found:
             pipeline.lanes[file.system.id].index.files.process_again([file.raw_key])
-        wanted = {file.partition for file in found}
+        new = {Partition(name, day) for name, one in filed.items() for day in one.days}
+        wanted = {file.partition for file in found} | new
         await pipeline.process(wanted.__contains__, len(found), tell)
         await pipeline.publish()
         keys = {file.raw_key for file in found}
@@ -143,8 +153,24 @@ async def replay(settings: Settings, selection: Selection, tell: Progress) -> di
             "dead_letters_before": sum(len(file.letters) for file in found),
             "dead_letters_after": sum(len(file.letters) for file in now if file.raw_key in keys),
             "missing_raw_files": len(everything_found) - len(found),
+            "documents_filed": sum(one.documents for one in filed.values()),
+            "documents_left": sum(one.left for one in filed.values()),
             "failed_partitions": failed_partitions(pipeline),
         }
+
+
+async def _file_documents(pipeline: Pipeline, selection: Selection) -> dict[str, Filed]:
+    """File unusable documents by system, unless only some dead letters are meant."""
+    if selection.check is not None or selection.source:
+        return {}
+    filed = {
+        name: await file_usable(pipeline.shared.store, lane.layout, format_of(lane.system), selection.scope)
+        for name, lane in pipeline.lanes.items()
+        if selection.scope.has(name)
+    }
+    if any(one.documents for one in filed.values()):
+        await pipeline.reconcile()
+    return filed
 
 
 def _count_missing(pipeline: Pipeline, scope: Scope) -> int:

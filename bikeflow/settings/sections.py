@@ -101,6 +101,9 @@ class FeedSettings(Section):
     max_bytes: Annotated[int, Field(ge=1_000)] = 16 * MiB
     max_ttl_seconds: Annotated[float, Field(ge=0, le=86_400)] = 86_400
     spool_max_bytes: Annotated[int, Field(ge=1_000_000)] = 1024 * MiB
+    spool_memory_bytes: Annotated[int, Field(ge=0)] = 64 * MiB
+    unusable_max_bytes: Annotated[int, Field(ge=0)] = 256 * MiB
+    unusable_days: Annotated[int, Field(ge=1, le=3_650)] = 90
     breaker_failures: Annotated[int, Field(ge=1)] = 5
     breaker_probe_seconds: Annotated[float, Field(gt=0)] = 60
 

@@ -39,6 +39,7 @@ UNITS = (
     "_successful",
 )
 COUNTED = (
+    "_documents",
     "_exports",
     "_seconds",
     "_bytes",

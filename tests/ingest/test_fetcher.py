@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
+import gzip
 import json
+import secrets
 import socket
 import time
 import tracemalloc
@@ -18,10 +21,13 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from bikeflow.core.errors import Permanent, Transient
-from bikeflow.core.model import FetchState, ObjectInfo, SnapshotStored, StoredObject
+from bikeflow.core.errors import NotAFeed, Permanent, Transient
+from bikeflow.core.model import DocumentsDropped, FetchFinished, FetchState, ObjectInfo, SnapshotStored, StoredObject
+from bikeflow.core.scope import Scope
+from bikeflow.feeds.wrm import WrmFormat, text
 from bikeflow.ingest import Delivery, Fetcher
-from bikeflow.ingest.dead_letters import MAX_BODY_BYTES, MAX_PER_DAY
+from bikeflow.ingest import fetcher as fetching
+from bikeflow.ingest.dead_letters import MAX_TEXT_BYTES, Filed, file_usable
 from bikeflow.ingest.spool import Spool
 from bikeflow.ledger import Ledger, SystemIndex
 from bikeflow.settings.sections import FeedSettings, RetrySettings, StorageSettings
@@ -112,17 +118,30 @@ class World:
     memory: SystemIndex
     clock: Clock = field(default_factory=Clock)
     events: list[SnapshotStored] = field(default_factory=list)
+    dropped: list[DocumentsDropped] = field(default_factory=list)
     settings: FeedSettings = field(default_factory=FeedSettings)
     retry: RetrySettings = RETRY
 
     async def restart(self, offset_seconds: float = 0, **changes: object) -> Fetcher:
         self.settings = FeedSettings.model_validate({**self.settings.model_dump(), "url": self.server.url, **changes})
-        self.spool = await Spool.open(self.data_dir / "spool", self.settings.spool_max_bytes)
+        self.spool = await Spool.open(
+            self.data_dir / "spool", self.settings.spool_max_bytes, self.settings.spool_memory_bytes
+        )
         self.delivery = Delivery(self.store, LAYOUT, self.spool, self.retry, self.events.append)
         fetcher = Fetcher(
-            wrm(self.settings), self.retry, self.delivery, self.memory, clock=self.clock, offset_seconds=offset_seconds
+            wrm(self.settings),
+            self.retry,
+            self.delivery,
+            self.memory,
+            clock=self.clock,
+            on_fetched=self.note,
+            offset_seconds=offset_seconds,
         )
         return await self.stack.enter_async_context(fetcher)
+
+    def note(self, event: FetchFinished | DocumentsDropped) -> None:
+        if isinstance(event, DocumentsDropped):
+            self.dropped.append(event)
 
     def forget(self) -> None:
         """Go on with a ledger that remembers nothing."""
@@ -447,11 +466,14 @@ async def test_a_page_with_status_200_goes_to_the_dead_letters(world: World) -> 
     assert (outcome.outcome, outcome.attempts, outcome.bytes) == ("not_a_feed", 1, len(page.encode()))
     ((key, letter),) = (await world.lake("bike-data/gen_info/dlq/feed/")).items()
     assert key == "dt=2026-03-01/2026-03-01_12-00-00.json"
-    assert json.loads(letter) == {
+    told = json.loads(letter)
+    assert gzip.decompress(base64.b64decode(told.pop("content"))) == page.encode()
+    assert told == {
         "fetched_at": "2026-03-01T12:00:00Z",
         "url": world.server.url,
         "status": 200,
         "content_type": "text/html",
+        "charset": None,
         "reason": "not a feed document: the answer is an HTML page",
         "size": len(page.encode()),
         "body": page,
@@ -461,25 +483,102 @@ async def test_a_page_with_status_200_goes_to_the_dead_letters(world: World) -> 
     assert (await fetcher.fetch_once()).outcome == "stored"
 
 
-async def test_feed_dead_letters_are_bounded_across_restarts(world: World) -> None:
+FEED_LETTERS = "bike-data/gen_info/dlq/feed/"
+
+
+async def test_unusable_documents_are_kept_whole_whatever_their_number(world: World) -> None:
     fetcher = await world.restart()
-    for number in range(MAX_PER_DAY + 5):
-        world.server.answers(Reply(b"<html>%d" % (number // 2)))
+    bodies = [b"<html>%d" % number + secrets.token_bytes(70_000) for number in range(120)]
+    for number, body in enumerate(bodies):
+        world.server.answers(Reply(body))
         await fetcher.fetch_once()
+        if number % 2:  # a repetition costs nothing
+            await fetcher.fetch_once()
         world.clock.advance(1)
-    assert len(await world.lake("bike-data/gen_info/dlq/feed/")) == (MAX_PER_DAY + 5) // 2 + 1
+    letters = [json.loads(letter) for letter in (await world.lake(FEED_LETTERS)).values()]
+    assert [gzip.decompress(base64.b64decode(letter["content"])) for letter in letters] == bodies
+    assert {letter["size"] for letter in letters} == set(map(len, bodies))
+    assert max(len(letter["body"].encode(errors="ignore")) for letter in letters) <= 3 * MAX_TEXT_BYTES
+
+
+async def test_what_is_kept_of_unusable_documents_is_bounded_by_bytes_and_days_over_restarts(world: World) -> None:
+    big = [b"<html>%d" % number + secrets.token_bytes(100_000) for number in range(4)]
+    for body in big:
+        fetcher = await world.restart(unusable_max_bytes=450_000, unusable_days=3)
+        world.server.answers(Reply(body))
+        with capture_logs() as log:
+            await fetcher.fetch_once()
+        world.clock.advance(3_600)
+    (told,) = [event for event in log if event["event"] == "unusable_documents_dropped"]
+    assert (told["log_level"], told["count"]) == ("error", 1) and "feed.unusable_max_bytes" in told["error"]
+    assert len(await world.lake(FEED_LETTERS)) == 3
+    assert [event.count for event in world.dropped] == [1]
+    world.clock.advance(4 * 86_400)
+    with capture_logs() as log:
+        await fetcher.fetch_once()
+    assert len(await world.lake(FEED_LETTERS)) == 1, "those of days ago made room"
+    assert [event["count"] for event in log if event["event"] == "unusable_documents_dropped"] == [3]
+    assert [event.count for event in world.dropped] == [1, 3]
+
+
+async def test_an_unusable_document_becomes_a_raw_file_once_the_format_understands_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fetcher = await world.restart()
-    for number in range(MAX_PER_DAY):
-        world.server.answers(Reply(b"<html>again %d" % number))
-        await fetcher.fetch_once()
-        world.clock.advance(1)
-    assert len(await world.lake("bike-data/gen_info/dlq/feed/")) == MAX_PER_DAY
-    world.clock.advance(86_400)
-    world.server.answers(Reply(b"<html>" + bytes(MAX_BODY_BYTES)))
+    renamed = FIRST.replace("#id", "#key").encode("cp1250", errors="replace")
+    with monkeypatch.context() as older:  # a version of the format that does not know this header
+        older.setattr(text, "check_document", not_understood)
+        world.server.answers(Reply(renamed, headers={"Content-Type": "text/plain; charset=cp1250"}))
+        assert (await fetcher.fetch_once()).outcome == "not_a_feed"
+        assert await file_usable(world.store, LAYOUT, WrmFormat(wrm()), Scope()) == Filed(left=1)
+    world.server.answers(document(SECOND))
     await fetcher.fetch_once()
-    letters = await world.lake("bike-data/gen_info/dlq/feed/dt=2026-03-02/")
-    (letter,) = map(json.loads, letters.values())
-    assert (len(letter["body"]), letter["size"]) == (MAX_BODY_BYTES, MAX_BODY_BYTES + 6)
+    await world.delivery.drain()
+    filed = await file_usable(world.store, LAYOUT, WrmFormat(wrm()), Scope())
+    assert filed == Filed(frozenset({NOON.date()}), 1, 0)
+    assert await world.lake() == {
+        "dt=2026-03-01/wrm_stations_2026-03-01_12-00-00.txt": SECOND,
+        "dt=2026-03-01/wrm_stations_2026-03-01_12-00-01.txt": FIRST.replace("#id", "#key"),
+    }
+    assert await world.lake(FEED_LETTERS) == {}
+    assert await file_usable(world.store, LAYOUT, WrmFormat(wrm()), Scope()) == Filed()
+
+
+def not_understood(_text: str) -> None:
+    raise NotAFeed("not a feed document: another header")
+
+
+async def test_a_document_that_takes_too_much_memory_costs_that_document(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetcher = await world.restart()
+    world.server.answers(document(FIRST), document(SECOND))
+
+    def out_of_memory(_text: str) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as poor:
+        poor.setattr(text, "check_document", out_of_memory)
+        outcome = await fetcher.fetch_once()
+    assert outcome.outcome == "not_a_feed" and "memory" in outcome.error
+    assert (await fetcher.fetch_once()).outcome == "stored"
+    world.clock.advance(1)
+    assert (await file_usable(world.store, LAYOUT, WrmFormat(wrm()), Scope())).documents == 1
+
+
+async def test_a_server_that_says_not_modified_for_ever_is_asked_without_conditions_now_and_then(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetcher = await world.restart()
+    world.server.answers(document(FIRST, etag='"1"'))
+    assert (await fetcher.fetch_once()).outcome == "stored"
+    world.server.answers(Reply(status=304))
+    assert [(await fetcher.fetch_once()).outcome for _ in range(3)] == ["not_modified"] * 3
+    assert all("If-None-Match" in request for request in world.server.requests[1:])
+    monkeypatch.setattr(fetching, "WHOLE_SECONDS", 0.0)
+    world.server.answers(document(SECOND, etag='"1"'))
+    assert (await fetcher.fetch_once()).outcome == "stored"
+    assert "If-None-Match" not in world.server.requests[-1]
 
 
 @pytest.mark.parametrize("error", [Transient("timed out"), Permanent("403 AccessDenied")])
