@@ -22,6 +22,7 @@ from bikeflow.core.errors import NotAFeed, NotFound, Permanent, Transient
 from bikeflow.core.layout import Layout, day_of
 from bikeflow.core.model import DocumentsDropped
 from bikeflow.core.scope import Scope
+from bikeflow.ingest.keys import next_free_second
 from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import FeedSettings
 from bikeflow.store.base import Store, if_found
@@ -141,7 +142,7 @@ async def file_usable(store: Store, layout: Layout, format_: Format, scope: Scop
             continue
         at, data = found
         while not await _file(store, layout.raw_key(at), data):
-            at += _SECOND
+            at = await next_free_second(store, layout, at)
         await store.delete(key)
         _log.info("document_filed", key=layout.raw_key(at), document=key)
         days.add(at.date())

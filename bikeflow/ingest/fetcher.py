@@ -15,6 +15,7 @@ from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, DocumentsDropped, FetchFinished, FetchOutcome, FetchState
 from bikeflow.feeds import format_of
 from bikeflow.ingest.breaker import CircuitOpen
+from bikeflow.ingest.clock import ClockWatch
 from bikeflow.ingest.dead_letters import FeedDeadLetters
 from bikeflow.ingest.delivery import Delivery
 from bikeflow.ingest.journal import Journal
@@ -73,6 +74,7 @@ class Fetcher:
         self._on_fetched = on_fetched
         self._place = public_url(system.feed.url)
         self.journal = Journal(self._place)
+        self.clock_watch = ClockWatch(self._place, system.feed.clock_seconds)
         self._dead_letters = FeedDeadLetters(delivery.store, delivery.layout, self._format, system.feed, on_fetched)
         self._began = time.monotonic()
         self._whole_at: dict[str, float] = {}
@@ -115,7 +117,7 @@ class Fetcher:
         self._known = predecessor._known
         self._began, self._whole_at = predecessor._began, predecessor._whole_at
         if predecessor._place == self._place:
-            self.journal = predecessor.journal
+            self.journal, self.clock_watch.fault = predecessor.journal, predecessor.clock_watch.fault
         if predecessor._settings.url != self._settings.url or predecessor._last_tick is None:
             self._next_tick = clock()
         else:
@@ -174,6 +176,7 @@ class Fetcher:
             answer = answers[url] = await self._upstream.ask(
                 url, validators, stop, self.journal.note_retry, retry=retry
             )
+            self.clock_watch.note(url, answer.server_time, self._clock(), time.monotonic())
             if answer.body is not None:
                 self._whole_at[url] = time.monotonic()
             return answer

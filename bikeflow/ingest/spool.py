@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import Self
 
 from bikeflow.core.errors import Permanent, Transient
@@ -62,6 +63,7 @@ class Spool:
         self._memory_bytes = memory_bytes
         self._entries = {entry.time: entry for entry in entries}
         self._in_memory: dict[dt.datetime, bytes] = {}
+        self._since = dict.fromkeys(self._entries, monotonic())
         self.fault: Fault | None = None
         """Since when and why snapshots wait in memory alone, or None where none does."""
 
@@ -90,6 +92,11 @@ class Spool:
     def size_bytes(self) -> int:
         """Their size altogether."""
         return sum(entry.size for entry in self._entries.values())
+
+    @property
+    def oldest_seconds(self) -> float:
+        """For how long the one that has waited longest waits here, since the start at most; 0 where none does."""
+        return monotonic() - min(self._since.values()) if self._since else 0.0
 
     def free_second(self, time: dt.datetime) -> dt.datetime:
         """This time, or the next second of which no snapshot waits."""
@@ -120,7 +127,7 @@ class Spool:
             await asyncio.to_thread(write)
         except OSError as error:
             raise NotSpooled(f"cannot write to the spool {self.directory}: {error.strerror}") from error
-        self._entries[time] = entry
+        self._enter(entry)
         return entry
 
     def hold(self, time: dt.datetime, trace_id: str, data: bytes, why: NotSpooled) -> None:
@@ -130,7 +137,7 @@ class Spool:
             raise SpoolFull(
                 f"{why}; {len(self._in_memory)} snapshots wait in memory (feed.spool_memory_bytes)"
             ) from why
-        self._entries[time] = SpoolEntry(time, trace_id, hashlib.sha256(data).hexdigest(), len(data))
+        self._enter(SpoolEntry(time, trace_id, hashlib.sha256(data).hexdigest(), len(data)))
         self._in_memory[time] = data
         self._note_memory(str(why))
 
@@ -154,7 +161,8 @@ class Spool:
     def take_over(self, predecessor: Spool) -> None:
         """Go on with what waits in the memory of another object on the same directory."""
         self._in_memory, predecessor._in_memory = predecessor._in_memory, {}
-        self._entries.update({time: predecessor._entries[time] for time in self._in_memory})
+        for time in self._in_memory:
+            self._enter(predecessor._entries[time])
         self.fault = predecessor.fault
 
     def _note_memory(self, error: str) -> None:
@@ -183,7 +191,7 @@ class Spool:
             _log.error("spool_read_failed", file=entry.name, error=error.strerror)
             return None
         if data is None:
-            del self._entries[entry.time]
+            self._leave(entry)
         return data
 
     async def move(self, entry: SpoolEntry, time: dt.datetime) -> SpoolEntry:
@@ -191,15 +199,14 @@ class Spool:
         moved = replace(entry, time=time)
         if entry.time in self._in_memory:
             self._in_memory[time] = self._in_memory.pop(entry.time)
-            del self._entries[entry.time]
-            self._entries[time] = moved
-            return moved
-        try:
-            await asyncio.to_thread(files.replace, self.directory / entry.name, self.directory / moved.name)
-        except OSError as error:
-            raise Transient(f"cannot rename in the spool {self.directory}: {error.strerror}") from error
-        del self._entries[entry.time]
-        self._entries[time] = moved
+        else:
+            try:
+                await asyncio.to_thread(files.replace, self.directory / entry.name, self.directory / moved.name)
+            except OSError as error:
+                raise Transient(f"cannot rename in the spool {self.directory}: {error.strerror}") from error
+        self._since[time] = self._since[entry.time]
+        self._leave(entry)
+        self._enter(moved)
         return moved
 
     async def adopt(self, other: Spool) -> None:
@@ -214,13 +221,20 @@ class Spool:
         """Forget a snapshot that the store has confirmed."""
         if entry.time in self._in_memory:
             self._free(entry.time)
-            del self._entries[entry.time]
+            self._leave(entry)
             return
         try:
             await asyncio.to_thread((self.directory / entry.name).unlink, missing_ok=True)
         except OSError as error:  # it comes up again at the next start, which is harmless
             _log.error("spool_delete_failed", file=entry.name, error=error.strerror)
-        del self._entries[entry.time]
+        self._leave(entry)
+
+    def _enter(self, entry: SpoolEntry) -> None:
+        self._entries[entry.time] = entry
+        self._since.setdefault(entry.time, monotonic())
+
+    def _leave(self, entry: SpoolEntry) -> None:
+        del self._entries[entry.time], self._since[entry.time]
 
 
 def _scan(directory: Path) -> list[SpoolEntry]:

@@ -61,6 +61,8 @@ class Lane:
             polled_at=self.watcher.last_poll_at,
             spool_snapshots=spool.depth,
             spool_bytes=spool.size_bytes,
+            clock=self.fetcher.clock_watch.fault or self.delivery.shifted,
+            spool_oldest_seconds=spool.oldest_seconds,
             unspooled=spool.fault,
             memory_snapshots=spool.in_memory,
             queue_full=queue_full,
@@ -87,7 +89,7 @@ async def open_lane(system: System, shared: Shared) -> AsyncIterator[Lane]:
     directory = settings.data_dir.absolute() / "spool"
     await asyncio.to_thread(_adopt_old_spool, directory, directory / system.id)
     spool = await Spool.open(directory / system.id, system.feed.spool_max_bytes, system.feed.spool_memory_bytes)
-    delivery = Delivery(store, layout, spool, settings.retry, emit, shared.cache)
+    delivery = Delivery(store, layout, spool, settings.retry, emit, shared.cache, system.feed.clock_seconds)
     seal_after = settings.processing.seal_after_minutes
     reconciler = Reconciler(store, layout, index, format_of(system), seal_after, trace_id=delivery.trace_id, tell=emit)
     watcher = Watcher(settings.watcher, store, layout, index, shared.ledger.runs, shared.queue, reconciler)

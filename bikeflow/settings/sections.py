@@ -104,6 +104,7 @@ class FeedSettings(Section):
     spool_memory_bytes: Annotated[int, Field(ge=0)] = 64 * MiB
     unusable_max_bytes: Annotated[int, Field(ge=0)] = 256 * MiB
     unusable_days: Annotated[int, Field(ge=1, le=3_650)] = 90
+    clock_seconds: Annotated[float, Field(ge=0)] = 300
     breaker_failures: Annotated[int, Field(ge=1)] = 5
     breaker_probe_seconds: Annotated[float, Field(gt=0)] = 60
 

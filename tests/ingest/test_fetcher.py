@@ -15,6 +15,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from email.utils import format_datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +26,8 @@ from bikeflow.core.errors import NotAFeed, Permanent, Transient
 from bikeflow.core.model import DocumentsDropped, FetchFinished, FetchState, ObjectInfo, SnapshotStored, StoredObject
 from bikeflow.core.scope import Scope
 from bikeflow.feeds.wrm import WrmFormat, text
-from bikeflow.ingest import Delivery, Fetcher
+from bikeflow.ingest import Delivery, Fetcher, clock
+from bikeflow.ingest import delivery as delivering
 from bikeflow.ingest import fetcher as fetching
 from bikeflow.ingest.dead_letters import MAX_TEXT_BYTES, Filed, file_usable
 from bikeflow.ingest.spool import Spool
@@ -119,7 +121,9 @@ class World:
     clock: Clock = field(default_factory=Clock)
     events: list[SnapshotStored] = field(default_factory=list)
     dropped: list[DocumentsDropped] = field(default_factory=list)
-    settings: FeedSettings = field(default_factory=FeedSettings)
+    settings: FeedSettings = field(
+        default_factory=lambda: FeedSettings(clock_seconds=0)
+    )  # its clock stands still, unlike the server's
     retry: RetrySettings = RETRY
 
     async def restart(self, offset_seconds: float = 0, **changes: object) -> Fetcher:
@@ -626,6 +630,74 @@ async def test_a_clock_that_was_set_back_overwrites_nothing(world: World) -> Non
     assert [event.info.key for event in world.events] == [
         LAYOUT.raw_key(NOON + dt.timedelta(seconds=seconds)) for seconds in (0, 7_200, 1)
     ]
+
+
+async def test_a_free_second_is_found_by_one_list_however_many_are_taken(world: World) -> None:
+    fetcher = await world.restart()
+    first = dt.datetime(2026, 3, 1, 23, 40, tzinfo=dt.UTC)
+    for number in range(1_500):  # beyond midnight, and beyond one page
+        await world.store.inner.put(LAYOUT.raw_key(first + dt.timedelta(seconds=number)), b"%d" % number)
+    world.clock.now = first
+    texts = [raw_file(station(bikes=str(number))) for number in range(3)]
+    calls = []
+    for text_ in texts:
+        world.server.answers(document(text_))
+        assert (await fetcher.fetch_once()).outcome == "stored"
+        world.store.calls.clear()
+        with capture_logs() as log:
+            assert await world.delivery.drain()
+        calls.append(list(world.store.calls))
+        world.clock.advance(10)
+    assert calls == [["head", "get", "pages", "head", "put"], *[["head", "get", "head", "put"]] * 2]
+    found = await world.lake()
+    keys = [LAYOUT.raw_key(first + dt.timedelta(seconds=1_500 + n)).removeprefix(LAYOUT.raw) for n in range(3)]
+    assert [found[key] for key in keys] == texts
+    assert world.delivery.shifted is not None and "25 min after their time" in world.delivery.shifted.reason
+    assert "snapshot_misfiled" not in [event["event"] for event in log], "it is told once"
+    world.clock.advance(7_200)
+    world.server.answers(document(FIRST))
+    await fetcher.fetch_once()
+    await world.delivery.drain()
+    assert str(world.delivery.shifted) == "None"
+
+
+async def test_a_stop_does_not_wait_for_a_long_backlog_which_stays_on_disk(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetcher = await world.restart()
+    world.store.error = Transient("down")
+    for number in range(3):
+        world.server.answers(document(raw_file(station(bikes=str(number)))))
+        await fetcher.fetch_once()
+        world.clock.advance(60)
+    world.store.error = None
+    monkeypatch.setattr(delivering, "FINISH_SECONDS", -1.0)
+    world.delivery.finish()
+    assert not await world.delivery.drain() and world.spool.depth == 3
+    await world.restart()
+    assert await world.delivery.drain() and len(await world.lake()) == 3
+
+
+@pytest.mark.parametrize(("days", "words"), [(40, "40 days behind"), (-40, "40 days ahead of"), (0, "")])
+async def test_a_clock_that_differs_from_the_servers_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, days: int, words: str
+) -> None:
+    monkeypatch.setattr(clock, "BASELINE_SECONDS", 0.0)
+    fetcher = await world.restart(clock_seconds=300)
+    date = format_datetime(NOON + dt.timedelta(days, seconds=-200), usegmt=True)
+    world.server.answers(Reply(FIRST.encode(), headers={"Date": date, "Age": "200"}))
+    with capture_logs() as log:
+        for _ in range(3):
+            await fetcher.fetch_once()
+    told = [event for event in log if event["event"] == "clock_differs"]
+    assert len(told) == bool(days)
+    fault = fetcher.clock_watch.fault
+    assert (fault.reason if fault else "").startswith(f"this machine's clock is {words}" if words else "")
+    assert (fault is None) == (not days)
+    world.server.answers(Reply(FIRST.encode(), headers={"Date": format_datetime(NOON, usegmt=True)}))
+    for _ in range(2):
+        await fetcher.fetch_once()
+    assert str(fetcher.clock_watch.fault) == "None"
 
 
 async def test_midnight_separates_the_partitions(world: World) -> None:

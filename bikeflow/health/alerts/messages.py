@@ -9,8 +9,8 @@ from typing import Literal
 
 Kind = Literal["problem", "reminder", "recovery", "test"]
 Alert = Literal[
-    "feed_silent", "feed_frozen", "storage_unreachable", "spool_filling", "raw_files_missing", "runs_failing",
-    "dead_letters", "refresh_stuck", "disk_low", "schema_drift",
+    "feed_silent", "feed_frozen", "clock_wrong", "storage_unreachable", "spool_filling", "raw_files_missing",
+    "runs_failing", "dead_letters", "refresh_stuck", "disk_low", "schema_drift",
 ]  # fmt: skip
 
 
@@ -42,6 +42,11 @@ MEANINGS: Mapping[Alert, Meaning] = {
         "the feed stands still",
         "the feed moves again",
         "The feed answers, but always the same. Nothing can be done here; tell its operator.",
+    ),
+    "clock_wrong": Meaning(
+        "snapshots get wrong times",
+        "snapshots get the right times again",
+        "Look at this machine's clock (`timedatectl`). Nothing is lost, but what has a wrong time keeps it.",
     ),
     "storage_unreachable": Meaning(
         "the object store does not work",
