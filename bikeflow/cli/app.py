@@ -29,6 +29,7 @@ COMMANDS = {
     "backfill": "Process the raw files of a range of days.",
     "refresh": "Publish the analytics database once.",
     "verify": "Prove that no line was lost and none counted twice.",
+    "forget": "Remove what was made of raw files that have disappeared.",
     "status": "Show how things stand; exit 1 while something fails.",
     "reload": "Make the running service take over a changed configuration.",
     "query": "Ask the published database; without SQL, show what it holds.",

@@ -11,7 +11,7 @@ import typer
 
 from bikeflow.cli.options import Days, Given, Json, grouped
 from bikeflow.cli.progress import progress
-from bikeflow.cli.results import echo_json, fail_of_partitions
+from bikeflow.cli.results import echo_json, fail_of_partitions, tell_missing
 from bikeflow.service import work
 
 MOST_WORKERS = 64
@@ -58,6 +58,7 @@ def backfill(
             f"{result['files']} raw files processed in {result['seconds']:.1f} s; the lake holds {result['raw_files']}"
             f" raw files with {result['rows']:,} rows and {result['rejected']:,} rejected lines"
         )
+        tell_missing(result["missing_raw_files"])
     fail_of_partitions(result["failed_partitions"])
 
 

@@ -6,20 +6,24 @@ import asyncio
 import dataclasses
 import json
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from bikeflow.cli.options import Days, Given, Json, grouped
 from bikeflow.cli.progress import progress
-from bikeflow.cli.results import echo, echo_json, fail_of_partitions
+from bikeflow.cli.results import echo, echo_json, fail_of_partitions, tell_missing
 from bikeflow.cli.sources import in_store
 from bikeflow.core.errors import ConfigError
+from bikeflow.feeds import layout_of
+from bikeflow.ingest.dead_letters import count_unusable
 from bikeflow.lake import dead_letters
 from bikeflow.lake.dead_letters import Selection
 from bikeflow.segments.dead_letters import Letter
 from bikeflow.service import work
 from bikeflow.settings import Settings
+from bikeflow.store.base import Store
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Work on the dead letters: lines that were rejected, and why."
@@ -55,6 +59,7 @@ def list_(letters: Letters, given: Given, as_json: Json = False) -> None:
     settings = given.start()
     systems, selection = settings.all_systems, letters.selection(settings)
     counts = in_store(settings, lambda store: dead_letters.count(store, systems, selection))
+    unusable = 0 if selection.check or selection.source else in_store(settings, partial(_unusable, settings, selection))
     rows = [
         {
             "system_id": partition.system_id,
@@ -75,6 +80,10 @@ def list_(letters: Letters, given: Given, as_json: Json = False) -> None:
         echo(form.format(**row))
     if unreadable := sum(count.unreadable_files for count in counts.values()):
         typer.echo(f"{unreadable} files can't be read at all: one dead letter stands for each")
+    if unusable:
+        typer.echo(
+            f"{unusable} downloads were no feed document: they are kept in dlq/feed/, and a replay tries them again"
+        )
     typer.echo(f"{sum(count.dead_letters for count in counts.values())} dead letters" if rows else "no dead letters")
 
 
@@ -96,8 +105,9 @@ def show(letters: Letters, given: Given, limit: Limit = 20, as_json: Json = Fals
 def replay(letters: Letters, given: Given, as_json: Json = False) -> None:
     """Process the raw files of dead letters again.
 
-    Today's rules apply: what passes now becomes rows. It can be repeated: what is still rejected stays, once. --check
-    dropped brings dropped dead letters back.
+    Downloads that were no feed document, and are one for today's version, become raw files first. Today's rules apply:
+    what passes now becomes rows. It can be repeated: what is still rejected stays, once. --check dropped brings dropped
+    dead letters back.
     """
     settings = given.start()
     selection = letters.selection(settings)
@@ -110,6 +120,12 @@ def replay(letters: Letters, given: Given, as_json: Json = False) -> None:
             f"{result['files']} raw files processed again: {result['dead_letters_before']} dead letters before,"
             f" {result['dead_letters_after']} now"
         )
+        if result["documents_filed"] or result["documents_left"]:
+            typer.echo(
+                f"{result['documents_filed']} unusable documents filed as raw files, {result['documents_left']} are"
+                " still unusable"
+            )
+        tell_missing(result["missing_raw_files"])
     fail_of_partitions(result["failed_partitions"])
 
 
@@ -135,6 +151,12 @@ def drop(letters: Letters, given: Given, yes: Yes = False, as_json: Json = False
         echo_json({"files": files, "dead_letters": dropped})
     else:
         typer.echo(f"{dropped} dead letters of {files} raw files dropped")
+
+
+async def _unusable(settings: Settings, selection: Selection, store: Store) -> int:
+    """The number of downloads that were no feed document."""
+    systems = [system for system in settings.all_systems if selection.scope.has(system.id)]
+    return sum([await count_unusable(store, layout_of(system), selection.scope) for system in systems])
 
 
 def _text(letter: Letter) -> str:

@@ -66,6 +66,12 @@ def fail_of_partitions(failed: Mapping[str, str]) -> None:
         raise typer.Exit(1)
 
 
+def tell_missing(count: int) -> None:
+    """Tell of raw files that could not be processed, as they are missing from the store."""
+    if count:
+        typer.echo(f"{count:,} raw files are missing from the store: their rows and dead letters are kept as they are")
+
+
 def write_csv(result: DuckDBPyConnection, file: IO[str], *, formulas: bool = True) -> None:
     """CSV with a header; null is empty, lists and structs are JSON.
 

@@ -39,8 +39,12 @@ class NotFound(Permanent):
 
 
 class NotAFeed(Permanent):
-    """The upstream answered, but with something that is no feed document; `body` is what it sent."""
+    """The upstream answered, but with something that is no feed document; `body` is what it sent.
 
-    def __init__(self, message: str, *, body: bytes = b"") -> None:
+    `raw` is the raw object that it would have become (empty: the body), for when the format understands it.
+    """
+
+    def __init__(self, message: str, *, body: bytes = b"", raw: bytes = b"") -> None:
         super().__init__(message)
         self.body = body
+        self.raw = raw

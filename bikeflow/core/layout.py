@@ -82,9 +82,14 @@ class Layout:
         name = dead_letter_key.removeprefix(f"{self.prefix}dlq/").removesuffix(".jsonl")
         return f"{self.raw}{name}{self.raw_suffix}"
 
+    @property
+    def feed_dead_letters(self) -> str:
+        """Prefix of downloads that were no feed document."""
+        return f"{self.prefix}dlq/feed/"
+
     def feed_dead_letter_key(self, at: dt.datetime) -> str:
         """Key of a download that was no feed document."""
-        return f"{self.prefix}dlq/feed/dt={at.date().isoformat()}/{_stamp(at)}.json"
+        return f"{self.feed_dead_letters}dt={at.date().isoformat()}/{_stamp(at)}.json"
 
     def raw_file(self, info: ObjectInfo) -> RawFile | None:
         """The raw file that an object below `raw/` is, or None for a foreign object."""
@@ -94,6 +99,11 @@ class Layout:
             return None
         time = self.snapshot_time(match[2]) or info.last_modified
         return RawFile(info.key, Partition(self.system_id, day), time, info.size, info.etag, info.last_modified)
+
+    def is_raw_key(self, key: str) -> bool:
+        """Whether a key is that of a raw file, by its place."""
+        match = _RAW.fullmatch(key.removeprefix(self.raw)) if key.startswith(self.raw) else None
+        return match is not None and _date(match[1]) is not None and match[2].endswith(self.raw_suffix)
 
     def snapshot_time(self, key: str) -> dt.datetime | None:
         """The UTC time in a raw file's key (or name), or None where it has none."""

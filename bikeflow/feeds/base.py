@@ -6,6 +6,7 @@ dead letters, and how its records are counted. The rest of bikeflow knows rows o
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Answer:
     """What an upstream's server answered; `body` is None where it has nothing new (304). Absent headers are empty.
 
-    `asked_at` is when the request began, on the monotonic clock.
+    `asked_at` is when the request began, on the monotonic clock; `server_time` is the server's, where it tells it.
     """
 
     status: int
@@ -31,6 +32,7 @@ class Answer:
     etag: str
     last_modified: str
     asked_at: float
+    server_time: dt.datetime | None = None
 
 
 class Ask(Protocol):
@@ -115,6 +117,13 @@ class Format(Protocol):
 
     def fingerprint(self, data: bytes) -> str:
         """The same for the contents of two raw objects that tell the same: only the first of them is kept."""
+        ...
+
+    def reconsider(self, raw: bytes, charset: str | None) -> bytes:
+        """The raw object of what was no document of this format when it came (`NotAFeed.raw`), if it is one now.
+
+        Raises `NotAFeed`.
+        """
         ...
 
     def as_text(self, body: bytes, charset: str | None) -> str:

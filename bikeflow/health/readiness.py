@@ -15,9 +15,13 @@ from bikeflow.settings.sections import FeedSettings
 
 STALLED_SECONDS = 600.0
 """Jobs take seconds; a first look at a long archive, some minutes."""
+WAITING_SECONDS = 60.0
+"""For so long, and two intervals of its feed, a snapshot may wait for the store."""
 _REFRESH_SECONDS = 10.0
 _LISTING_SECONDS = 5.0
 
+PARTS = ("fetching", "storing", "timing", "watching", "keeping", "processing", "refreshing")
+"""What has to work."""
 State = Literal["working", "starting", "failing"]
 Verdict = Mapping[str, Fault | None]
 """What is wrong with each part, None where it works; ready means that all are None."""
@@ -31,8 +35,7 @@ def assess(
     A part may be silent for a little more than its interval before it counts as broken.
     """
     if vitals is None:
-        starting = Fault(seen.started_at, "the service is starting")
-        return dict.fromkeys(("fetching", "storing", "watching", "processing", "refreshing"), starting)
+        return dict.fromkeys(PARTS, Fault(seen.started_at, "the service is starting"))
     lanes, feeds = vitals.lanes, {system.id: system.feed for system in settings.all_systems}
     hosts = hosts_of(settings)
     look_seconds = 2 * settings.look_seconds + _LISTING_SECONDS
@@ -44,10 +47,14 @@ def assess(
 
     return {
         "fetching": of_all(
-            lambda name, lane: lane.feed or seen.losing.get(name) or _fetching(seen, name, feeds.get(name), now)
+            lambda name, lane: (
+                lane.feed or lane.unspooled or seen.losing.get(name) or _fetching(seen, name, feeds.get(name), now)
+            )
         ),
-        "storing": of_all(lambda _, lane: lane.delivery),
+        "storing": of_all(lambda name, lane: lane.delivery or _storing(lane, feeds.get(name), now)),
+        "timing": of_all(lambda _, lane: lane.clock),
         "watching": of_all(lambda _, lane: lane.watcher or _watching(seen, lane, look_seconds, now)),
+        "keeping": of_all(lambda _, lane: lane.missing),
         "processing": _processing(seen, vitals, now),
         "refreshing": vitals.refresher or _refreshing(seen, refresh_seconds, database, now),
     }
@@ -95,6 +102,15 @@ def _fetching(seen: Observations, system_id: str, feed: FeedSettings | None, now
     if _older(last.at, 2 * feed.interval_seconds + feed.timeout_seconds if feed else 0, now):
         return Fault(last.at, "no fetch has ended since")
     return None
+
+
+def _storing(lane: LaneVitals, feed: FeedSettings | None, now: dt.datetime) -> Fault | None:
+    """Whether snapshots wait for longer than it takes to store them, also where each single one gets there."""
+    oldest_seconds = lane.spool_oldest_seconds
+    if oldest_seconds <= WAITING_SECONDS + (2 * feed.interval_seconds if feed else 0):
+        return None
+    reason = f"{lane.spool_snapshots:,} snapshots wait for the store, the oldest since then"
+    return Fault(now - dt.timedelta(seconds=oldest_seconds), reason)
 
 
 def _watching(seen: Observations, lane: LaneVitals, seconds: float, now: dt.datetime) -> Fault | None:

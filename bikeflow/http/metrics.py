@@ -80,6 +80,9 @@ class Metrics:
             Counter, "runs", "Runs over a partition that have ended, by outcome.", {**system, "outcome": _ENDINGS}
         )
         self._files = add(Counter, "raw_files", "Raw files parsed.", system)
+        self._dropped = add(
+            Counter, "dropped_documents", "Unusable documents that could not be kept, or were kept long enough.", system
+        )
         self._drifted = add(Counter, "drifted_files", "Raw files parsed that have unknown columns.", system)
         self._lines = add(Counter, "lines", "Data lines of those raw files.", system)
         self._rows = add(Counter, "rows", "Accepted lines.", system)
@@ -144,10 +147,17 @@ class Metrics:
                 self._fetch_seconds.labels(system).observe(fetch.duration_seconds)
             case model.SchemaDrifted(system_id=system):
                 self._drifted.labels(system).inc()
+            case model.DocumentsDropped():
+                self._dropped.labels(event.system_id).inc(event.count)
             case model.RunFinished():
                 self._ran(event)
             case model.DatabasePublished():
                 self._refresh_seconds.observe(event.duration_seconds)
+            case _:
+                self._observe_more(event)
+
+    def _observe_more(self, event: model.Event) -> None:
+        match event:
             case model.SettingsReloaded():
                 self._reloaded(event)
             case model.ExportFinished():
@@ -214,8 +224,12 @@ class _States(Collector):
         if (vitals := health.vitals()) is not None:
             snapshots = {system_id: lane.spool_snapshots for system_id, lane in vitals.lanes.items()}
             yield _gauge("spool_snapshots", "Snapshots that wait on disk for the store.", snapshots)
+            in_memory = {system_id: lane.memory_snapshots for system_id, lane in vitals.lanes.items()}
+            yield _gauge("spool_memory_snapshots", "Those of them that are in memory alone.", in_memory)
             sizes = {system_id: lane.spool_bytes for system_id, lane in vitals.lanes.items()}
             yield _gauge("spool_size_bytes", "Size of these snapshots.", sizes)
+            missing = {system_id: lane.missing_files for system_id, lane in vitals.lanes.items()}
+            yield _gauge("missing_raw_files", "Known raw files that are missing from the store.", missing)
             jobs = {"waiting": vitals.queue_waiting, "running": vitals.queue_in_flight}
             yield _gauge("queue_jobs", "Partitions that wait or are being processed.", jobs, label="state")
         if health.seen.published is not None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import time
 from collections.abc import Callable
 from functools import partial
 
 from bikeflow.core.errors import NotFound, Permanent, Transient
 from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, Fault, ObjectInfo, SnapshotStored
-from bikeflow.ingest.spool import NotSpooled, Spool, SpoolEntry
+from bikeflow.ingest.keys import next_free_second
+from bikeflow.ingest.spool import NotSpooled, Spool, SpoolEntry, SpoolFull
 from bikeflow.runtime.log import bound, get_logger
 from bikeflow.runtime.retry import retrying, tick_or
 from bikeflow.settings.sections import RetrySettings
 from bikeflow.store import ObjectCache, Store
 
 _SECOND = dt.timedelta(seconds=1)
+FINISH_SECONDS = 5.0
+"""How long a stop waits for a backlog to be delivered, at most."""
 TOLD_FROM_ATTEMPT = 2
 """One failed request is no news, and is tried again; the next one is."""
 _log = get_logger()
@@ -37,6 +41,7 @@ class Delivery:
         retry: RetrySettings,
         on_stored: Callable[[SnapshotStored], None] = lambda event: None,
         cache: ObjectCache | None = None,
+        shift_seconds: float = 300,
     ) -> None:
         self.store = store
         self.layout = layout
@@ -50,41 +55,68 @@ class Delivery:
         self._leaving_rest = False
         self.fault: Fault | None = None
         """Since when and why the store has not taken what waits, or None while it does."""
+        self._shift_seconds = shift_seconds
+        self.shifted: Fault | None = None
+        """Since when and by how much snapshots are filed under a wrong time, as theirs is taken; or None."""
+        self._block: tuple[dt.datetime, dt.datetime] | None = None
+        """From and until when all seconds are known to be taken."""
+        self._give_up_at: float | None = None
         self.attempts = 0
         """Snapshots that were tried to deliver, with success or not."""
 
     def take_over(self, predecessor: Delivery) -> None:
         """Know since when and why the same store has not taken what waits."""
-        self.fault = predecessor.fault
+        self.fault, self.shifted = predecessor.fault, predecessor.shifted
 
     async def accept(self, at: dt.datetime, trace_id: str, data: bytes) -> str:
         """Keep a snapshot taken at `at` (whole seconds); gives its key. Raises `NotSpooled`.
 
         The key is that of the next free second where another snapshot of that second still waits. What the disk does
-        not take goes to the store at once; only if that fails as well is it lost.
+        not take goes to the store at once; if that fails as well, it waits in memory.
         """
         at = self.spool.free_second(at)
         try:
             await self.spool.add(at, trace_id, data)
         except NotSpooled as error:
-            # The only attempt for a snapshot that nothing else holds; where the store fails too, it is lost.
             try:
-                while (stored := await self._put(at, data)) is None:
-                    at += _SECOND
+                stored = await self._put_at_once(at, data)
             except (Transient, Permanent):
-                raise error from None
+                if isinstance(error, SpoolFull):
+                    raise error from None
+                self.spool.hold(at, trace_id, data, error)
+                self._work.set()
+                return self.layout.raw_key(at)
             _log.warning("spool_bypassed", key=stored.key, error=str(error))
             self._on_stored(SnapshotStored(self.layout.system_id, stored, trace_id))
             return stored.key
         self._work.set()
         return self.layout.raw_key(at)
 
+    async def _put_at_once(self, at: dt.datetime, data: bytes) -> ObjectInfo:
+        """Store a snapshot that nothing else holds, with one attempt."""
+        while (stored := await self._put(at, data)) is None:
+            at = await self._free_second(at, None)
+        return stored
+
+    async def _free_second(self, taken: dt.datetime, stop: asyncio.Event | None) -> dt.datetime:
+        """The next second after one that is taken under which neither the store nor the spool has a snapshot."""
+        first, last = self._block or (taken, taken)
+        if not first <= taken <= last or first == last:
+            at = await next_free_second(self.store, self.layout, taken, self.spool.free_second, stop)
+            first = taken
+        else:  # where a clock was set back, one snapshot after the other falls in the same block
+            at = self.spool.free_second(last + _SECOND)
+        self._block = first, at
+        return at
+
     def finish(self, *, leave_rest: bool = False) -> None:
         """Let `run` end once it has looked at the spool for a last time: nothing more will be accepted.
 
-        `leave_rest` lets it end with the snapshot that is under way: a successor delivers the others.
+        `leave_rest` lets it end with the snapshot that is under way: a successor delivers the others. So does a
+        backlog that takes long: the next start delivers it.
         """
         self._finishing, self._leaving_rest = True, leave_rest
+        self._give_up_at = time.monotonic() + FINISH_SECONDS
         self._work.set()
 
     def store_answers(self) -> None:
@@ -93,7 +125,12 @@ class Delivery:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver whatever comes until `finish` is called; a set `stop` ends the waiting for a store that is down."""
-        self._finishing = False
+        await self._run(stop)
+        if self.spool.fault is not None and not self._leaving_rest:
+            _log.error("snapshots_lost", count=self.spool.in_memory, error=self.spool.fault.reason)
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        self._finishing, self._give_up_at = False, None
         while True:
             self._work.clear()
             finishing = self._finishing
@@ -108,8 +145,9 @@ class Delivery:
 
     async def drain(self, stop: asyncio.Event | None = None) -> bool:
         """Deliver all that waits, oldest first; False where the store didn't take it (then it goes on waiting)."""
+        await self.spool.settle()
         for entry in self.spool.entries:
-            if self._leaving_rest:
+            if self._leaving_rest or (self._give_up_at is not None and time.monotonic() > self._give_up_at):
                 return False
             with bound(trace_id=entry.trace_id):
                 try:
@@ -127,19 +165,33 @@ class Delivery:
         data = await self.spool.read(entry)
         if data is None:
             return
-        policy = retrying(self._retry, stop, on_retry=self._on_retry)
+        policy, fetched_at = retrying(self._retry, stop, on_retry=self._on_retry), entry.time
         info: ObjectInfo | None = await policy(partial(self._put, entry.time, data))
         while info is None:
-            at = self.spool.free_second(entry.time + _SECOND)
+            at: dt.datetime = await policy(partial(self._free_second, entry.time, stop))
             _log.info("key_taken", key=self.layout.raw_key(entry.time), new_key=self.layout.raw_key(at))
             entry = await self.spool.move(entry, at)
             info = await policy(partial(self._put, entry.time, data))
+        self._note_shift(fetched_at, entry.time)
         if self._cache is not None:
             await self._cache.remember(info, data)
         _log.debug("stored", key=info.key, bytes=info.size)
         # Told before the entry goes: until then, whoever finds the object in the store can ask for its trace id.
         self._on_stored(SnapshotStored(self.layout.system_id, info, entry.trace_id))
         await self.spool.remove(entry)
+
+    def _note_shift(self, fetched_at: dt.datetime, filed_at: dt.datetime) -> None:
+        """Where a snapshot is filed far from its time, a clock was set back, or somebody else fills the keys."""
+        seconds = (filed_at - fetched_at).total_seconds()
+        if not self._shift_seconds or seconds <= self._shift_seconds:
+            self.shifted = None
+            return
+        minutes, key = round(seconds / 60), self.layout.raw_key(filed_at)
+        if self.shifted is None:
+            hint = "was the clock set back, or does another service fetch into this archive?"
+            _log.error("snapshot_misfiled", key=key, fetched_at=fetched_at.isoformat(), minutes=minutes, hint=hint)
+        since = self.shifted.since if self.shifted else dt.datetime.now(UTC)
+        self.shifted = Fault(since, f"snapshots are filed {minutes:,} min after their time, the last as {key}")
 
     def trace_id(self, key: str) -> str | None:
         """The trace id of a snapshot that is being delivered under this key, or None."""

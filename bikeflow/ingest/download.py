@@ -6,6 +6,8 @@ import asyncio
 import datetime as dt
 import time
 import zlib
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import NoReturn
 
@@ -78,6 +80,7 @@ async def download(
                 etag=_plain(response.headers.get(hdrs.ETAG)),
                 last_modified=_plain(response.headers.get(hdrs.LAST_MODIFIED)),
                 asked_at=asked_at,
+                server_time=_server_time(response.headers),
             )
     except TimeoutError as error:
         raise Transient(f"{place} gave no complete answer within {settings.timeout_seconds:g} s") from error
@@ -162,6 +165,15 @@ def _translate(error: aiohttp.ClientError | OSError, place: str) -> NoReturn:
             raise Transient(f"{place} sent what is no HTTP answer ({error.message})") from error
         case _:
             raise Transient(f"{place} broke the connection ({str(error) or type(error).__name__})") from error
+
+
+def _server_time(headers: Mapping[str, str]) -> dt.datetime | None:
+    """The time of the server that made the answer: its `Date`, and since then the `Age` that caches tell."""
+    try:
+        at = parsedate_to_datetime(headers[hdrs.DATE])
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)) + dt.timedelta(seconds=int(headers.get(hdrs.AGE) or 0))
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
 
 
 def _plain(header: str | None) -> str:

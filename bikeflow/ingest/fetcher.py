@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from bikeflow.core.errors import NotAFeed, Permanent, Transient
 from bikeflow.core.layout import Layout
-from bikeflow.core.model import UTC, FetchFinished, FetchOutcome, FetchState
+from bikeflow.core.model import UTC, DocumentsDropped, FetchFinished, FetchOutcome, FetchState
 from bikeflow.feeds import format_of
 from bikeflow.ingest.breaker import CircuitOpen
+from bikeflow.ingest.clock import ClockWatch
 from bikeflow.ingest.dead_letters import FeedDeadLetters
 from bikeflow.ingest.delivery import Delivery
 from bikeflow.ingest.journal import Journal
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 5.0
 """How long a fetch that is under way at the stop may still take."""
+WHOLE_SECONDS = 3600.0
+"""A document that has not come whole for so long is asked for without conditions."""
 _SECOND = dt.timedelta(seconds=1)
 _NUDGE = dt.timedelta(minutes=1)
 _DAYS_BACK = (2, 62)
@@ -71,7 +74,7 @@ class Fetcher:
         delivery: Delivery,
         memory: SystemIndex,
         clock: Callable[[], dt.datetime] = utc_now,
-        on_fetched: Callable[[FetchFinished], None] = lambda event: None,
+        on_fetched: Callable[[FetchFinished | DocumentsDropped], None] = lambda event: None,
         turn: Turn = Turn(),
     ) -> None:
         self._system = system
@@ -85,7 +88,11 @@ class Fetcher:
         self._on_fetched = on_fetched
         self._place = public_url(system.feed.url)
         self.journal = Journal(self._place)
-        self._dead_letters = FeedDeadLetters(delivery.store, delivery.layout, self._format)
+        self.clock_watch = ClockWatch(self._place, system.feed.clock_seconds)
+        self._dead_letters = FeedDeadLetters(delivery.store, delivery.layout, self._format, system.feed, on_fetched)
+        self._began = time.monotonic()
+        self._whole_at: dict[str, float] = {}
+        """When each document last came whole, by its URL, on the monotonic clock."""
         self._known: FetchState | None = None
         self._last = asyncio.Event()
         """Set when no further fetch is to begin."""
@@ -126,8 +133,9 @@ class Fetcher:
         """Go on where another fetcher has ended: with its last snapshot, its ticks, and what it has told already."""
         clock, interval = asyncio.get_running_loop().time, self._settings.interval_seconds
         self._known = predecessor._known
+        self._began, self._whole_at = predecessor._began, predecessor._whole_at
         if predecessor._place == self._place:
-            self.journal = predecessor.journal
+            self.journal, self.clock_watch.fault = predecessor.journal, predecessor.clock_watch.fault
         if self._settings == predecessor._settings and self._system.format == predecessor._system.format:
             self._format = predecessor._format  # with the documents that it holds
         changed = predecessor._settings.url != self._settings.url
@@ -187,16 +195,26 @@ class Fetcher:
         async def ask(url: str, validators: tuple[str, str] | None = None, *, retry: bool = True) -> Answer:
             if validators is None and known:
                 validators = known.validators.get(_digest(url))
-            answers[url] = await self._upstream.ask(url, validators, stop, self.journal.note_retry, retry=retry)
-            return answers[url]
+            if time.monotonic() - self._whole_at.get(url, self._began) >= WHOLE_SECONDS:
+                validators = None  # a server that says "not modified" for ever is not believed for ever
+            answer = answers[url] = await self._upstream.ask(
+                url, validators, stop, self.journal.note_retry, retry=retry
+            )
+            self.clock_watch.note(url, answer.server_time, self._clock(), time.monotonic())
+            if answer.body is not None:
+                self._whole_at[url] = time.monotonic()
+            return answer
 
         try:
             data = await self._format.snapshot(self._settings.url, ask)
-        except NotAFeed as error:
+        except (NotAFeed, MemoryError) as error:
+            refused = error if isinstance(error, NotAFeed) else NotAFeed("there is not enough memory to read it")
+            if not answers:
+                raise refused from error
             last = list(answers.values())[-1]
-            answer = next((one for one in answers.values() if error.body and one.body is error.body), last)
-            await self._dead_letters.keep(answer, url=self._place, reason=str(error), at=self._now())
-            raise NotAFeed(str(error), body=answer.body or b"") from error
+            answer = next((one for one in answers.values() if refused.body and one.body is refused.body), last)
+            await self._dead_letters.keep(answer, raw=refused.raw, url=self._place, reason=str(refused), at=self._now())
+            raise NotAFeed(str(refused), body=answer.body or b"") from error
         if data is None:
             return FetchOutcome("not_modified", trace_id)
         self._taking = True
@@ -209,7 +227,10 @@ class Fetcher:
         self, data: bytes, answers: Mapping[str, Answer], known: FetchState | None, trace_id: str
     ) -> FetchOutcome:
         at = self._now()
-        sha256 = await asyncio.to_thread(self._format.fingerprint, data)
+        try:
+            sha256 = await asyncio.to_thread(self._format.fingerprint, data)
+        except MemoryError:
+            sha256 = hashlib.sha256(data).hexdigest()
         if known is not None and sha256 == known.sha256:
             key, outcome = known.key, FetchOutcome("duplicate", trace_id, bytes=len(data))
         else:

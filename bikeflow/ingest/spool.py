@@ -13,10 +13,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import Self
 
 from bikeflow.core.errors import Permanent, Transient
-from bikeflow.core.model import UTC
+from bikeflow.core.model import UTC, Fault
 from bikeflow.runtime import files
 from bikeflow.runtime.log import get_logger
 
@@ -26,7 +27,11 @@ _log = get_logger()
 
 
 class NotSpooled(Permanent):
-    """The snapshot could not be kept on the local disk, and so is lost; the text says why."""
+    """The snapshot could not be kept on the local disk; the text says why."""
+
+
+class SpoolFull(NotSpooled):
+    """There is no room for it, by the settings."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -45,21 +50,31 @@ class SpoolEntry:
 
 
 class Spool:
-    """The waiting snapshots of one directory, which belongs to this object alone while it is in use."""
+    """The waiting snapshots of one directory, which belongs to this object alone while it is in use.
 
-    def __init__(self, directory: Path, max_bytes: int, entries: Iterable[SpoolEntry] = ()) -> None:
+    What a sick disk does not take can wait in memory, up to `memory_bytes`.
+    """
+
+    def __init__(
+        self, directory: Path, max_bytes: int, entries: Iterable[SpoolEntry] = (), memory_bytes: int = 0
+    ) -> None:
         self.directory = directory
         self._max_bytes = max_bytes
+        self._memory_bytes = memory_bytes
         self._entries = {entry.time: entry for entry in entries}
+        self._in_memory: dict[dt.datetime, bytes] = {}
+        self._since = dict.fromkeys(self._entries, monotonic())
+        self.fault: Fault | None = None
+        """Since when and why snapshots wait in memory alone, or None where none does."""
 
     @classmethod
-    async def open(cls, directory: Path, max_bytes: int) -> Self:
+    async def open(cls, directory: Path, max_bytes: int, memory_bytes: int = 0) -> Self:
         """Take over a directory with what an earlier process left in it; created where there is none.
 
         Raises `Permanent` where the directory can't be used.
         """
         try:
-            return cls(directory, max_bytes, await asyncio.to_thread(_scan, directory))
+            return cls(directory, max_bytes, await asyncio.to_thread(_scan, directory), memory_bytes)
         except OSError as error:
             raise Permanent(f"cannot use the spool {directory}: {error.strerror}") from error
 
@@ -77,6 +92,11 @@ class Spool:
     def size_bytes(self) -> int:
         """Their size altogether."""
         return sum(entry.size for entry in self._entries.values())
+
+    @property
+    def oldest_seconds(self) -> float:
+        """For how long the one that has waited longest waits here, since the start at most; 0 where none does."""
+        return monotonic() - min(self._since.values()) if self._since else 0.0
 
     def free_second(self, time: dt.datetime) -> dt.datetime:
         """This time, or the next second of which no snapshot waits."""
@@ -96,7 +116,7 @@ class Spool:
         was promised to be safe.
         """
         if self._entries and self.size_bytes + len(data) > self._max_bytes:
-            raise NotSpooled(f"the spool {self.directory} is full ({self.depth} snapshots wait for the store)")
+            raise SpoolFull(f"the spool {self.directory} is full ({self.depth} snapshots wait for the store)")
         entry = SpoolEntry(time, trace_id, hashlib.sha256(data).hexdigest(), len(data))
 
         def write() -> None:
@@ -107,29 +127,86 @@ class Spool:
             await asyncio.to_thread(write)
         except OSError as error:
             raise NotSpooled(f"cannot write to the spool {self.directory}: {error.strerror}") from error
-        self._entries[time] = entry
+        self._enter(entry)
         return entry
+
+    def hold(self, time: dt.datetime, trace_id: str, data: bytes, why: NotSpooled) -> None:
+        """Keep a snapshot in memory, as the disk does not take it; a crash loses it. Raises `SpoolFull`."""
+        held = sum(map(len, self._in_memory.values()))
+        if held + len(data) > self._memory_bytes:
+            raise SpoolFull(
+                f"{why}; {len(self._in_memory)} snapshots wait in memory (feed.spool_memory_bytes)"
+            ) from why
+        self._enter(SpoolEntry(time, trace_id, hashlib.sha256(data).hexdigest(), len(data)))
+        self._in_memory[time] = data
+        self._note_memory(str(why))
+
+    async def settle(self) -> None:
+        """Write what waits in memory to the disk, if that takes it now."""
+        for time in sorted(self._in_memory):
+            data = self._in_memory[time]
+            entry = self._entries[time]
+            try:
+                await self.add(time, entry.trace_id, data)
+            except NotSpooled as error:
+                self._note_memory(str(error))
+                return
+            self._free(time)
+
+    @property
+    def in_memory(self) -> int:
+        """Number of snapshots that wait in memory alone."""
+        return len(self._in_memory)
+
+    def take_over(self, predecessor: Spool) -> None:
+        """Go on with what waits in the memory of another object on the same directory."""
+        self._in_memory, predecessor._in_memory = predecessor._in_memory, {}
+        for time in self._in_memory:
+            self._enter(predecessor._entries[time])
+        self.fault = predecessor.fault
+
+    def _note_memory(self, error: str) -> None:
+        count = len(self._in_memory)
+        if self.fault is None:
+            _log.error(
+                "spool_in_memory", error=error, hint="they are lost if this process ends before the disk is well"
+            )
+        snapshots = "1 snapshot waits" if count == 1 else f"{count} snapshots wait"
+        since = self.fault.since if self.fault else dt.datetime.now(UTC)
+        self.fault = Fault(since, f"{snapshots} in memory alone: {error}")
+
+    def _free(self, time: dt.datetime) -> None:
+        """A snapshot waits in memory no more."""
+        if self._in_memory.pop(time, None) is not None and not self._in_memory:
+            _log.info("spool_memory_empty")
+            self.fault = None
 
     async def read(self, entry: SpoolEntry) -> bytes | None:
         """The snapshot, or None where its file can't be read now, is gone or damaged (then it no longer waits)."""
+        if entry.time in self._in_memory:
+            return self._in_memory[entry.time]
         try:
             data = await asyncio.to_thread(_read, self.directory, entry)
         except OSError as error:  # the disk fails: it waits for another attempt, and the others need not wait for it
             _log.error("spool_read_failed", file=entry.name, error=error.strerror)
             return None
         if data is None:
-            del self._entries[entry.time]
+            self._leave(entry)
         return data
 
     async def move(self, entry: SpoolEntry, time: dt.datetime) -> SpoolEntry:
         """The same snapshot under another time. Raises `Transient` where the disk fails."""
         moved = replace(entry, time=time)
-        try:
-            await asyncio.to_thread(files.replace, self.directory / entry.name, self.directory / moved.name)
-        except OSError as error:
-            raise Transient(f"cannot rename in the spool {self.directory}: {error.strerror}") from error
-        del self._entries[entry.time]
-        self._entries[time] = moved
+        if entry.time in self._in_memory:
+            self._in_memory[time] = self._in_memory.pop(entry.time)
+        else:
+            try:
+                await asyncio.to_thread(files.replace, self.directory / entry.name, self.directory / moved.name)
+            except OSError as error:
+                raise Transient(f"cannot rename in the spool {self.directory}: {error.strerror}") from error
+        self._since[time] = self._since[entry.time]
+        self._leave(entry)
+        self._enter(moved)
         return moved
 
     async def adopt(self, other: Spool) -> None:
@@ -142,11 +219,22 @@ class Spool:
 
     async def remove(self, entry: SpoolEntry) -> None:
         """Forget a snapshot that the store has confirmed."""
+        if entry.time in self._in_memory:
+            self._free(entry.time)
+            self._leave(entry)
+            return
         try:
             await asyncio.to_thread((self.directory / entry.name).unlink, missing_ok=True)
         except OSError as error:  # it comes up again at the next start, which is harmless
             _log.error("spool_delete_failed", file=entry.name, error=error.strerror)
-        del self._entries[entry.time]
+        self._leave(entry)
+
+    def _enter(self, entry: SpoolEntry) -> None:
+        self._entries[entry.time] = entry
+        self._since.setdefault(entry.time, monotonic())
+
+    def _leave(self, entry: SpoolEntry) -> None:
+        del self._entries[entry.time], self._since[entry.time]
 
 
 def _scan(directory: Path) -> list[SpoolEntry]:

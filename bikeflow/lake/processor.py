@@ -30,7 +30,7 @@ from bikeflow.lake.queue import PartitionQueue
 from bikeflow.ledger import Ledger
 from bikeflow.ledger.files import SegmentWork
 from bikeflow.runtime.log import get_logger, new_trace_id, traced
-from bikeflow.segments.builder import Built, RawFileChanged
+from bikeflow.segments.builder import Built, RawFileChanged, RawFilesVanished
 from bikeflow.segments.engines import Engine
 from bikeflow.segments.tally import Tally
 
@@ -141,6 +141,9 @@ class Processor:
             if error.current is not None:
                 files = self._ledger.systems[work.segment.partition.system_id].files
                 await asyncio.to_thread(files.observe, [(error.current, new_trace_id())])
+            raise
+        except RawFilesVanished:
+            self._ledger.systems[work.segment.partition.system_id].missing.suspected = True
             raise
         self._report_drift(work.segment.partition.system_id, built.tally.drifted)
         await asyncio.to_thread(self._take_note, work, built)

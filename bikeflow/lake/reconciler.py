@@ -10,12 +10,14 @@ import asyncio
 import datetime as dt
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 
 from bikeflow.core.layout import LAYERS, Layer, Layout
 from bikeflow.core.model import UTC, FileRecord, LakeReconciled, ObjectInfo, Partition, RawFile, Segment
 from bikeflow.feeds.base import Format
+from bikeflow.lake.missing import judge_missing
 from bikeflow.ledger import SystemIndex
 from bikeflow.ledger.files import FileResult
 from bikeflow.runtime.concurrency import bounded_map
@@ -55,17 +57,21 @@ class Reconciler:
         self._layout = layout
         self._index = index
         self._format = raw_format
+        self.missing = index.missing.summary()
+        """The raw files that are missing from the store and held, or None."""
 
     async def reconcile(self, pages: Pages | None = None) -> LakeReconciled:
         """One full pass; raises what the store raises, and is then to be repeated. `pages` lists like the store's."""
         started, pages = time.monotonic(), pages or self._store.pages
         before = await asyncio.to_thread(self._index.files.known_keys)
         keys, changed, foreign = await self._list_raw(pages)
-        vanished = await self._vanished(before.keys() - keys)
         comparison = _LayerComparison(self._store, self._layout, self._index, self._format, pages)
-        adopted, lost, foreign_parquet = await comparison.run()
+        await comparison.scan()
+        vanished = await self._vanished((before.keys() | comparison.named) - keys)
+        adopted, lost, foreign_parquet = await comparison.settle()
         await self._compare_dead_letters(pages)
         await asyncio.to_thread(self._index.files.set_reconciled, dt.datetime.now(UTC))
+        await self.look_for_missing()
         result = LakeReconciled(
             system_id=self._layout.system_id,
             raw_files=len(keys),
@@ -80,6 +86,13 @@ class Reconciler:
         fields = asdict(result)
         log.info("reconciled", system=fields.pop("system_id"), **fields)
         return result
+
+    async def look_for_missing(self) -> None:
+        """Take note of what is held: also another process may forget it."""
+        found, before = await asyncio.to_thread(self._index.missing.summary), self.missing
+        if before is not None and found is None:
+            log.info("raw_files_complete", count=before.count, first=before.first, last=before.last)
+        self.missing = found
 
     async def seal_finished_days(self, quiet: dt.timedelta = RESEAL_QUIET, *, idle: bool = False) -> list[Partition]:
         """Days that are over, and whose late files had their time, become one segment each; returns those partitions.
@@ -113,13 +126,12 @@ class Reconciler:
             listed, changed = listed + len(page), changed + len(news)
         return keys, changed, listed - len(keys)
 
-    async def _vanished(self, missing: Collection[str]) -> int:
+    async def _vanished(self, missing: AbstractSet[str]) -> int:
         """A listing alone never makes data disappear: each missing raw file is asked for by name."""
-        gone = [key for key in sorted(missing) if await if_found(self._store.head(key)) is None]
-        if gone:
-            log.warning("raw_files_vanished", count=len(gone), first=gone[0], last=gone[-1])
-            await asyncio.to_thread(self._index.files.forget, gone)
-        return len(gone)
+        asked = sorted(missing - await asyncio.to_thread(self._index.missing.held))
+        found = await bounded_map(lambda key: if_found(self._store.head(key)), asked, CONCURRENT_REQUESTS)
+        gone = [key for key, info in zip(asked, found, strict=True) if info is None]
+        return await asyncio.to_thread(judge_missing, self._index, gone)
 
     async def _compare_dead_letters(self, pages: Pages) -> None:
         before = await asyncio.to_thread(self._index.files.processed)
@@ -131,7 +143,9 @@ class Reconciler:
         after = await asyncio.to_thread(self._index.files.processed)
         unwanted = {key for key in listed if not before.get(key, True) and not after.get(key, True)}
         orphans = listed - (await asyncio.to_thread(self._index.files.known_keys)).keys()
-        orphaned = {key for key in orphans if await if_found(self._store.head(key)) is None}
+        await self._vanished(orphans)
+        held = await asyncio.to_thread(self._index.missing.held)
+        orphaned = {key for key in orphans - held if await if_found(self._store.head(key)) is None}
         for key in sorted(unwanted | orphaned):
             await self._store.delete(self._layout.dead_letter_key(key))
         missing = sorted(key for key, has_letters in before.items() if has_letters and key not in listed)
@@ -153,14 +167,24 @@ class _LayerComparison:
         self._known: dict[Layer, dict[str, tuple[Segment, str]]] = {}
         self._lost: set[tuple[Segment, Layer]] = set()
         self._foreign: dict[str, str] = {}
+        self._held: frozenset[str] = frozenset()
         self._rebuilding = False
 
-    async def run(self) -> tuple[int, int, int]:
-        """Returns how many segments were adopted, how many were lost, and how many Parquet files are not ours."""
+    @property
+    def named(self) -> set[str]:
+        """The raw files that the footers of what is new name."""
+        return {record.key for _, footer in self._footers() for record in footer.files}
+
+    async def scan(self) -> None:
+        """List both layers, and read the footers of what is new."""
         self._rebuilding = await asyncio.to_thread(self._index.files.reconciled_at) is None
         foreign_before = await asyncio.to_thread(self._index.foreign_objects)
         for layer in LAYERS:
             await self._scan(layer, foreign_before)
+
+    async def settle(self) -> tuple[int, int, int]:
+        """Returns how many segments were adopted, how many were lost, and how many Parquet files are not ours."""
+        await self._hold()
         for segment, layer in self._lost:
             await asyncio.to_thread(self._index.lost, segment, layer)
         for segment in self._found:
@@ -173,6 +197,19 @@ class _LayerComparison:
                 await self._adopt(segment, layers)
         await asyncio.to_thread(self._index.set_foreign_objects, self._foreign)
         return len(self._found), len({segment for segment, _ in self._lost}), len(self._foreign)
+
+    def _footers(self) -> Iterator[tuple[Segment, Footer]]:
+        """The footers that were read, those of sealed segments first."""
+        for segment, layers in sorted(self._found.items(), key=lambda item: not item[0].sealed):
+            for _, footer in layers.values():
+                yield segment, footer
+
+    async def _hold(self) -> None:
+        """Missing raw files that are held, and of which the ledger knows nothing: the footers do."""
+        held = self._held = await asyncio.to_thread(self._index.missing.held)
+        for segment, footer in self._footers() if held else ():
+            records = [record for record in footer.files if record.key in held]
+            await asyncio.to_thread(self._index.missing.hold, segment, records)
 
     async def _scan(self, layer: Layer, foreign_before: Mapping[str, str]) -> None:
         known = self._known[layer] = await asyncio.to_thread(self._index.known_objects, layer)
@@ -222,11 +259,15 @@ class _LayerComparison:
         """
         files = await asyncio.to_thread(self._index.files.raw_files, [record.key for record in records])
         listed = {record.key: record for record in records if _may_be(record, files.get(record.key))}
-        asked = [key for key, record in listed.items() if not _told_by_etag(record, files[key])]
+        asked = [
+            key for key, record in listed.items() if key not in self._held and not _told_by_etag(record, files[key])
+        ]
         contents = await self._store.read_local(asked)
 
         async def judge(record: FileRecord) -> FileResult:
             key, letters = record.key, record.rejected > 0
+            if key in self._held and key in files:
+                return FileResult(record, files[key].etag, letters)  # only the footer knows
             if key not in listed:
                 return FileResult(record, "", letters)
             raw, stored = files[key], contents.get(key)

@@ -68,6 +68,7 @@ class Watcher:
         self._reconciler = reconciler
         self._announced: asyncio.Queue[SnapshotStored | None] = asyncio.Queue()
         self._ready = asyncio.Event()
+        self._suspicion = asyncio.Event()
         self._seen: dict[str, str] = {}
         self._forgettings = 0
         self._forgiving = False
@@ -136,6 +137,9 @@ class Watcher:
         sealed = await self._reconciler.seal_finished_days()
         await self._enqueue([*(file.partition for file in found), *sealed])
         await self._enqueue_due()
+        await self._reconciler.look_for_missing()
+        if self._index.missing.suspected:
+            self._suspicion.set()
         return found
 
     async def _poll_forever(self, stop: asyncio.Event) -> None:
@@ -154,14 +158,18 @@ class Watcher:
             self._ready.set()
             await tick(stop, min(self._listings.poll_seconds, LONGEST_DELAY_SECONDS))
         while not stop.is_set():
+            self._suspicion.clear()
             agreed = await self._attempt(self._reconcile)
+            wait_seconds = self._listings.reconcile_seconds if agreed else self._listings.poll_seconds
             if agreed or self._ready.is_set():
-                await tick(stop, self._listings.reconcile_seconds if agreed else self._listings.poll_seconds)
+                await tick_or(self._suspicion, stop, wait_seconds)
             else:
-                await tick_or(self._look_now, stop, self._listings.poll_seconds)
+                await tick_or(self._look_now, stop, wait_seconds)
                 self._look_now.clear()
 
     async def _reconcile(self) -> None:
+        self._forgiving |= self._index.missing.suspected  # what failed for want of raw files need not wait
+        self._index.missing.suspected = False
         if self._ready.is_set():
             async with self._listings.reconciling:
                 await self._reconciler.reconcile(partial(self._listings.pages, self._store))

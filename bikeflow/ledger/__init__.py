@@ -17,8 +17,10 @@ from bikeflow.core.layout import LAYERS, Layer, Layout
 from bikeflow.core.model import FetchState, ObjectInfo, Segment, SegmentObject
 from bikeflow.ledger.database import Database
 from bikeflow.ledger.files import FileIndex, FileResult, identity, result_values, segment_from, set_object
+from bikeflow.ledger.missing import MissingFiles
 from bikeflow.ledger.runs import RunLog
 from bikeflow.runtime.log import get_logger
+from bikeflow.settings.sections import WatcherSettings
 
 FILE_NAME = "ledger.sqlite"
 _STATE = TypeAdapter(FetchState)
@@ -28,14 +30,38 @@ log = get_logger()
 class SystemIndex:
     """One system's raw files and segments (`files`), its Parquet files, and the last snapshot of its feed.
 
-    By the Parquet files in the store, and whose they are, a lost ledger learns what is done.
+    By the Parquet files in the store, and whose they are, a lost ledger learns what is done. `missing` are raw files
+    that are not in the store any more.
     """
 
-    def __init__(self, database: Database, layout: Layout, segment_minutes: int) -> None:
+    def __init__(self, database: Database, layout: Layout, segment_minutes: int, watcher: WatcherSettings) -> None:
         self._database = database
         self._layout = layout
         self._system_id = layout.system_id
         self.files = FileIndex(database, layout, segment_minutes)
+        self.missing = MissingFiles(database, layout, watcher)
+
+    def settle_in(self, place: str) -> None:
+        """The system's lake lies at `place`: what is known of one elsewhere is forgotten, for nothing of it is here."""
+        if self.knows(place):
+            return
+        with self._database.transaction() as transaction:
+            if transaction.run("lake", system_id=self._system_id).fetchone() is not None:
+                for name in (
+                    "raw_files",
+                    "missing_raw_files",
+                    "segments",
+                    "sealed",
+                    "foreign_objects",
+                    "reconciliations",
+                ):
+                    transaction.run(f"leave_{name}", system_id=self._system_id)
+            transaction.run("set_lake", system_id=self._system_id, place=place)
+
+    def knows(self, place: str) -> bool:
+        """Whether it is an index of the lake that lies there."""
+        row = self._database.row("lake", system_id=self._system_id)
+        return row is not None and row["place"] == place
 
     def known_objects(self, layer: Layer) -> dict[str, tuple[Segment, str]]:
         """Segment and ETag of every file of a layer that we wrote or adopted, by key."""
@@ -108,7 +134,7 @@ class SystemIndex:
 class Ledger:
     """One file with an index of each system, by its id, and what all systems share: runs.
 
-    `read_only` and `at_rest` as for `Database`.
+    `read_only`, `at_rest` and `shared` as for `Database`.
     """
 
     def __init__(
@@ -119,10 +145,13 @@ class Ledger:
         *,
         read_only: bool = False,
         at_rest: bool = False,
+        shared: bool = False,
+        watcher: WatcherSettings | None = None,
     ) -> None:
-        database = self._database = Database(data_dir / FILE_NAME, read_only=read_only, at_rest=at_rest)
+        database = self._database = Database(data_dir / FILE_NAME, read_only=read_only, at_rest=at_rest, shared=shared)
         self.systems: Mapping[str, SystemIndex] = {
-            layout.system_id: SystemIndex(database, layout, segment_minutes) for layout in layouts
+            layout.system_id: SystemIndex(database, layout, segment_minutes, watcher or WatcherSettings())
+            for layout in layouts
         }
         self.runs = RunLog(database)
 

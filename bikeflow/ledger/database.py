@@ -56,10 +56,11 @@ class Database:
     """One connection, used by one thread at a time; a damaged or outdated file is set aside for a new one.
 
     With `read_only` nothing is written; `at_rest` promises that no other process writes either: then nothing is
-    created beside the file.
+    created beside the file. `shared`: another process has it open, which alone sets aside what is damaged. Raises
+    `Transient` where that is of another version.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False, at_rest: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, at_rest: bool = False, shared: bool = False) -> None:
         self.path = path
         self._lock = threading.Lock()
         with self._translated():
@@ -67,6 +68,12 @@ class Database:
                 # SQLite would create a log beside the file, and could not in a read-only place.
                 whole = at_rest and not path.with_name(f"{path.name}-wal").exists()
                 self._connection = _connect(f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if whole else ''}")
+                return
+            if shared:
+                self._connection = _connect(f"{path.absolute().as_uri()}?mode=rw")
+                if self._connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+                    self._connection.close()
+                    raise Transient(f"the ledger {path} is that of another version of bikeflow, which is at work")
                 return
             try:
                 self._connection = self._open()

@@ -35,10 +35,12 @@ class FileResult:
 class SegmentWork:
     """A dirty segment: all raw files that it shall hold, and those of them that changed since it was last written.
 
-    `wanted` is the generation that a run fulfils. `bases` are the enhanced files in which the rows of the unchanged raw
-    files lie. `etags` tells of the segment's own files as they lie in the store (empty: none), `published` is the ETag
-    of the enhanced file that the database shows. `lettered` are raw files whose dead letters exist, or may exist.
-    `traces` are the trace ids of the changed raw files, by key. `may_wait`: build it, but do not write it to the store.
+    `held` are those that are missing from the store, whose rows must be kept; `derived` those that rows or dead letters
+    were made of before. `wanted` is the generation that a run fulfils. `bases` are the enhanced files in which the rows
+    of the unchanged raw files lie. `etags` tells of the segment's own files as they lie in the store (empty: none),
+    `published` is the ETag of the enhanced file that the database shows. `lettered` are raw files whose dead letters
+    exist, or may exist. `traces` are the trace ids of the changed raw files, by key. `may_wait`: build it, but do not
+    write it to the store.
     """
 
     segment: Segment
@@ -51,6 +53,8 @@ class SegmentWork:
     traces: Mapping[str, str]
     published: str | None = None
     may_wait: bool = False
+    held: frozenset[str] = frozenset()
+    derived: frozenset[str] = frozenset()
 
 
 class FileIndex:
@@ -73,6 +77,8 @@ class FileIndex:
         keys = json.dumps([file.key for file, _ in listed])
         with self._database.transaction() as transaction:
             known = {row["key"]: row for row in transaction.run("raw_files", system_id=self._system, keys=keys)}
+            returned = transaction.run("raw_files_returned", system_id=self._system, keys=keys).fetchall()
+            unread = {row["key"] for row in returned} & {key for key, row in known.items() if not _is_done(row)}
             sealed = {row["day"] for row in transaction.run("sealed_days", system_id=self._system)}
             for file, trace_id in listed:
                 before, day = known.get(file.key), file.partition.day.isoformat()
@@ -85,6 +91,8 @@ class FileIndex:
                     "segment_end": _clock(segment.end),
                 }
                 if before is not None and all(before[name] == value for name, value in seen.items()):
+                    if file.key in unread:
+                        wanted.add((day, seen["segment_start"], seen["segment_end"]))
                     continue
                 known[file.key] = seen
                 origin: dict[str, object] = {
@@ -189,7 +197,11 @@ class FileIndex:
         segment, now = identity(work.segment), text(dt.datetime.now(UTC))
         place = {"system_id": segment["system_id"], "end": segment["end"], "now": now}
         with self._database.transaction() as transaction:
+            results = list(results)
             transaction.run_many("raw_file_processed", [place | result_values(result) for result in results])
+            left_out = {raw.key for raw in work.files} - {result.record.key for result in results}
+            for key in left_out:
+                transaction.run("raw_file_without_rows", system_id=segment["system_id"], key=key)
             for layer in LAYERS:
                 set_object(transaction, segment, layer, objects.get(layer))
             transaction.run("segment_done", **segment, wanted=work.wanted)
@@ -250,10 +262,13 @@ class FileIndex:
         return self.unwritten.waits(segment_from(row, self._system), row["wanted"])
 
     def _work(self, row: sqlite3.Row, written: Iterable[sqlite3.Row]) -> SegmentWork:
-        segment, raw = segment_from(row), self._rows("raw_files_of_segment", day=row["day"], end=row["segment_end"])
+        segment, listed = segment_from(row), self._rows("raw_files_of_segment", day=row["day"], end=row["segment_end"])
         etags = {layer: row[f"{layer}_etag"] for layer in LAYERS if row[f"{layer}_etag"] is not None}
         ahead = self.unwritten.get(segment)
         known = {} if ahead is None else ahead.results
+        derived = {item["key"] for item in listed if item["done_end"] is not None} | known.keys()
+        raw = [item for item in listed if not item["is_held"] or item["key"] in derived]
+        held = {item["key"] for item in raw if item["is_held"]}
         # What was built last counts instead of what lies in the store.
         done = {key: result.etag for key, result in known.items()} | {
             item["key"]: item["done_etag"]
@@ -261,7 +276,7 @@ class FileIndex:
             if item["key"] not in known and (ahead is None or item["done_end"] != row["segment_end"])
         }
         changed = {item["key"]: item["trace_id"] for item in raw if done.get(item["key"]) != item["etag"]}
-        ends = {item["done_end"] for item in raw if item["key"] not in changed and item["key"] not in known}
+        ends = {item["done_end"] for item in raw if item["key"] not in (changed.keys() - held) | known.keys()}
         bases = [self._segment_object(item) for item in written if item["segment_end"] in ends]
         lettered = {item["key"] for item in raw if item["letters"]} | {
             key for key, result in known.items() if result.letters
@@ -274,9 +289,11 @@ class FileIndex:
             bases=tuple(bases if ahead is None else [ahead.object, *bases]),
             etags=etags,
             lettered=frozenset(lettered),
-            traces=changed,
+            traces={key: trace_id for key, trace_id in changed.items() if key not in held},
             published=etags.get("enhanced") if ahead is None else ahead.object.etag,
             may_wait=etags.keys() == set(LAYERS) and self.unwritten.may_wait(segment),
+            held=frozenset(held),
+            derived=frozenset(derived),
         )
 
     def _segment_of(self, file: RawFile, known_end: str | None, *, sealed: bool) -> Segment:
@@ -323,7 +340,7 @@ def raw_file_from(row: sqlite3.Row) -> RawFile:
 
 def record_from(row: sqlite3.Row) -> FileRecord | None:
     """What the raw file of such a row gave; None where it is not processed."""
-    if row["done_etag"] != row["etag"]:
+    if not _is_done(row):
         return None
     return FileRecord(row["key"], row["size"], row["md5"], row["lines"], row["rows"], row["rejected"])
 
@@ -336,6 +353,11 @@ def set_object(transaction: Transaction, segment: Mapping[str, str], layer: Laye
 def result_values(result: FileResult) -> dict[str, object]:
     """A raw file's result as parameters of a query."""
     return {**asdict(result.record), "etag": result.etag, "letters": result.letters}
+
+
+def _is_done(row: sqlite3.Row) -> bool:
+    """Whether the rows of a raw file lie in its segment as it was last seen."""
+    return bool(row["done_etag"] == row["etag"])
 
 
 @cache

@@ -27,9 +27,15 @@ WHERE system_id = :system_id
     AND key IN (SELECT value FROM json_each(:keys));
 
 -- raw_files_of_segment --
--- The raw files that belong to a segment.
-SELECT *
-FROM raw_files INDEXED BY raw_files_by_segment
+-- The raw files that belong to a segment, and whether they are missing and held.
+SELECT
+    *,
+    EXISTS (
+        SELECT 1
+        FROM missing_raw_files AS missing
+        WHERE (missing.system_id, missing.key, missing.state) = (raw.system_id, raw.key, 'held')
+    ) AS is_held
+FROM raw_files AS raw INDEXED BY raw_files_by_segment
 WHERE (system_id, day, segment_end) = (:system_id, :day, :end)
 ORDER BY key;
 
@@ -69,6 +75,113 @@ DELETE FROM raw_files
 WHERE system_id = :system_id
     AND key = :key
 RETURNING day, segment_end;
+
+-- raw_file_without_rows --
+-- A segment was written without a raw file that belongs to it: nothing of it is left in Parquet.
+UPDATE raw_files
+SET done_etag = NULL,
+    done_end = NULL
+WHERE system_id = :system_id
+    AND key = :key;
+
+-- missing_among --
+-- Those of the raw files :keys (a JSON list) that are known as missing, and what becomes of what was made of them.
+SELECT key, state
+FROM missing_raw_files
+WHERE system_id = :system_id
+    AND key IN (SELECT value FROM json_each(:keys));
+
+-- add_missing --
+-- A raw file is not in the store any more, and goes.
+INSERT OR IGNORE INTO missing_raw_files
+VALUES (:system_id, :key, :day, :now, 'gone');
+
+-- missing_totals --
+-- How many raw files are held or went, how many of them are held, and how many files the fullest of their days had.
+SELECT
+    coalesce(sum(files), 0) AS files,
+    coalesce(sum(held), 0) AS held,
+    coalesce(max(had), 0) AS had
+FROM (
+    SELECT
+        count(*) AS files,
+        sum(state = 'held') AS held,
+        sum(NOT EXISTS (
+            SELECT 1
+            FROM raw_files AS raw
+            WHERE (raw.system_id, raw.key) = (missing.system_id, missing.key)
+        ))
+        + (
+            SELECT count(*)
+            FROM raw_files AS raw INDEXED BY raw_files_by_segment
+            WHERE (raw.system_id, raw.day) = (missing.system_id, missing.day)
+        ) AS had
+    FROM missing_raw_files AS missing
+    WHERE system_id = :system_id
+        AND state <> 'forgotten'
+    GROUP BY day
+);
+
+-- hold_missing --
+-- What was made of the raw files :keys (a JSON list) is kept.
+UPDATE missing_raw_files
+SET state = 'held'
+WHERE system_id = :system_id
+    AND key IN (SELECT value FROM json_each(:keys));
+
+-- hold_raw_file --
+-- A raw file that a lost ledger knows no more, as a footer tells of it: it is not in the store, its rows are.
+INSERT OR IGNORE INTO raw_files (
+    system_id, key, day, segment_start, segment_end, time, size, etag, last_modified, trace_id, seen_at,
+    done_etag, done_end, done_at, md5, lines, rows, rejected, letters
+)
+VALUES (
+    :system_id, :key, :day, :start, :end, :time, :size, :md5, :time, '', :now,
+    '', :end, :now, :md5, :lines, :rows, :rejected, :rejected > 0
+);
+
+-- held --
+-- The raw files that are held, of a range of days.
+SELECT key
+FROM missing_raw_files
+WHERE system_id = :system_id
+    AND state = 'held'
+    AND day BETWEEN :first AND :last;
+
+-- held_summary --
+-- How many they are, of how many days, their first and last key, and since when.
+SELECT
+    count(*) AS files,
+    count(DISTINCT day) AS days,
+    min(key) AS first_key,
+    max(key) AS last_key,
+    min(since) AS since
+FROM missing_raw_files
+WHERE system_id = :system_id
+    AND state = 'held'
+    AND day BETWEEN :first AND :last;
+
+-- raw_files_returned --
+-- Those of the raw files :keys (a JSON list) that are missing no more.
+DELETE FROM missing_raw_files
+WHERE system_id = :system_id
+    AND key IN (SELECT value FROM json_each(:keys))
+RETURNING key;
+
+-- forget_missing --
+-- On the operator's command, what was made of a range of days' missing raw files goes.
+UPDATE missing_raw_files
+SET state = 'forgotten',
+    since = :now
+WHERE system_id = :system_id
+    AND day BETWEEN :first AND :last;
+
+-- forget_old_missing --
+-- Those that went so long ago that they do not count any more.
+DELETE FROM missing_raw_files
+WHERE system_id = :system_id
+    AND state <> 'held'
+    AND since < :before;
 
 -- process_again --
 -- A raw file counts as changed; gives the segment that it belongs to.
@@ -310,6 +423,47 @@ SELECT
 FROM raw_files
 WHERE system_id = :system_id
     AND day BETWEEN :first AND :last;
+
+-- lake --
+-- Where the lake lies that the ledger knows of a system.
+SELECT place
+FROM lakes
+WHERE system_id = :system_id;
+
+-- set_lake --
+-- The same, replaced.
+INSERT OR REPLACE INTO lakes
+VALUES (:system_id, :place);
+
+-- leave_raw_files --
+-- What is known of a lake that is the system's no more.
+DELETE FROM raw_files
+WHERE system_id = :system_id;
+
+-- leave_missing_raw_files --
+-- What is known of a lake that is the system's no more.
+DELETE FROM missing_raw_files
+WHERE system_id = :system_id;
+
+-- leave_segments --
+-- What is known of a lake that is the system's no more.
+DELETE FROM segments
+WHERE system_id = :system_id;
+
+-- leave_sealed --
+-- What is known of a lake that is the system's no more.
+DELETE FROM sealed
+WHERE system_id = :system_id;
+
+-- leave_foreign_objects --
+-- What is known of a lake that is the system's no more.
+DELETE FROM foreign_objects
+WHERE system_id = :system_id;
+
+-- leave_reconciliations --
+-- What is known of a lake that is the system's no more.
+DELETE FROM reconciliations
+WHERE system_id = :system_id;
 
 -- set_reconciled --
 -- The ledger now agrees with the system's whole lake.

@@ -30,6 +30,17 @@ CREATE TABLE IF NOT EXISTS raw_files (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS raw_files_by_segment ON raw_files (system_id, day, segment_end);
 
+-- Raw files that are not in the store any more. held: what was made of them is kept until they return or the operator
+-- forgets them. gone: they were few, and what was made of them goes. forgotten: on the operator's command.
+CREATE TABLE IF NOT EXISTS missing_raw_files (
+    system_id TEXT NOT NULL,
+    key       TEXT NOT NULL,
+    day       TEXT NOT NULL,
+    since     TEXT NOT NULL CHECK (julianday(since) IS NOT NULL),
+    state     TEXT NOT NULL CHECK (state IN ('held', 'gone', 'forgotten')),
+    PRIMARY KEY (system_id, key)
+) WITHOUT ROWID;
+
 -- One row for each Parquet file a layer has or should have. It is dirty while wanted > done.
 CREATE TABLE IF NOT EXISTS segments (
     system_id       TEXT NOT NULL,
@@ -88,6 +99,12 @@ CREATE TABLE IF NOT EXISTS backoff (
     retry_at  TEXT NOT NULL CHECK (julianday(retry_at) IS NOT NULL),
     error     TEXT NOT NULL,
     PRIMARY KEY (system_id, day)
+) WITHOUT ROWID;
+
+-- Which lake the ledger knows of a system: in another one, nothing of it is missing.
+CREATE TABLE IF NOT EXISTS lakes (
+    system_id TEXT PRIMARY KEY,
+    place     TEXT NOT NULL
 ) WITHOUT ROWID;
 
 -- When the ledger last agreed with the whole lake of a system.

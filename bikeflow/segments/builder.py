@@ -11,7 +11,7 @@ import asyncio
 import datetime as dt
 import hashlib
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -79,6 +79,10 @@ class RawFileChanged(Transient):
         self.current = current
 
 
+class RawFilesVanished(Transient):
+    """Raw files whose rows lie in the lake are gone from the store: the next reconciliation judges them."""
+
+
 class SegmentBuilder:
     """Reads, parses, validates and writes segments; one instance serves all processors.
 
@@ -108,15 +112,19 @@ class SegmentBuilder:
     async def build(self, work: SegmentWork, parsed: Callable[[int], None] = lambda files: None) -> Built:
         """Bring the segment's files and dead letters in the store up to date; `parsed` takes numbers of raw files done.
 
-        Raises what the store raises, and RawFileChanged.
+        Raises what the store raises, RawFileChanged and RawFilesVanished.
         """
         old = await self._bases(work)
         known = {record.key for base in old for record in base.files}
-        covered = known - work.changed
-        wanted = [raw for raw in work.files if raw.key not in covered]
+        _refuse_loss(work, known)
+        covered = known - (work.changed - work.held)
+        wanted = [raw for raw in work.files if raw.key not in covered | work.held]
         fresh, counts = await self._parse(work, wanted, parsed)
         records = tuple(record for table in fresh for record in table.files)
         listed, read_again = {raw.key for raw in work.files}, {record.key for record in records}
+        vanished = tuple(sorted({raw.key for raw in wanted} - read_again))
+        if derived := work.derived & set(vanished):
+            raise RawFilesVanished(f"{len(derived)} raw files have vanished from the store, {min(derived)} the first")
         if len(fresh) > 1:
             await asyncio.to_thread(give_back)  # what parsing leaves free is in pieces too small for what comes now
         layers: Sequence[Layer] = ("enhanced",) if work.may_wait else LAYERS
@@ -126,7 +134,8 @@ class SegmentBuilder:
         enhanced = self._unwritten(work, files.data["enhanced"]) if objects is None else objects.get("enhanced")
         if enhanced is not None and files.content is not None:
             self._memory.put(enhanced.key, enhanced.etag, files.content)
-        etags = {raw.key: raw.etag for raw in work.files}
+        # what is missing and had changed is read when it returns
+        etags = {raw.key: raw.etag if raw.key not in work.held & work.changed else "" for raw in work.files}
         lettered = (work.lettered - {raw.key for raw in wanted}) | counts.lettered
         unchanged = not work.changed & known and covered <= listed and len(old) == len(work.bases)
         return Built(
@@ -135,7 +144,7 @@ class SegmentBuilder:
             objects=objects,
             results=tuple(FileResult(record, etags[record.key], record.key in lettered) for record in files.files),
             parsed=records,
-            vanished=tuple(sorted({raw.key for raw in wanted} - read_again)),
+            vanished=vanished,
             tally=counts,
         )
 
@@ -252,6 +261,16 @@ class SegmentBuilder:
 
     async def _try(self, call: Callable[..., Awaitable[Answer]], *arguments: object) -> Answer:
         return await retrying(self._retry, self._hurry)(call, *arguments)
+
+
+def _refuse_loss(work: SegmentWork, known: Collection[str]) -> None:
+    """Where the rows of missing raw files can't be read, what is left of the segment is not replaced."""
+    lost = work.held - set(known)
+    if lost and work.etags:
+        raise Permanent(
+            f"the rows of {len(lost)} raw files can't be read, and the files are missing from the store, {min(lost)}"
+            " the first: bring them back, or `bikeflow forget` them"
+        )
 
 
 def _info(raw: RawFile) -> ObjectInfo:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bikeflow.core.layout import Layout
-from bikeflow.core.model import LaneVitals, Pulse
+from bikeflow.core.model import Fault, LaneVitals, Pulse
 from bikeflow.feeds import format_of, layout_of
 from bikeflow.ingest import Delivery, Fetcher
 from bikeflow.ingest.fetcher import Turn
@@ -20,7 +20,7 @@ from bikeflow.lake.watcher import Watcher
 from bikeflow.ledger import SystemIndex
 from bikeflow.runtime.log import get_logger
 from bikeflow.service.shared import Shared
-from bikeflow.settings.systems import System
+from bikeflow.settings.systems import System, place_of
 
 FIRST_FETCH_SPACING_SECONDS = 0.04
 """From the first fetch of one system after a start to that of the next: a thousand at once would hold each other up."""
@@ -52,6 +52,8 @@ class Lane:
                 await spool.adopt(left)
             except NotSpooled as error:
                 log.error("snapshots_left_behind", count=left.depth, directory=str(left.directory), error=str(error))
+        else:
+            spool.take_over(left)
         if same_lake:
             self.delivery.take_over(predecessor.delivery)
             self.watcher.take_over(predecessor.watcher)
@@ -59,7 +61,7 @@ class Lane:
 
     def vitals(self, *, queue_full: bool) -> LaneVitals:
         """How the lane's roles are doing now."""
-        spool = self.delivery.spool
+        spool, missing = self.delivery.spool, self.reconciler.missing
         return LaneVitals(
             feed=self.fetcher.journal.fault,
             delivery=self.delivery.fault,
@@ -67,7 +69,13 @@ class Lane:
             polled_at=self.watcher.last_poll_at,
             spool_snapshots=spool.depth,
             spool_bytes=spool.size_bytes,
+            clock=self.fetcher.clock_watch.fault or self.delivery.shifted,
+            spool_oldest_seconds=spool.oldest_seconds,
+            unspooled=spool.fault,
+            memory_snapshots=spool.in_memory,
             queue_full=queue_full,
+            missing=None if missing is None else Fault(missing.since, missing.reason),
+            missing_files=0 if missing is None else missing.count,
         )
 
     def pulses(self, answered: int, *, held_back: bool) -> dict[str, Pulse]:
@@ -85,10 +93,11 @@ async def open_lane(system: System, shared: Shared) -> AsyncIterator[Lane]:
     """Open what the system has for itself, over the parts that all systems share."""
     settings, store, emit = shared.settings, shared.store, shared.events.emit
     layout, index = layout_of(system), shared.ledger.systems[system.id]
+    await asyncio.to_thread(index.settle_in, place_of(settings.storage, system))
     directory = settings.data_dir.absolute() / "spool"
     await asyncio.to_thread(_adopt_old_spool, directory, directory / system.id)
-    spool = await Spool.open(directory / system.id, system.feed.spool_max_bytes)
-    delivery = Delivery(store, layout, spool, settings.retry, emit, shared.cache)
+    spool = await Spool.open(directory / system.id, system.feed.spool_max_bytes, system.feed.spool_memory_bytes)
+    delivery = Delivery(store, layout, spool, settings.retry, emit, shared.cache, system.feed.clock_seconds)
     place, lanes = settings.all_systems.index(system), len(settings.all_systems)
     seal_after = settings.processing.seal_after_minutes + place * min(SEAL_SPACING_MINUTES, LONGEST_SEALING / lanes)
     reconciler = Reconciler(store, layout, index, format_of(system), seal_after, trace_id=delivery.trace_id, tell=emit)

@@ -65,7 +65,8 @@ async def open_shared(
     async with AsyncExitStack() as stack:
         store = CountingStore(await stack.enter_async_context(open_store(settings.storage, data_dir)), events.emit)
         # Both take seconds in a long archive.
-        ledger = await asyncio.to_thread(Ledger, data_dir, layouts, settings.processing.segment_minutes)
+        minutes = settings.processing.segment_minutes
+        ledger = await asyncio.to_thread(Ledger, data_dir, layouts, minutes, watcher=settings.watcher)
         stack.callback(ledger.close)
         await asyncio.to_thread(ledger.runs.retry_now)
         cache = ObjectCache(store, data_dir / "cache", settings.storage.cache_max_bytes)

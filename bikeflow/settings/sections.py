@@ -103,6 +103,10 @@ class FeedSettings(Section):
     max_ttl_seconds: Annotated[float, Field(ge=0, le=86_400)] = 86_400
     connections_per_host: Annotated[int, Field(ge=1, le=256)] = 8
     spool_max_bytes: Annotated[int, Field(ge=1_000_000)] = 1024 * MiB
+    spool_memory_bytes: Annotated[int, Field(ge=0)] = 64 * MiB
+    unusable_max_bytes: Annotated[int, Field(ge=0)] = 256 * MiB
+    unusable_days: Annotated[int, Field(ge=1, le=3_650)] = 90
+    clock_seconds: Annotated[float, Field(ge=0)] = 300
     breaker_failures: Annotated[int, Field(ge=1)] = 5
     breaker_probe_seconds: Annotated[float, Field(gt=0)] = 60
 
@@ -170,11 +174,13 @@ class StorageSettings(Section):
 
 
 class WatcherSettings(Section):
-    """How often the store is looked at."""
+    """How often the store is looked at, and how many raw files may disappear from it without asking anybody."""
 
     poll_seconds: Annotated[float, Field(gt=0, le=3_600)] = 5
     reconcile_seconds: Annotated[float, Field(gt=0, le=86_400)] = 900
     lists_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 600
+    forget_files: Annotated[int, Field(ge=0)] = 10
+    forget_percent: Annotated[float, Field(ge=0, le=100)] = 1
 
 
 class ProcessingSettings(Section):

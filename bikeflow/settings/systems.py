@@ -43,6 +43,12 @@ def public_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+def place_of(storage: StorageSettings, system: System) -> str:
+    """Where the system's lake lies: two settings that give the same name the same objects."""
+    bucket = "" if storage.backend == "local" else f"{storage.endpoint_url} {storage.bucket} "
+    return f"{storage.backend} {bucket}{system.prefix}"
+
+
 def the_one_system(feed: FeedSettings, storage: StorageSettings, rules: RulesSettings) -> System:
     """The system of a configuration without `[[systems]]`."""
     name = "Wrocławski Rower Miejski"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from bikeflow.core.layout import NO_DAY
 from bikeflow.core.model import UTC
@@ -28,6 +28,7 @@ class Verifier:
 
     `sample` raw files of each day are parsed again, others each time; None: all. So are those with dead letters.
     `unwritten_seconds`: a service at work writes raw files to Parquet within so long; newer ones need not be there.
+    `known` gives the keys of the raw files that the ledger knows of a system: none of them may be missing.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class Verifier:
         sample: int | None = 0,
         database: PublishedDatabase | None = None,
         unwritten_seconds: float = 0,
+        known: Callable[[System], Collection[str]] = lambda system: (),
     ) -> None:
         self._store = store
         self._systems = tuple(systems)
         self._sample = sample
         self._database = database
         self._unwritten_seconds = unwritten_seconds
+        self._known = known
 
     async def verify(self, scope: Scope, tell: Progress = _silent) -> Report:
         """Audit all partitions of the scope; what is found is looked at twice, as a service may be at work."""
@@ -74,7 +77,8 @@ class Verifier:
             until = dt.datetime.now(UTC) - dt.timedelta(seconds=self._unwritten_seconds)
         for system in self._systems:
             if system.id in wanted:
-                audit = SystemAudit(self._store, system, self._sample, suspects, copies, until)
+                known = await asyncio.to_thread(self._known, system)
+                audit = SystemAudit(self._store, system, self._sample, suspects, copies, until, known)
                 audited[system.id] = audit
                 await audit.run(wanted[system.id], tell, report.raw_files)
                 report.add(audit.report, system.id)

@@ -102,9 +102,9 @@ def _file_differences(told: Sequence[FileRecord], audit: SystemAudit) -> Iterato
         fact = audit.facts.get(record.key)
         if times[record.key] > 1:
             yield record.key, "pipeline_files has it twice"
-        if fact is None:
+        if fact is None and record.key not in audit.missing:
             yield record.key, "pipeline_files has it, but there is no such raw file"
-        elif record != fact:
+        elif fact is not None and record != fact:
             yield record.key, f"pipeline_files tells {record}, but it is {fact}"
     for key in sorted((audit.enhanced.rows.keys() & audit.facts.keys()) - times.keys()):
         yield key, "pipeline_files lacks it"

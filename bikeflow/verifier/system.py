@@ -9,6 +9,7 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
+from bikeflow.core.layout import day_of
 from bikeflow.core.model import UTC, FileRecord, ObjectInfo, RawFile
 from bikeflow.feeds import format_of, layout_of
 from bikeflow.feeds.recipe import recipe_of
@@ -35,9 +36,11 @@ class SystemAudit:
 
     `sample` raw files of each day are parsed again, others each time; None: all. So are those with dead letters, and
     the `suspects`. `copies` compares the files of the enhanced layer with their copies on this machine. Raw files that
-    came after `written_until` need not be in a Parquet file yet: those that are not are named in `unwritten`.
+    came after `written_until` need not be in a Parquet file yet: those that are not are named in `unwritten`. `known`
+    are the raw files that the ledger knows, asked for before they are listed.
 
-    Afterwards `facts` has what was counted of the raw files, by key, for the comparison with the database.
+    Afterwards `facts` has what was counted of the raw files, by key, for the comparison with the database, and
+    `missing` has those that the ledger or a footer knows and the store has not.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class SystemAudit:
         suspects: Collection[str],
         copies: Copies | None,
         written_until: dt.datetime | None = None,
+        known: Collection[str] = (),
     ) -> None:
         self._store = store
         self._layout = layout_of(system)
@@ -56,6 +60,8 @@ class SystemAudit:
         self._sample = sample
         self._suspects = suspects
         self._written_until = written_until
+        self._known = known
+        self.missing: set[str] = set()
         self._letters: dict[str, ObjectInfo] = {}
         self._digests: dict[str, str] = {}
         self.report = Report()
@@ -78,7 +84,8 @@ class SystemAudit:
             tell(before + self.report.raw_files, before + len(raw))
 
         await bounded_map(check, batches(raw, BATCH_BYTES, BATCH_FILES), 2)
-        self._find_orphans({file.key for file in raw})
+        self._find_missing({file.key for file in raw}, wanted)
+        self._find_orphans({file.key for file in raw} | self.missing)
 
     async def _raw_files(self, wanted: Days) -> list[RawFile]:
         """The raw files that are wanted. What else looks like a snapshot is found, all other objects are named."""
@@ -186,6 +193,20 @@ class SystemAudit:
         if other != key and len(named) < 2 and fact.lines:
             copy, original = (key, other) if key not in named else (other, key)
             report.find("doubled_raw", copy, f"a copy of {original} under another name: its rows are there twice")
+
+    def _find_missing(self, raw: set[str], wanted: Days) -> None:
+        """Raw files that the ledger or a footer knows: one finding for each day."""
+        named = {*self._known, *self.processed.records, *self.enhanced.records} - raw
+        days: defaultdict[dt.date, list[str]] = defaultdict(list)
+        for key in sorted(named):
+            if self._layout.is_raw_key(key) and wanted(day_of(key)):
+                days[day_of(key)].append(key)
+        for day, keys in days.items():
+            self.missing.update(keys)
+            files = "1 raw file" if len(keys) == 1 else f"{len(keys)} raw files"
+            self.report.find(
+                "missing_raw", keys[0], f"{files} of {day} known, but missing from the store, up to {keys[-1]}"
+            )
 
     def _find_orphans(self, raw: set[str]) -> None:
         find = self.report.find

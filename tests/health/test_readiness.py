@@ -109,6 +109,9 @@ def test_a_service_that_works_is_ready(world: World) -> None:
         ("feed", "fetching", "no new snapshots come in"),
         ("delivery", "storing", "snapshots can't be stored"),
         ("watcher", "watching", "the store can't be listed"),
+        ("clock", "timing", "the clock is wrong"),
+        ("missing", "keeping", "raw files are missing from the store"),
+        ("unspooled", "fetching", "no new snapshots come in"),
         ("refresher", "refreshing", "the database is not refreshed"),
     ],
 )
@@ -118,6 +121,13 @@ def test_what_a_role_tells_of_is_what_does_not_work(world: World, vital: str, pa
     assert state_of(world.seen, world.verdict()) == "failing"
     assert world.sentence().startswith(f"Not working for 3 min: {trouble}; the newest snapshot is 5 s old")
     assert world.sentence().endswith("waiting: 4 snapshots for the store.")
+
+
+def test_snapshots_that_wait_for_long_are_told_although_each_gets_there(world: World) -> None:
+    world.suffers(spool_snapshots=59, spool_oldest_seconds=179.0)
+    assert "storing" not in world.broken()
+    world.suffers(spool_oldest_seconds=181.0)
+    assert world.broken()["storing"] == "59 snapshots wait for the store, the oldest since then"
 
 
 def test_a_snapshot_that_cannot_be_kept_is_a_fault_until_one_can(world: World) -> None:

@@ -30,6 +30,7 @@ UNITS = (
     "_bytes",
     "_info",
     "_snapshots",
+    "_files",
     "_jobs",
     "_rows",
     "_stations",
@@ -38,6 +39,7 @@ UNITS = (
     "_successful",
 )
 COUNTED = (
+    "_documents",
     "_exports",
     "_seconds",
     "_bytes",

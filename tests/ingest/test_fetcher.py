@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
+import gzip
 import json
+import secrets
 import socket
 import time
 import tracemalloc
@@ -12,16 +15,21 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from email.utils import format_datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 
-from bikeflow.core.errors import Permanent, Transient
-from bikeflow.core.model import FetchState, ObjectInfo, SnapshotStored, StoredObject
-from bikeflow.ingest import Delivery, Fetcher
-from bikeflow.ingest.dead_letters import MAX_BODY_BYTES, MAX_PER_DAY
+from bikeflow.core.errors import NotAFeed, Permanent, Transient
+from bikeflow.core.model import DocumentsDropped, FetchFinished, FetchState, ObjectInfo, SnapshotStored, StoredObject
+from bikeflow.core.scope import Scope
+from bikeflow.feeds.wrm import WrmFormat, text
+from bikeflow.ingest import Delivery, Fetcher, clock
+from bikeflow.ingest import delivery as delivering
+from bikeflow.ingest import fetcher as fetching
+from bikeflow.ingest.dead_letters import MAX_TEXT_BYTES, Filed, file_usable
 from bikeflow.ingest.fetcher import Turn
 from bikeflow.ingest.spool import Spool
 from bikeflow.ingest.upstream import Connections, Upstream
@@ -117,19 +125,36 @@ class World:
     memory: SystemIndex
     clock: Clock = field(default_factory=Clock)
     events: list[SnapshotStored] = field(default_factory=list)
-    settings: FeedSettings = field(default_factory=FeedSettings)
+    dropped: list[DocumentsDropped] = field(default_factory=list)
+    settings: FeedSettings = field(
+        default_factory=lambda: FeedSettings(clock_seconds=0)
+    )  # its clock stands still, unlike the server's
     retry: RetrySettings = RETRY
 
     async def restart(self, turn: Turn = AT_ONCE, **changes: object) -> Fetcher:
         self.settings = FeedSettings.model_validate({**self.settings.model_dump(), "url": self.server.url, **changes})
-        self.spool = await Spool.open(self.data_dir / "spool", self.settings.spool_max_bytes)
+        self.spool = await Spool.open(
+            self.data_dir / "spool", self.settings.spool_max_bytes, self.settings.spool_memory_bytes
+        )
         self.delivery = Delivery(self.store, LAYOUT, self.spool, self.retry, self.events.append)
         upstream = Upstream(
             self.settings,
             self.retry,
             await self.stack.enter_async_context(Connections(self.settings.connections_per_host)),
         )
-        return Fetcher(wrm(self.settings), upstream, self.delivery, self.memory, clock=self.clock, turn=turn)
+        return Fetcher(
+            wrm(self.settings),
+            upstream,
+            self.delivery,
+            self.memory,
+            clock=self.clock,
+            on_fetched=self.note,
+            turn=turn,
+        )
+
+    def note(self, event: FetchFinished | DocumentsDropped) -> None:
+        if isinstance(event, DocumentsDropped):
+            self.dropped.append(event)
 
     def forget(self) -> None:
         """Go on with a ledger that remembers nothing."""
@@ -457,11 +482,14 @@ async def test_a_page_with_status_200_goes_to_the_dead_letters(world: World) -> 
     assert (outcome.outcome, outcome.attempts, outcome.bytes) == ("not_a_feed", 1, len(page.encode()))
     ((key, letter),) = (await world.lake("bike-data/gen_info/dlq/feed/")).items()
     assert key == "dt=2026-03-01/2026-03-01_12-00-00.json"
-    assert json.loads(letter) == {
+    told = json.loads(letter)
+    assert gzip.decompress(base64.b64decode(told.pop("content"))) == page.encode()
+    assert told == {
         "fetched_at": "2026-03-01T12:00:00Z",
         "url": world.server.url,
         "status": 200,
         "content_type": "text/html",
+        "charset": None,
         "reason": "not a feed document: the answer is an HTML page",
         "size": len(page.encode()),
         "body": page,
@@ -471,25 +499,102 @@ async def test_a_page_with_status_200_goes_to_the_dead_letters(world: World) -> 
     assert (await fetcher.fetch_once()).outcome == "stored"
 
 
-async def test_feed_dead_letters_are_bounded_across_restarts(world: World) -> None:
+FEED_LETTERS = "bike-data/gen_info/dlq/feed/"
+
+
+async def test_unusable_documents_are_kept_whole_whatever_their_number(world: World) -> None:
     fetcher = await world.restart()
-    for number in range(MAX_PER_DAY + 5):
-        world.server.answers(Reply(b"<html>%d" % (number // 2)))
+    bodies = [b"<html>%d" % number + secrets.token_bytes(70_000) for number in range(120)]
+    for number, body in enumerate(bodies):
+        world.server.answers(Reply(body))
         await fetcher.fetch_once()
+        if number % 2:  # a repetition costs nothing
+            await fetcher.fetch_once()
         world.clock.advance(1)
-    assert len(await world.lake("bike-data/gen_info/dlq/feed/")) == (MAX_PER_DAY + 5) // 2 + 1
+    letters = [json.loads(letter) for letter in (await world.lake(FEED_LETTERS)).values()]
+    assert [gzip.decompress(base64.b64decode(letter["content"])) for letter in letters] == bodies
+    assert {letter["size"] for letter in letters} == set(map(len, bodies))
+    assert max(len(letter["body"].encode(errors="ignore")) for letter in letters) <= 3 * MAX_TEXT_BYTES
+
+
+async def test_what_is_kept_of_unusable_documents_is_bounded_by_bytes_and_days_over_restarts(world: World) -> None:
+    big = [b"<html>%d" % number + secrets.token_bytes(100_000) for number in range(4)]
+    for body in big:
+        fetcher = await world.restart(unusable_max_bytes=450_000, unusable_days=3)
+        world.server.answers(Reply(body))
+        with capture_logs() as log:
+            await fetcher.fetch_once()
+        world.clock.advance(3_600)
+    (told,) = [event for event in log if event["event"] == "unusable_documents_dropped"]
+    assert (told["log_level"], told["count"]) == ("error", 1) and "feed.unusable_max_bytes" in told["error"]
+    assert len(await world.lake(FEED_LETTERS)) == 3
+    assert [event.count for event in world.dropped] == [1]
+    world.clock.advance(4 * 86_400)
+    with capture_logs() as log:
+        await fetcher.fetch_once()
+    assert len(await world.lake(FEED_LETTERS)) == 1, "those of days ago made room"
+    assert [event["count"] for event in log if event["event"] == "unusable_documents_dropped"] == [3]
+    assert [event.count for event in world.dropped] == [1, 3]
+
+
+async def test_an_unusable_document_becomes_a_raw_file_once_the_format_understands_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fetcher = await world.restart()
-    for number in range(MAX_PER_DAY):
-        world.server.answers(Reply(b"<html>again %d" % number))
-        await fetcher.fetch_once()
-        world.clock.advance(1)
-    assert len(await world.lake("bike-data/gen_info/dlq/feed/")) == MAX_PER_DAY
-    world.clock.advance(86_400)
-    world.server.answers(Reply(b"<html>" + bytes(MAX_BODY_BYTES)))
+    renamed = FIRST.replace("#id", "#key").encode("cp1250", errors="replace")
+    with monkeypatch.context() as older:  # a version of the format that does not know this header
+        older.setattr(text, "check_document", not_understood)
+        world.server.answers(Reply(renamed, headers={"Content-Type": "text/plain; charset=cp1250"}))
+        assert (await fetcher.fetch_once()).outcome == "not_a_feed"
+        assert await file_usable(world.store, LAYOUT, WrmFormat(wrm()), Scope()) == Filed(left=1)
+    world.server.answers(document(SECOND))
     await fetcher.fetch_once()
-    letters = await world.lake("bike-data/gen_info/dlq/feed/dt=2026-03-02/")
-    (letter,) = map(json.loads, letters.values())
-    assert (len(letter["body"]), letter["size"]) == (MAX_BODY_BYTES, MAX_BODY_BYTES + 6)
+    await world.delivery.drain()
+    filed = await file_usable(world.store, LAYOUT, WrmFormat(wrm()), Scope())
+    assert filed == Filed(frozenset({NOON.date()}), 1, 0)
+    assert await world.lake() == {
+        "dt=2026-03-01/wrm_stations_2026-03-01_12-00-00.txt": SECOND,
+        "dt=2026-03-01/wrm_stations_2026-03-01_12-00-01.txt": FIRST.replace("#id", "#key"),
+    }
+    assert await world.lake(FEED_LETTERS) == {}
+    assert await file_usable(world.store, LAYOUT, WrmFormat(wrm()), Scope()) == Filed()
+
+
+def not_understood(_text: str) -> None:
+    raise NotAFeed("not a feed document: another header")
+
+
+async def test_a_document_that_takes_too_much_memory_costs_that_document(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetcher = await world.restart()
+    world.server.answers(document(FIRST), document(SECOND))
+
+    def out_of_memory(_text: str) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as poor:
+        poor.setattr(text, "check_document", out_of_memory)
+        outcome = await fetcher.fetch_once()
+    assert outcome.outcome == "not_a_feed" and "memory" in outcome.error
+    assert (await fetcher.fetch_once()).outcome == "stored"
+    world.clock.advance(1)
+    assert (await file_usable(world.store, LAYOUT, WrmFormat(wrm()), Scope())).documents == 1
+
+
+async def test_a_server_that_says_not_modified_for_ever_is_asked_without_conditions_now_and_then(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetcher = await world.restart()
+    world.server.answers(document(FIRST, etag='"1"'))
+    assert (await fetcher.fetch_once()).outcome == "stored"
+    world.server.answers(Reply(status=304))
+    assert [(await fetcher.fetch_once()).outcome for _ in range(3)] == ["not_modified"] * 3
+    assert all("If-None-Match" in request for request in world.server.requests[1:])
+    monkeypatch.setattr(fetching, "WHOLE_SECONDS", 0.0)
+    world.server.answers(document(SECOND, etag='"1"'))
+    assert (await fetcher.fetch_once()).outcome == "stored"
+    assert "If-None-Match" not in world.server.requests[-1]
 
 
 @pytest.mark.parametrize("error", [Transient("timed out"), Permanent("403 AccessDenied")])
@@ -537,6 +642,74 @@ async def test_a_clock_that_was_set_back_overwrites_nothing(world: World) -> Non
     assert [event.info.key for event in world.events] == [
         LAYOUT.raw_key(NOON + dt.timedelta(seconds=seconds)) for seconds in (0, 7_200, 1)
     ]
+
+
+async def test_a_free_second_is_found_by_one_list_however_many_are_taken(world: World) -> None:
+    fetcher = await world.restart()
+    first = dt.datetime(2026, 3, 1, 23, 40, tzinfo=dt.UTC)
+    for number in range(1_500):  # beyond midnight, and beyond one page
+        await world.store.inner.put(LAYOUT.raw_key(first + dt.timedelta(seconds=number)), b"%d" % number)
+    world.clock.now = first
+    texts = [raw_file(station(bikes=str(number))) for number in range(3)]
+    calls = []
+    for text_ in texts:
+        world.server.answers(document(text_))
+        assert (await fetcher.fetch_once()).outcome == "stored"
+        world.store.calls.clear()
+        with capture_logs() as log:
+            assert await world.delivery.drain()
+        calls.append(list(world.store.calls))
+        world.clock.advance(10)
+    assert calls == [["head", "get", "pages", "head", "put"], *[["head", "get", "head", "put"]] * 2]
+    found = await world.lake()
+    keys = [LAYOUT.raw_key(first + dt.timedelta(seconds=1_500 + n)).removeprefix(LAYOUT.raw) for n in range(3)]
+    assert [found[key] for key in keys] == texts
+    assert world.delivery.shifted is not None and "25 min after their time" in world.delivery.shifted.reason
+    assert "snapshot_misfiled" not in [event["event"] for event in log], "it is told once"
+    world.clock.advance(7_200)
+    world.server.answers(document(FIRST))
+    await fetcher.fetch_once()
+    await world.delivery.drain()
+    assert str(world.delivery.shifted) == "None"
+
+
+async def test_a_stop_does_not_wait_for_a_long_backlog_which_stays_on_disk(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetcher = await world.restart()
+    world.store.error = Transient("down")
+    for number in range(3):
+        world.server.answers(document(raw_file(station(bikes=str(number)))))
+        await fetcher.fetch_once()
+        world.clock.advance(60)
+    world.store.error = None
+    monkeypatch.setattr(delivering, "FINISH_SECONDS", -1.0)
+    world.delivery.finish()
+    assert not await world.delivery.drain() and world.spool.depth == 3
+    await world.restart()
+    assert await world.delivery.drain() and len(await world.lake()) == 3
+
+
+@pytest.mark.parametrize(("days", "words"), [(40, "40 days behind"), (-40, "40 days ahead of"), (0, "")])
+async def test_a_clock_that_differs_from_the_servers_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, days: int, words: str
+) -> None:
+    monkeypatch.setattr(clock, "BASELINE_SECONDS", 0.0)
+    fetcher = await world.restart(clock_seconds=300)
+    date = format_datetime(NOON + dt.timedelta(days, seconds=-200), usegmt=True)
+    world.server.answers(Reply(FIRST.encode(), headers={"Date": date, "Age": "200"}))
+    with capture_logs() as log:
+        for _ in range(3):
+            await fetcher.fetch_once()
+    told = [event for event in log if event["event"] == "clock_differs"]
+    assert len(told) == bool(days)
+    fault = fetcher.clock_watch.fault
+    assert (fault.reason if fault else "").startswith(f"this machine's clock is {words}" if words else "")
+    assert (fault is None) == (not days)
+    world.server.answers(Reply(FIRST.encode(), headers={"Date": format_datetime(NOON, usegmt=True)}))
+    for _ in range(2):
+        await fetcher.fetch_once()
+    assert str(fetcher.clock_watch.fault) == "None"
 
 
 async def test_midnight_separates_the_partitions(world: World) -> None:

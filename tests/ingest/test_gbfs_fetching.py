@@ -15,10 +15,15 @@ from typing import Any
 import pytest
 
 from bikeflow.core.layout import Layout
+from bikeflow.core.scope import Scope
 from bikeflow.feeds import layout_of
+from bikeflow.feeds.gbfs import GbfsFormat, polling
 from bikeflow.feeds.gbfs.container import manifest, unpack
+from bikeflow.feeds.gbfs.documents import NoArray
 from bikeflow.feeds.gbfs.parsing import count_records
 from bikeflow.ingest import Delivery, Fetcher
+from bikeflow.ingest import fetcher as fetching
+from bikeflow.ingest.dead_letters import file_usable
 from bikeflow.ingest.spool import Spool
 from bikeflow.ingest.upstream import Connections, Upstream
 from bikeflow.ledger import Ledger, SystemIndex
@@ -252,6 +257,36 @@ async def test_a_status_that_is_no_document_is_kept_where_people_look_for_it(wor
     letter = json.loads((await world.store.get(letters[0])).data)
     assert letter["body"] == "<html>Bad gateway</html>" and "station_status" in letter["reason"]
     assert await world.lake() == {}
+
+
+async def test_an_unusable_status_becomes_a_snapshot_with_all_that_belongs_to_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_understood(name: str, _document: object) -> None:
+        raise NoArray(f"{name} is of a version that nobody knows")
+
+    with monkeypatch.context() as older:
+        older.setattr(polling, "array_of", not_understood)
+        outcome = await (await world.restart()).fetch_once()
+    assert outcome.outcome == "not_a_feed" and await world.lake() == {}
+    system = system_of(FeedSettings(url=world.server.url))
+    filed = await file_usable(world.store, world.layout, GbfsFormat(system), Scope())
+    assert (filed.documents, filed.left) == (1, 0)
+    documents = unpack(await world.newest())
+    assert documents.keys() == world.server.bodies.keys()
+    assert documents["station_status"] == world.server.bodies["station_status"]
+    assert count_records(await world.newest()).readable
+
+
+async def test_a_server_that_says_not_modified_for_ever_is_asked_without_conditions_now_and_then(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetcher = await world.restart()
+    assert (await fetcher.fetch_once()).outcome == "stored"
+    monkeypatch.setattr(fetching, "WHOLE_SECONDS", 0.0)
+    world.server.asked.clear()
+    assert (await fetcher.fetch_once()).outcome == "not_modified"
+    assert {one.status for one in world.server.asked} == {200}
 
 
 async def test_a_broken_document_beside_the_status_is_kept_as_it_was_served(world: World) -> None:

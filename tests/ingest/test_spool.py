@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bikeflow.core.errors import Permanent
-from bikeflow.ingest.spool import NotSpooled, Spool
+from bikeflow.ingest.spool import NotSpooled, Spool, SpoolFull
 
 T0 = dt.datetime(2026, 3, 1, 23, 59, 58, tzinfo=dt.UTC)
 ROOM = 10_000
@@ -142,3 +142,62 @@ async def test_the_file_is_complete_before_it_has_its_name(tmp_path: Path, monke
     entry = await spool.add(T0, "abc", b"x")
     # first the content reaches the disk under a temporary name, then the directory with the final one
     assert seen == [[f".{entry.name}.part"], [entry.name]]
+
+
+# --- a disk that takes nothing ----------------------------------------------------------------------------------------
+
+
+async def sick(tmp_path: Path, memory_bytes: int = 100) -> tuple[Spool, Path]:
+    """A spool whose directory is taken by a file."""
+    directory = tmp_path / "spool"
+    spool = await Spool.open(directory, 10**6, memory_bytes)
+    directory.rmdir()
+    directory.write_text("in the way")
+    return spool, directory
+
+
+async def held(spool: Spool, number: int, data: bytes) -> dt.datetime:
+    """Add a snapshot as the delivery does where nothing else takes it."""
+    time = spool.free_second(T0 + dt.timedelta(seconds=number))
+    with pytest.raises(NotSpooled) as refusal:
+        await spool.add(time, "0abc", data)
+    spool.hold(time, "0abc", data, refusal.value)
+    return time
+
+
+async def test_what_the_disk_does_not_take_waits_in_memory_in_its_turn(tmp_path: Path) -> None:
+    spool, directory = await sick(tmp_path)
+    for number in (2, 1):
+        await held(spool, number, b"%d" % number)
+    assert [await spool.read(entry) for entry in spool.entries] == [b"1", b"2"]
+    assert (spool.in_memory, spool.depth, spool.size_bytes) == (2, 2, 2)
+    assert spool.fault is not None and "2 snapshots wait in memory alone" in spool.fault.reason
+    await spool.settle()
+    assert spool.in_memory == 2
+    directory.unlink()
+    await spool.settle()
+    assert (spool.in_memory, spool.depth, str(spool.fault)) == (0, 2, "None")
+    again = await Spool.open(directory, 10**6)
+    assert [await again.read(entry) for entry in again.entries] == [b"1", b"2"]
+
+
+async def test_the_memory_is_bounded(tmp_path: Path) -> None:
+    spool, _ = await sick(tmp_path)
+    await held(spool, 0, bytes(60))
+    with pytest.raises(SpoolFull, match="1 snapshots wait in memory"):
+        await held(spool, 1, bytes(60))
+    assert spool.in_memory == 1
+
+
+async def test_what_waits_in_memory_can_be_moved_handed_over_and_removed(tmp_path: Path) -> None:
+    spool, _ = await sick(tmp_path)
+    await held(spool, 0, b"one")
+    await held(spool, 1, b"two")
+    moved = await spool.move(spool.entries[0], T0 + dt.timedelta(seconds=9))
+    other = Spool(spool.directory, 10**6)
+    other.take_over(spool)
+    assert [await other.read(entry) for entry in other.entries] == [b"two", b"one"]
+    assert (spool.in_memory, other.in_memory) == (0, 2) and other.fault is not None
+    await other.remove(moved)
+    await other.remove(other.entries[0])
+    assert (other.depth, other.in_memory, str(other.fault)) == (0, 0, "None")

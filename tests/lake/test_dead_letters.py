@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
 import json
 import os
 import sys
@@ -131,6 +133,23 @@ async def test_dlq_list_counts_unreadable_files_separately(tmp_path: Path) -> No
         ("range", 1, 1, 0),
         ("type", 1, 1, 0),
     ]
+
+
+async def test_a_replay_files_documents_that_were_unusable_and_are_understood_now(tmp_path: Path) -> None:
+    folder = tmp_path / "lake/bike-data/gen_info/dlq/feed/dt=2025-06-01"
+    folder.mkdir(parents=True)
+    for second, text in ((7, raw_file(station(1), station(2, bikes="5+"))), (8, "<html>")):
+        content = base64.b64encode(gzip.compress(text.encode())).decode()
+        letter = {"fetched_at": f"2025-06-01T18:10:0{second}Z", "charset": "utf-8", "content": content}
+        (folder / f"2025-06-01_18-10-0{second}.json").write_text(json.dumps(letter))
+    (folder / "2025-06-01_18-10-09.json").write_text('{"body": "cut, as a former version kept it"}')
+    code, output = await command(tmp_path, "dlq", "list")
+    assert code == 0 and output.startswith("3 downloads were no feed document")
+    code, output = await command(tmp_path, "dlq", "replay")
+    assert code == 0 and "1 unusable documents filed as raw files, 2 are still unusable" in output
+    assert len(list(folder.iterdir())) == 2
+    code, output = await command(tmp_path, "verify")
+    assert code == 0 and output.startswith("1 raw files, 2 lines = 1 rows + 1 rejected")
 
 
 async def test_a_damaged_dead_letter_file_is_told_without_a_traceback(tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ async def test_verify_finds_what_is_wrong(road: Road) -> None:
     await road.put_raw(name("20-10-00"), raw_file(station(1)))
     await road.store.delete(f"{road.layout.raw}{name('19-10-00')}")
     kinds = {finding.key.rsplit("_", 1)[-1]: finding.kind for finding in (await road.verify()).findings}
-    assert kinds == {"18-10-00.txt": "not_conserved", "19-10-00.txt": "orphan_rows", "20-10-00.txt": "not_processed"}
+    assert kinds == {"18-10-00.txt": "not_conserved", "19-10-00.txt": "missing_raw", "20-10-00.txt": "not_processed"}
 
 
 async def test_a_header_that_lost_a_column_rejects_the_file_only(road: Road) -> None:

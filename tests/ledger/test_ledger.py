@@ -221,7 +221,7 @@ def _steps_of_an_arrival(folder: Path, files: int) -> dict[str, int]:
     return steps
 
 
-WHOLE_SYSTEM = {"key_before_newest", "known_etags", "processed_files"}
+WHOLE_SYSTEM = {"key_before_newest", "known_etags", "leave_raw_files", "processed_files"}
 """Queries that go through all raw files of a system, or walk them from the newest."""
 
 

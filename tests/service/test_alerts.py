@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
+from email.utils import format_datetime
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from bikeflow.simulator import NO_ODDITIES, City
 from tests.service.test_reload import bikeflow, no_tick_was_missed
 from tests.support import feedserver, oracle, webhook
 from tests.support.service import running
+from tests.support.watch import Watch
 
 CITY = City(1, stations=10, free_bikes=3, oddities=NO_ODDITIES)
 QUICK = {"alerts.grace_seconds": 1, "retry.attempts": 1, "feed.breaker_failures": 1_000}
@@ -36,6 +40,23 @@ async def test_an_incident_is_told_once_even_over_a_restart_and_so_is_its_end(tm
         assert "answers 503" in problem["message"] and "UTC" in problem["message"] and problem["type"] == "failure"
         assert recovery["type"] == "success"
         assert json.loads((tmp_path / "data" / "alerts.json").read_text()) == {}
+
+
+async def test_a_wrong_clock_is_told(tmp_path: Path) -> None:
+    date = format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(40), usegmt=True)
+    reply = feedserver.document(CITY.snapshot(dt.datetime.now(dt.UTC)))
+    async with webhook.listening() as hook, feedserver.serve() as feed:
+        feed.answers(replace(reply, headers={**reply.headers, "Date": date}))
+        channels = {"BIKEFLOW_ALERTS__URLS": hook.url()}
+        async with (
+            running(tmp_path / "data", feed.url, settings=QUICK, variables=channels) as service,
+            aiohttp.ClientSession(await service.url()) as client,
+        ):
+            await Watch(service, client).breaks(timing="this machine's clock is 40 days behind")
+            await service.logged("event=alert_sent alert=clock_wrong kind=problem")
+            assert "event=clock_differs" in service.log()
+            assert await service.stop() == 0
+        assert "snapshots get wrong times" in hook.titles()
 
 
 async def test_a_channel_that_hangs_delays_nothing(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ DAMAGES = [
     Damage(flipped_bit_in_the_mirror, "copy_differs"),
     Damage(lost_database, "database_missing"),
     Damage(garbled_database, "database_unreadable"),
-    Damage(deleted_raw_file, "orphan_rows"),
+    Damage(deleted_raw_file, "missing_raw"),
 ]
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from bikeflow.core.errors import NotAFeed
 from bikeflow.feeds.base import Ask, ParsedFile, RawContent, RecordCount
-from bikeflow.feeds.gbfs.container import NotASnapshot, fingerprint
-from bikeflow.feeds.gbfs.polling import Poller
+from bikeflow.feeds.gbfs.container import NotASnapshot, fingerprint, unpack
+from bikeflow.feeds.gbfs.documents import NoArray, NotJson
+from bikeflow.feeds.gbfs.polling import Poller, check_status
 from bikeflow.settings.sections import RulesSettings
 from bikeflow.settings.systems import System
 
@@ -33,6 +35,14 @@ class GbfsFormat:
     async def snapshot(self, url: str, ask: Ask) -> bytes | None:
         """The documents that `url`, an auto-discovery document, lists."""
         return await self._poller.poll(url, ask)
+
+    def reconsider(self, raw: bytes, charset: str | None) -> bytes:
+        """The archive as it is, where the status in it can be read."""
+        try:
+            check_status(unpack(raw))
+        except (NotASnapshot, NotJson, NoArray) as error:
+            raise NotAFeed(f"it holds no usable status: {error}", body=raw) from error
+        return raw
 
     def fingerprint(self, data: bytes) -> str:
         """The same as long as documents differ in `last_updated` and `ttl` only."""

@@ -8,7 +8,7 @@ import hashlib
 import time
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bikeflow.core.errors import NotAFeed, Permanent, Transient
@@ -116,13 +116,24 @@ class Poller:
 
         Raises `NotAFeed` where `gbfs.json` or the status can't be used, and what `ask` raises for these.
         """
+        try:
+            return await self._poll(url, ask)
+        except NotAFeed as error:
+            documents = [_rejected(one, error) for one in (self._discovery, *self._held.values())]
+            error.raw = await asyncio.to_thread(pack, documents)
+            raise
+
+    async def _poll(self, url: str, ask: Ask) -> bytes | None:
         await self._discover(url, ask)
         states = [self._held[name] for name in (STATIONS, *VEHICLES) if name in self._held]
         await asyncio.gather(*(self._refresh(one, ask, needed=one is states[0]) for one in states))
-        if states[0].error is not None:
-            raise states[0].error
+        failure = states[0].error
+        if failure is not None and not isinstance(failure, NotAFeed):
+            raise failure
         others = [self._held[name] for name in (SYSTEM, INFORMATION, TYPES) if name in self._held]
         await asyncio.gather(*(self._refresh(one, ask) for one in others))
+        if failure is not None:  # with all that belongs to it, it can become a snapshot later
+            raise failure
         if not self._changed:
             return None
         self._changed = False
@@ -207,6 +218,20 @@ class Poller:
 def _listed(discovery: _Held) -> Mapping[str, str]:
     """What an auto-discovery document that was read before lists."""
     return listed_documents(read_json(discovery.body or b""), discovery.url)
+
+
+def check_status(documents: Mapping[str, bytes]) -> None:
+    """Raise `NotJson` or `NoArray` where a snapshot of these documents has no usable status."""
+    names = _states(documents)
+    if not names:
+        raise NoArray("there is none")
+    array_of(names[0], read_json(documents[names[0]]))
+
+
+def _rejected(held: _Held, error: NotAFeed) -> Document:
+    """A document as it goes into a snapshot, if it were no reason to reject it."""
+    document = held.document()
+    return replace(document, body=error.body, error=None) if held.error is error else document
 
 
 def _states(listed: Iterable[str]) -> list[str]:

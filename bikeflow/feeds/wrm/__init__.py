@@ -40,6 +40,10 @@ class WrmFormat:
         check_document(text)
         return repair(text)
 
+    def reconsider(self, raw: bytes, charset: str | None) -> bytes:
+        """The document, its encoding repaired."""
+        return self.document(raw, charset).encode()
+
     def fingerprint(self, data: bytes) -> str:
         """The SHA-256 of the bytes."""
         return hashlib.sha256(data).hexdigest()

@@ -9,8 +9,8 @@ from typing import Literal
 
 Kind = Literal["problem", "reminder", "recovery", "test"]
 Alert = Literal[
-    "feed_silent", "feed_frozen", "storage_unreachable", "spool_filling", "runs_failing", "dead_letters",
-    "refresh_stuck", "disk_low", "schema_drift",
+    "feed_silent", "feed_frozen", "clock_wrong", "storage_unreachable", "spool_filling", "raw_files_missing",
+    "runs_failing", "dead_letters", "refresh_stuck", "disk_low", "schema_drift",
 ]  # fmt: skip
 
 
@@ -43,6 +43,11 @@ MEANINGS: Mapping[Alert, Meaning] = {
         "the feed moves again",
         "The feed answers, but always the same. Nothing can be done here; tell its operator.",
     ),
+    "clock_wrong": Meaning(
+        "snapshots get wrong times",
+        "snapshots get the right times again",
+        "Look at this machine's clock (`timedatectl`). Nothing is lost, but what has a wrong time keeps it.",
+    ),
     "storage_unreachable": Meaning(
         "the object store does not work",
         "the object store works again",
@@ -52,6 +57,12 @@ MEANINGS: Mapping[Alert, Meaning] = {
         "snapshots pile up on the local disk",
         "no more snapshots pile up",
         "When feed.spool_max_bytes is reached, new snapshots are lost: bring the store back, or raise it.",
+    ),
+    "raw_files_missing": Meaning(
+        "raw files are missing from the store",
+        "no raw files are missing any more",
+        "What was made of them is kept. Look for a lifecycle rule or a wrong sync, and bring them back; if they are to"
+        " be gone, `bikeflow forget` removes it.",
     ),
     "runs_failing": Meaning(
         "processing fails",
