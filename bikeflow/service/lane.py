@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bikeflow.core.layout import Layout
-from bikeflow.core.model import LaneVitals, Pulse
+from bikeflow.core.model import LaneVitals, Pulse, SnapshotStored
 from bikeflow.feeds import format_of, layout_of
 from bikeflow.ingest import Delivery, Fetcher
 from bikeflow.ingest.spool import NotSpooled, Spool
 from bikeflow.lake.reconciler import Reconciler
 from bikeflow.lake.watcher import Watcher
 from bikeflow.ledger import SystemIndex
+from bikeflow.polls import PollArchive, Recorder
+from bikeflow.polls.archive import copies_root
 from bikeflow.runtime.log import get_logger
 from bikeflow.service.shared import Shared
 from bikeflow.settings.systems import System
@@ -25,7 +28,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """The parts of one system: fetcher, spool, and the watcher of its raw files."""
+    """The parts of one system: fetcher, spool, the watcher of its raw files, and the record of its polls."""
 
     system: System
     layout: Layout
@@ -34,6 +37,7 @@ class Lane:
     delivery: Delivery
     watcher: Watcher
     reconciler: Reconciler
+    polls: PollArchive
 
     async def take_over(self, predecessor: Lane, *, same_lake: bool) -> None:
         """Go on where another lane of the system was, whose roles have ended; `same_lake`: it worked on our lake."""
@@ -80,15 +84,29 @@ async def open_lane(system: System, shared: Shared) -> AsyncIterator[Lane]:
     directory = settings.data_dir.absolute() / "spool"
     await asyncio.to_thread(_adopt_old_spool, directory, directory / system.id)
     spool = await Spool.open(directory / system.id, system.feed.spool_max_bytes)
-    delivery = Delivery(store, layout, spool, settings.retry, emit, shared.cache)
+
+    def stored(event: SnapshotStored) -> None:
+        recorder.note_stored(event)
+        emit(event)
+
+    recorder = Recorder(shared.polls, system.id, system.feed.interval_seconds, layout.snapshot_time)
+    delivery = Delivery(store, layout, spool, settings.retry, stored, shared.cache)
     seal_after = settings.processing.seal_after_minutes
     reconciler = Reconciler(store, layout, index, format_of(system), seal_after, trace_id=delivery.trace_id, tell=emit)
+    polls = PollArchive(store, layout, shared.polls, copies_root(settings.data_dir), lambda: _oldest(spool))
     watcher = Watcher(settings.watcher, store, layout, index, shared.ledger.runs, shared.queue, reconciler)
     systems = settings.all_systems
     turn = system.feed.interval_seconds * systems.index(system) / len(systems)
     fetcher = Fetcher(system, settings.retry, delivery, index, on_fetched=emit, offset_seconds=turn)
+    fetcher.polls = recorder
     async with fetcher:
-        yield Lane(system, layout, index, fetcher, delivery, watcher, reconciler)
+        yield Lane(system, layout, index, fetcher, delivery, watcher, reconciler, polls)
+    await recorder.flush()
+
+
+def _oldest(spool: Spool) -> dt.datetime | None:
+    """The time of the oldest snapshot that waits for the store."""
+    return min((entry.time for entry in spool.entries), default=None)
 
 
 def _adopt_old_spool(old: Path, new: Path) -> None:

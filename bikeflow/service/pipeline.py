@@ -26,6 +26,7 @@ from bikeflow.core.model import (
     StoreAnswered,
     Vitals,
 )
+from bikeflow.polls import PollUploader
 from bikeflow.service.lane import Lane, open_lane
 from bikeflow.service.shared import Shared, open_shared
 from bikeflow.settings import Settings
@@ -39,6 +40,7 @@ class Pipeline:
 
     shared: Shared
     lanes: Mapping[str, Lane]
+    polls: PollUploader
 
     @property
     def database_path(self) -> Path:
@@ -57,6 +59,7 @@ class Pipeline:
         """Make the ledger agree with the whole lake of each system; raises what the store raises."""
         for lane in self.lanes.values():
             await lane.reconciler.reconcile()
+            await lane.polls.sync()
 
     async def process(
         self,
@@ -156,7 +159,8 @@ async def open_pipeline(
         lanes = {
             system.id: await stack.enter_async_context(open_lane(system, shared)) for system in settings.all_systems
         }
-        pipeline = Pipeline(shared, lanes)
+        polls = PollUploader([lane.polls for lane in lanes.values()], shared.refresher.wake)
+        pipeline = Pipeline(shared, lanes, polls)
         stack.enter_context(events.heard_by(_passing_on(pipeline)))
         yield pipeline
 

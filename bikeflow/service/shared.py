@@ -14,6 +14,7 @@ from bikeflow.feeds import layout_of
 from bikeflow.lake.processor import Processor
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.ledger import Ledger
+from bikeflow.polls import PollLog
 from bikeflow.runtime.log import get_logger
 from bikeflow.segments.engines import Engine, WorkerConfig, open_engine
 from bikeflow.settings import Settings
@@ -39,6 +40,7 @@ class Shared:
     store: CountingStore
     cache: ObjectCache
     ledger: Ledger
+    polls: PollLog
     queue: PartitionQueue
     engine: Engine
     processor: Processor
@@ -64,6 +66,8 @@ async def open_shared(
         ledger = await asyncio.to_thread(Ledger, data_dir, layouts, settings.processing.segment_minutes)
         stack.callback(ledger.close)
         await asyncio.to_thread(ledger.runs.retry_now)
+        polls = await asyncio.to_thread(PollLog, data_dir)
+        stack.callback(polls.close)
         cache = ObjectCache(store, data_dir / "cache", settings.storage.cache_max_bytes)
         warehouse = Warehouse(settings.warehouse, data_dir, ledger.runs, list(ledger.systems))
         # All is saved, for a tenth of a second; after a reload the loop goes on meanwhile.
@@ -90,6 +94,7 @@ async def open_shared(
             store=store,
             cache=cache,
             ledger=ledger,
+            polls=polls,
             queue=queue,
             engine=engine,
             processor=Processor(queue, ledger, engine, events.emit, mirror.place),
