@@ -70,6 +70,15 @@ def _counted(report: Report) -> Iterator[str]:
     yield f"{report.raw_files} raw files, {report.lines:,} lines = {report.rows:,} rows + {report.rejected:,} rejected"
     compared = f"its rows and {report.tables} tables and views" if report.tables else "its rows"
     published = "there is no database here" if report.published is None else f"the database was compared: {compared}"
+    if report.polls:
+        yield f"{report.polls:,} polls were due and are recorded"
+        if report.unpolled_files:
+            yield (
+                f"{report.unpolled_files} raw files have no poll: others put them there, or the record was lost;"
+                " coverage is known from the files themselves"
+            )
+    else:
+        yield "there is no record of polls: coverage is known from the raw files themselves"
     yield f"{report.parsed_again} of them were parsed again; {published}"
     if report.unwritten:
         yield f"{report.unwritten} more are so new that they need not be in Parquet yet (processing.write_seconds)"

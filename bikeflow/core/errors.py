@@ -8,7 +8,13 @@ from __future__ import annotations
 
 
 class BikeflowError(Exception):
-    """Root of all expected errors; its text is fit for people: one line that says what to do."""
+    """Root of all expected errors; its text is fit for people: one line that says what to do.
+
+    Of a download that failed, `reason` is a word for programs, and `status` the HTTP status of the answer, if any.
+    """
+
+    reason: str = ""
+    status: int | None = None
 
 
 class ConfigError(BikeflowError):

@@ -18,6 +18,7 @@ LAYERS: tuple[Layer, ...] = ("processed", "enhanced")
 _TIME_IN_NAME = re.compile(r"_(\d{4})-(\d{2})-(\d{2})_(\d{2})-(\d{2})-(\d{2})")
 _RAW = re.compile(r"dt=(\d{4}-\d{2}-\d{2})/([^/.][^/]*)")
 _SEGMENT_NAME = re.compile(r"all_(?:processed|enhanced)_\d{8}_\d{6}\.parquet")
+_POLLS_NAME = re.compile(r"dt=(\d{4}-\d{2}-\d{2})/polls_(\d{8})\.parquet")
 _PARQUET = re.compile(r"dt=(\d{4}-\d{2}-\d{2})/all_(?:processed|enhanced)_(\d{8})_(\d{6})\.parquet")
 DAY_START, DAY_END = dt.time(0), dt.time(23, 59, 59)
 NO_DAY = dt.date.min
@@ -55,6 +56,21 @@ class Layout:
     def database_files(self) -> str:
         """Prefix of the files that the published database reads in the bucket."""
         return f"{self.prefix}duckdb/files/"
+
+    @property
+    def polls(self) -> str:
+        """Prefix of the record of polls."""
+        return f"{self.prefix}polls/"
+
+    def polls_key(self, day: dt.date) -> str:
+        """Key of the polls that were due on a day (UTC)."""
+        return f"{self.polls}dt={day.isoformat()}/polls_{day.isoformat().replace('-', '')}.parquet"
+
+    def polls_day(self, key: str) -> dt.date | None:
+        """The day of a key below `polls`, or None where it is not one of ours."""
+        match = _POLLS_NAME.fullmatch(key.removeprefix(self.polls))
+        day = _date(match[1]) if match else None
+        return day if day is not None and self.polls_key(day) == key else None
 
     def layer(self, layer: Layer) -> str:
         """Prefix of one layer's Parquet files."""

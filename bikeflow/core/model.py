@@ -142,7 +142,7 @@ class FetchOutcome:
 
     `stored` means that the new snapshot is safe on the local disk and on its way to the store, `lost` that it could not
     be kept there. `key` is the raw key (empty unless stored), `bytes` the size of the document, `attempts` the number
-    of requests made.
+    of requests made. `status` is the HTTP status of the last answer, `reason` why it failed, in a word for programs.
     """
 
     outcome: Outcome
@@ -152,6 +152,8 @@ class FetchOutcome:
     duration_seconds: float = 0.0
     attempts: int = 0
     error: str = ""
+    status: int | None = None
+    reason: str = ""
 
     @property
     def good(self) -> bool:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import aiohttp
 from aiohttp import hdrs
@@ -26,6 +26,7 @@ from bikeflow.settings.systems import public_url
 USER_AGENT = f"bikeflow/{__version__} (archives a public bike-share feed)"
 MAX_REDIRECTS = 5
 CONNECT_SECONDS = 10.0
+Failure = TypeVar("Failure", Transient, Permanent)
 _CHUNK_BYTES = 64 * 1024
 _GZIP_MAGIC = b"\x1f"
 _MAX_MEMBERS = 1_000
@@ -83,7 +84,9 @@ async def download(
                 server_time=_server_time(response.headers),
             )
     except TimeoutError as error:
-        raise Transient(f"{place} gave no complete answer within {settings.timeout_seconds:g} s") from error
+        raise _why(
+            "timeout", Transient(f"{place} gave no complete answer within {settings.timeout_seconds:g} s")
+        ) from error
     except (aiohttp.ClientError, OSError) as error:
         _translate(error, place)
 
@@ -101,7 +104,7 @@ async def _body(response: aiohttp.ClientResponse, place: str, limit: int) -> byt
 
 
 def _too_long(place: str, limit: int) -> Permanent:
-    return Permanent(f"{place} sends more than {limit} bytes (feed.max_bytes)")
+    return _why("too_large", Permanent(f"{place} sends more than {limit} bytes (feed.max_bytes)"))
 
 
 def _unpacked(body: bytes, coding: str, limit: int, place: str) -> bytes:
@@ -118,18 +121,20 @@ def _unpacked(body: bytes, coding: str, limit: int, place: str) -> bytes:
             # It should come in a zlib wrapper, but some servers leave that out (RFC 9110, 8.4.1.2).
             window = zlib.MAX_WBITS if body[:1] and body[0] & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS
         case other:
-            raise Transient(f"{place}: the body has the content encoding {other!r}, which was not asked for")
+            raise _why(
+                "body", Transient(f"{place}: the body has the content encoding {other!r}, which was not asked for")
+            )
     data = b""
     for _ in range(_MAX_MEMBERS):
         inflater = zlib.decompressobj(window)
         try:
             data += inflater.decompress(body, limit + 1 - len(data))
         except zlib.error as error:
-            raise Transient(f"{place}: the body can't be unpacked ({error})") from error
+            raise _why("body", Transient(f"{place}: the body can't be unpacked ({error})")) from error
         if len(data) > limit:
             raise _too_long(place, limit)
         if not inflater.eof:
-            raise Transient(f"{place}: the packed body ends too early")
+            raise _why("body", Transient(f"{place}: the packed body ends too early"))
         # gzip allows several members in a row; what else follows the last one is padding
         body = inflater.unused_data
         if window < 16 or not body.startswith(_GZIP_MAGIC):
@@ -142,29 +147,36 @@ def _refuse(response: aiohttp.ClientResponse, place: str) -> NoReturn:
     message = f"{place} answers {status} {response.reason or ''}".rstrip()
     if status in _WORTH_A_RETRY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         wait = retry_after_seconds(response.headers.get(hdrs.RETRY_AFTER), dt.datetime.now(UTC))
-        raise Transient(
-            message, retry_after_seconds=None if wait is None else min(wait, LONGEST_REQUESTED_WAIT_SECONDS)
-        )
-    raise Permanent(message)
+        seconds = None if wait is None else min(wait, LONGEST_REQUESTED_WAIT_SECONDS)
+        raise _why("http_status", Transient(message, retry_after_seconds=seconds), status)
+    raise _why("http_status", Permanent(message), status)
 
 
 def _translate(error: aiohttp.ClientError | OSError, place: str) -> NoReturn:
     match error:
         case aiohttp.TooManyRedirects():
-            raise Permanent(f"{place} redirects more than {MAX_REDIRECTS} times") from error
+            raise _why("redirect", Permanent(f"{place} redirects more than {MAX_REDIRECTS} times")) from error
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            raise Permanent(f"{place} leads to an address that can't be fetched") from error
+            raise _why("redirect", Permanent(f"{place} leads to an address that can't be fetched")) from error
         case aiohttp.ClientConnectorCertificateError():
-            raise Permanent(f"{place} has no valid certificate: {error}") from error
+            raise _why("certificate", Permanent(f"{place} has no valid certificate: {error}")) from error
         case aiohttp.ClientConnectorError():
             reason = error.os_error.strerror or error.os_error
-            raise Transient(f"cannot connect to {error.host}:{error.port} ({reason})") from error
+            raise _why("connect", Transient(f"cannot connect to {error.host}:{error.port} ({reason})")) from error
         case aiohttp.ClientPayloadError():
-            raise Transient(f"{place} sent a broken or incomplete body") from error
+            raise _why("body", Transient(f"{place} sent a broken or incomplete body")) from error
         case aiohttp.ClientResponseError():  # its text has the whole URL
-            raise Transient(f"{place} sent what is no HTTP answer ({error.message})") from error
+            raise _why("body", Transient(f"{place} sent what is no HTTP answer ({error.message})")) from error
         case _:
-            raise Transient(f"{place} broke the connection ({str(error) or type(error).__name__})") from error
+            raise _why(
+                "connection", Transient(f"{place} broke the connection ({str(error) or type(error).__name__})")
+            ) from error
+
+
+def _why(reason: str, error: Failure, status: int | None = None) -> Failure:
+    """The error with what a record of it tells in a word."""
+    error.reason, error.status = reason, status
+    return error
 
 
 def _server_time(headers: Mapping[str, str]) -> dt.datetime | None:

@@ -22,6 +22,7 @@ from bikeflow.ingest.journal import Journal
 from bikeflow.ingest.spool import NotSpooled
 from bikeflow.ingest.upstream import Upstream
 from bikeflow.ledger import SystemIndex
+from bikeflow.polls import Recorder
 from bikeflow.runtime.log import bound, get_logger, new_trace_id
 from bikeflow.runtime.retry import tick
 from bikeflow.settings.systems import System, public_url
@@ -89,6 +90,8 @@ class Fetcher:
         self._place = public_url(system.feed.url)
         self.journal = Journal(self._place)
         self.clock_watch = ClockWatch(self._place, system.feed.clock_seconds)
+        self.polls: Recorder | None = None
+        """Who records each poll."""
         self._dead_letters = FeedDeadLetters(delivery.store, delivery.layout, self._format, system.feed, on_fetched)
         self._began = time.monotonic()
         self._whole_at: dict[str, float] = {}
@@ -145,15 +148,23 @@ class Fetcher:
             due = [predecessor._last_tick + interval, predecessor._next_tick]
             self._next_tick = min(tick for tick in due if tick is not None)
 
-    async def fetch_once(self, stop: asyncio.Event | None = None) -> FetchOutcome:
-        """One fetch, tried again within its tick; what is new lies in the spool when this returns."""
+    async def fetch_once(self, stop: asyncio.Event | None = None, late_seconds: float = 0) -> FetchOutcome:
+        """One fetch, tried again within its tick; what is new lies in the spool when this returns.
+
+        It was due `late_seconds` ago. It is recorded when this returns.
+        """
         trace_id = new_trace_id()
         started, attempts = time.monotonic(), self._upstream.attempts
+        started_at = self._clock()
+        due_at = started_at - dt.timedelta(seconds=late_seconds)
         with bound(system=self._system.id, trace_id=trace_id):
-            outcome = await self._outcome(trace_id, stop)
+            outcome = await self._outcome(trace_id, stop, due_at)
             seconds = round(time.monotonic() - started, 3)
             outcome = replace(outcome, duration_seconds=seconds, attempts=self._upstream.attempts - attempts)
             self.journal.note(outcome)
+            if self.polls is not None:
+                key = self._known.key if self._known and outcome.good else ""
+                await self.polls.record(outcome, key, due_at, started_at, started_at + dt.timedelta(seconds=seconds))
         self._on_fetched(FetchFinished(self._system.id, utc_now(), outcome))
         return outcome
 
@@ -171,23 +182,26 @@ class Fetcher:
         await tick(self._last, started - clock())
         while not (self._last.is_set() or stop.is_set()):
             self._last_tick = started + number * interval
-            await self.fetch_once(stop)
+            await self.fetch_once(stop, clock() - self._last_tick)
             # Ticks lie on a fixed grid: nothing drifts, and those that a slow fetch has missed are left out.
             number = max(number, int((clock() - started) // interval)) + 1
             self._next_tick = started + number * interval
             await tick(self._last, self._next_tick - clock())
 
-    async def _outcome(self, trace_id: str, stop: asyncio.Event | None) -> FetchOutcome:
+    async def _outcome(self, trace_id: str, stop: asyncio.Event | None, due_at: dt.datetime) -> FetchOutcome:
         try:
-            return await self._fetch(await self._recall(), trace_id, stop)
+            known = await self._recall()
+            if self.polls is not None:
+                await self.polls.start(due_at, known.key if known else "")
+            return await self._fetch(known, trace_id, stop)
         except CircuitOpen as error:
             return FetchOutcome("skipped_open_circuit", trace_id, error=str(error))
         except NotAFeed as error:
-            return FetchOutcome("not_a_feed", trace_id, bytes=len(error.body), error=str(error))
+            return FetchOutcome("not_a_feed", trace_id, bytes=len(error.body), error=str(error), status=error.status)
         except NotSpooled as error:
             return FetchOutcome("lost", trace_id, error=str(error))
         except (Transient, Permanent) as error:
-            return FetchOutcome("failed", trace_id, error=str(error))
+            return FetchOutcome("failed", trace_id, error=str(error), status=error.status, reason=error.reason)
 
     async def _fetch(self, known: FetchState | None, trace_id: str, stop: asyncio.Event | None) -> FetchOutcome:
         answers: dict[str, Answer] = {}
@@ -214,12 +228,15 @@ class Fetcher:
             last = list(answers.values())[-1]
             answer = next((one for one in answers.values() if refused.body and one.body is refused.body), last)
             await self._dead_letters.keep(answer, raw=refused.raw, url=self._place, reason=str(refused), at=self._now())
-            raise NotAFeed(str(refused), body=answer.body or b"") from error
+            told = NotAFeed(str(refused), body=answer.body or b"")
+            told.status = answer.status
+            raise told from error
+        status = list(answers.values())[-1].status if answers else None
         if data is None:
-            return FetchOutcome("not_modified", trace_id)
+            return FetchOutcome("not_modified", trace_id, status=status)
         self._taking = True
         try:
-            return await self._take(data, answers, known, trace_id)
+            return replace(await self._take(data, answers, known, trace_id), status=status)
         finally:
             self._taking = False
 

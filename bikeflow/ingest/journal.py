@@ -65,5 +65,7 @@ class Journal:
 
     @staticmethod
     def _line(level: Literal["debug", "info", "warning", "error"], outcome: FetchOutcome) -> None:
-        fields = {name: value for name, value in asdict(outcome).items() if value != "" and name != "trace_id"}
+        fields = {
+            name: value for name, value in asdict(outcome).items() if value not in ("", None) and name != "trace_id"
+        }
         getattr(_log, level)("fetched", **fields)

@@ -18,10 +18,7 @@ from bikeflow.core.errors import Transient
 from bikeflow.core.model import UTC
 from bikeflow.runtime.log import get_logger
 
-_FOLDER = resources.files("bikeflow.ledger")
-_SCHEMA = _FOLDER.joinpath("schema.sql").read_text(encoding="utf-8")
-# Changes with the schema: a ledger of another version is an index that is cheaper to rebuild than to migrate.
-_VERSION = int.from_bytes(hashlib.sha256(_SCHEMA.encode()).digest()[:3], "big")
+LEDGER = "bikeflow.ledger"
 _OF_THE_MACHINE = (
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM,
@@ -30,9 +27,14 @@ log = get_logger()
 
 
 @cache
-def queries() -> dict[str, str]:
-    """Every statement in `queries.sql` by its name."""
-    text = _FOLDER.joinpath("queries.sql").read_text(encoding="utf-8")
+def _schema(package: str) -> str:
+    return resources.files(package).joinpath("schema.sql").read_text(encoding="utf-8")
+
+
+@cache
+def queries(package: str = LEDGER) -> dict[str, str]:
+    """Every statement in a package's `queries.sql` by its name."""
+    text = resources.files(package).joinpath("queries.sql").read_text(encoding="utf-8")
     _, *parts = re.split(r"^-- (\w+) --\n", text, flags=re.MULTILINE)
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
@@ -40,28 +42,41 @@ def queries() -> dict[str, str]:
 class Transaction:
     """Runs the queries of one transaction, by name."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, statements: Mapping[str, str]) -> None:
         self._connection = connection
+        self._statements = statements
 
     def run(self, name: str, **parameters: object) -> sqlite3.Cursor:
         """Run a query."""
-        return self._connection.execute(queries()[name], parameters)
+        return self._connection.execute(self._statements[name], parameters)
 
     def run_many(self, name: str, parameters: Iterable[Mapping[str, object]]) -> None:
         """Run a query once for each of these."""
-        self._connection.executemany(queries()[name], parameters)
+        self._connection.executemany(self._statements[name], parameters)
 
 
 class Database:
     """One connection, used by one thread at a time; a damaged or outdated file is set aside for a new one.
 
     With `read_only` nothing is written; `at_rest` promises that no other process writes either: then nothing is
-    created beside the file. `shared`: another process has it open, which alone sets aside what is damaged. Raises
-    `Transient` where that is of another version.
+    created beside the file. `shared`: another process has it open, which alone sets aside what is damaged. Schema and
+    queries are those in the `package`. A file with another schema is of another version: an index, that is cheaper to
+    rebuild than to migrate. Raises `Transient` where a `shared` one is of another version.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False, at_rest: bool = False, shared: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        package: str = LEDGER,
+        read_only: bool = False,
+        at_rest: bool = False,
+        shared: bool = False,
+    ) -> None:
         self.path = path
+        self._schema = _schema(package)
+        self._version = int.from_bytes(hashlib.sha256(self._schema.encode()).digest()[:3], "big")
+        self._statements = queries(package)
         self._lock = threading.Lock()
         with self._translated():
             if read_only:
@@ -71,7 +86,7 @@ class Database:
                 return
             if shared:
                 self._connection = _connect(f"{path.absolute().as_uri()}?mode=rw")
-                if self._connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+                if self._connection.execute("PRAGMA user_version").fetchone()[0] != self._version:
                     self._connection.close()
                     raise Transient(f"the ledger {path} is that of another version of bikeflow, which is at work")
                 return
@@ -90,7 +105,7 @@ class Database:
         with self._lock, self._translated():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield Transaction(self._connection)
+                yield Transaction(self._connection, self._statements)
                 self._connection.commit()
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # SQLite itself has mostly done so where the disk failed
@@ -100,7 +115,7 @@ class Database:
     def rows(self, name: str, **parameters: object) -> list[sqlite3.Row]:
         """The rows of the query of this name. Raises `Transient` where the disk fails."""
         with self._lock, self._translated():
-            return self._connection.execute(queries()[name], parameters).fetchall()
+            return self._connection.execute(self._statements[name], parameters).fetchall()
 
     def row(self, name: str, **parameters: object) -> sqlite3.Row | None:
         """Its first row, or None where it has none."""
@@ -111,7 +126,7 @@ class Database:
         # Row by row: a hundred thousand rows at once are as many objects for the garbage collector to go through.
         with self._lock, self._translated(), contextlib.closing(self._connection.cursor()) as cursor:
             cursor.row_factory = None
-            return dict(cursor.execute(queries()[name], parameters))
+            return dict(cursor.execute(self._statements[name], parameters))
 
     def close(self) -> None:
         """Close the file; the write-ahead log is merged into it."""
@@ -147,13 +162,13 @@ class Database:
             connection.execute("PRAGMA synchronous = NORMAL")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if tables and version != _VERSION:
+            if tables and version != self._version:
                 raise sqlite3.DatabaseError("written by another version")
             # Unlike the quick one, it compares the indices with the tables: the only trace of many a flipped bit.
             (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-            if verdict != "ok" or (tables and _objects(connection) != _intended_objects()):
+            if verdict != "ok" or (tables and _objects(connection) != _intended_objects(self._schema)):
                 raise sqlite3.DatabaseError("malformed" if verdict == "ok" else verdict)
-            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+            connection.executescript(f"BEGIN; {self._schema} PRAGMA user_version = {self._version}; COMMIT;")
         except BaseException:
             connection.close()
             raise
@@ -186,9 +201,9 @@ def _objects(connection: sqlite3.Connection) -> set[tuple[str, str]]:
     return {tuple(row) for row in connection.execute("SELECT name, coalesce(sql, '') FROM sqlite_master")}
 
 
-def _intended_objects() -> set[tuple[str, str]]:
+def _intended_objects(schema: str) -> set[tuple[str, str]]:
     with contextlib.closing(_connect(":memory:")) as connection:
-        connection.executescript(_SCHEMA)
+        connection.executescript(schema)
         return _objects(connection)
 
 

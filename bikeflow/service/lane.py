@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bikeflow.core.layout import Layout
-from bikeflow.core.model import Fault, LaneVitals, Pulse
+from bikeflow.core.model import Fault, LaneVitals, Pulse, SnapshotStored
 from bikeflow.feeds import format_of, layout_of
 from bikeflow.ingest import Delivery, Fetcher
 from bikeflow.ingest.fetcher import Turn
@@ -18,6 +19,8 @@ from bikeflow.ingest.upstream import Upstream
 from bikeflow.lake.reconciler import Reconciler
 from bikeflow.lake.watcher import Watcher
 from bikeflow.ledger import SystemIndex
+from bikeflow.polls import PollArchive, Recorder
+from bikeflow.polls.archive import copies_root
 from bikeflow.runtime.log import get_logger
 from bikeflow.service.shared import Shared
 from bikeflow.settings.systems import System, place_of
@@ -33,7 +36,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """The parts of one system: fetcher, spool, and the watcher of its raw files."""
+    """The parts of one system: fetcher, spool, the watcher of its raw files, and the record of its polls."""
 
     system: System
     layout: Layout
@@ -42,6 +45,7 @@ class Lane:
     delivery: Delivery
     watcher: Watcher
     reconciler: Reconciler
+    polls: PollArchive
 
     async def take_over(self, predecessor: Lane, *, same_lake: bool) -> None:
         """Go on where another lane of the system was, whose roles have ended; `same_lake`: it worked on our lake."""
@@ -97,16 +101,30 @@ async def open_lane(system: System, shared: Shared) -> AsyncIterator[Lane]:
     directory = settings.data_dir.absolute() / "spool"
     await asyncio.to_thread(_adopt_old_spool, directory, directory / system.id)
     spool = await Spool.open(directory / system.id, system.feed.spool_max_bytes, system.feed.spool_memory_bytes)
-    delivery = Delivery(store, layout, spool, settings.retry, emit, shared.cache, system.feed.clock_seconds)
+
+    def stored(event: SnapshotStored) -> None:
+        recorder.note_stored(event)
+        emit(event)
+
+    recorder = Recorder(shared.polls, system.id, system.feed.interval_seconds, layout.snapshot_time)
+    delivery = Delivery(store, layout, spool, settings.retry, stored, shared.cache, system.feed.clock_seconds)
     place, lanes = settings.all_systems.index(system), len(settings.all_systems)
     seal_after = settings.processing.seal_after_minutes + place * min(SEAL_SPACING_MINUTES, LONGEST_SEALING / lanes)
     reconciler = Reconciler(store, layout, index, format_of(system), seal_after, trace_id=delivery.trace_id, tell=emit)
+    polls = PollArchive(store, layout, shared.polls, copies_root(settings.data_dir), lambda: _oldest(spool))
     watcher = Watcher(shared.listings, store, layout, index, shared.ledger.runs, shared.queue, reconciler)
     upstream = Upstream(system.feed, settings.retry, shared.connections)
     interval = system.feed.interval_seconds
     turn = Turn(place * min(FIRST_FETCH_SPACING_SECONDS, interval / lanes), interval * place / lanes)
     fetcher = Fetcher(system, upstream, delivery, index, on_fetched=emit, turn=turn)
-    yield Lane(system, layout, index, fetcher, delivery, watcher, reconciler)
+    fetcher.polls = recorder
+    yield Lane(system, layout, index, fetcher, delivery, watcher, reconciler, polls)
+    await recorder.flush()
+
+
+def _oldest(spool: Spool) -> dt.datetime | None:
+    """The time of the oldest snapshot that waits for the store."""
+    return min((entry.time for entry in spool.entries), default=None)
 
 
 def _adopt_old_spool(old: Path, new: Path) -> None:

@@ -27,6 +27,7 @@ from bikeflow.core.model import (
     StoreOperation,
     Vitals,
 )
+from bikeflow.polls import PollUploader
 from bikeflow.service.lane import Lane, open_lane
 from bikeflow.service.shared import Shared, open_shared
 from bikeflow.settings import Settings
@@ -40,6 +41,7 @@ class Pipeline:
 
     shared: Shared
     lanes: Mapping[str, Lane]
+    polls: PollUploader
 
     @property
     def database_path(self) -> Path:
@@ -58,6 +60,7 @@ class Pipeline:
         """Make the ledger agree with the whole lake of each system; raises what the store raises."""
         for lane in self.lanes.values():
             await lane.reconciler.reconcile()
+            await lane.polls.sync()
 
     async def process(
         self,
@@ -157,7 +160,8 @@ async def open_pipeline(
         lanes = {
             system.id: await stack.enter_async_context(open_lane(system, shared)) for system in settings.all_systems
         }
-        pipeline = Pipeline(shared, lanes)
+        polls = PollUploader([lane.polls for lane in lanes.values()], shared.refresher.wake)
+        pipeline = Pipeline(shared, lanes, polls)
         stack.enter_context(events.heard_by(_passing_on(pipeline)))
         yield pipeline
 

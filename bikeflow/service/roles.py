@@ -30,6 +30,7 @@ class Roles:
         self._closing = closing
         self._stop_fetching = asyncio.Event()
         self._stop_watching = asyncio.Event()
+        self._last_upload = asyncio.Event()
         self._last_refresh = asyncio.Event()
         self._last_export = asyncio.Event()
         self._started = asyncio.Event()
@@ -57,6 +58,7 @@ class Roles:
         queue = self.pipeline.shared.queue
         self._stop_fetching.set()
         await asyncio.wait(self._named("fetcher "))
+        self._last_upload.set()
         self._stop_watching.set()  # the watchers have heard of the last snapshots
         await asyncio.wait(self._named("watcher "))
         await self.pipeline.write_all()
@@ -84,6 +86,8 @@ class Roles:
         await self._end([self._tasks["refresher"]])
         self._last_export.set()
         await self._end(self._named("exporter "))
+        self._tasks["polls"].cancel()  # what it had in hand is its successor's
+        await asyncio.wait([self._tasks["polls"]])
 
     async def relieve(self) -> None:
         """Let the fetchers end after the fetch under way, and close everything; raises what a role has raised."""
@@ -115,6 +119,7 @@ class Roles:
             **{f"fetcher {name}": lane.fetcher.run(self._stop_fetching) for name, lane in lanes.items()},
             **{f"watcher {name}": lane.watcher.run(self._stop_watching) for name, lane in lanes.items()},
             **{f"processor {number}": shared.processor.run() for number in range(1, workers + 1)},
+            "polls": self.pipeline.polls.run(self._last_upload),
             "refresher": shared.refresher.run(self._last_refresh),
             **{f"exporter {number}": one.run(self._last_export) for number, one in enumerate(shared.exporters, 1)},
         }

@@ -16,6 +16,7 @@ from bikeflow.lake.listings import Listings
 from bikeflow.lake.processor import Processor
 from bikeflow.lake.queue import PartitionQueue
 from bikeflow.ledger import Ledger
+from bikeflow.polls import PollLog
 from bikeflow.runtime.log import get_logger
 from bikeflow.segments.engines import Engine, WorkerConfig, open_engine
 from bikeflow.settings import Settings
@@ -43,6 +44,7 @@ class Shared:
     connections: Connections
     ledger: Ledger
     listings: Listings
+    polls: PollLog
     queue: PartitionQueue
     engine: Engine
     processor: Processor
@@ -69,6 +71,8 @@ async def open_shared(
         ledger = await asyncio.to_thread(Ledger, data_dir, layouts, minutes, watcher=settings.watcher)
         stack.callback(ledger.close)
         await asyncio.to_thread(ledger.runs.retry_now)
+        polls = await asyncio.to_thread(PollLog, data_dir)
+        stack.callback(polls.close)
         cache = ObjectCache(store, data_dir / "cache", settings.storage.cache_max_bytes)
         warehouse = Warehouse(settings.warehouse, data_dir, ledger.runs, list(ledger.systems))
         # All is saved, for a tenth of a second; after a reload the loop goes on meanwhile.
@@ -98,6 +102,7 @@ async def open_shared(
             connections=connections,
             ledger=ledger,
             listings=Listings(settings.watcher, settings.look_seconds),
+            polls=polls,
             queue=queue,
             engine=engine,
             processor=Processor(queue, ledger, engine, events.emit, mirror.place),

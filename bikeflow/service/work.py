@@ -83,7 +83,9 @@ async def fetch(settings: Settings, systems: Sequence[str]) -> list[tuple[FetchO
     with exclusive(settings.data_dir):
         refuse_demo(settings.data_dir)
         async with open_pipeline(settings) as pipeline:
-            return [await _fetch(pipeline.lanes[system_id]) for system_id in systems]
+            fetched = [await _fetch(pipeline.lanes[system_id]) for system_id in systems]
+            await pipeline.polls.flush()
+            return fetched
 
 
 async def _fetch(lane: Lane) -> tuple[FetchOutcome, int]:
@@ -242,7 +244,8 @@ async def _write_again(settings: Settings, findings: Sequence[Finding]) -> None:
     if any(finding.kind.startswith(_OF_THE_DATABASE) for finding in findings):
         for name in ("mirror", "warehouse"):
             await asyncio.to_thread(shutil.rmtree, settings.data_dir / name, ignore_errors=True)
-    concerned = {item.partition for item in findings if not item.kind.startswith((*_OF_THE_DATABASE, "misplaced_"))}
+    others = (*_OF_THE_DATABASE, "misplaced_", "polls_")
+    concerned = {item.partition for item in findings if not item.kind.startswith(others)}
     async with reconciled(settings, holds_lock=True) as pipeline:
         store, lanes = pipeline.shared.store, pipeline.lanes
         for finding in findings:

@@ -42,7 +42,8 @@ class Report:
     that are no snapshots. `unwritten` counts raw files that are so new that they need not be in a Parquet file yet, and
     are not. `parsed_again` counts raw files whose rows and dead letters were compared with a fresh parse,
     `published` those whose rows were compared with the database's (None: there is no database), `tables` the tables and
-    views of the database that were compared with ones made from the lake.
+    views of the database that were compared with ones made from the lake. `polls` counts the polls that are recorded,
+    `unpolled_files` raw files that none of them names.
     """
 
     raw_files: int = 0
@@ -57,6 +58,8 @@ class Report:
     parsed_again: int = 0
     published: int | None = None
     tables: int = 0
+    polls: int = 0
+    unpolled_files: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     @property

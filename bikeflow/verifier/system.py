@@ -21,6 +21,7 @@ from bikeflow.store.base import CONCURRENT_REQUESTS, Store, if_found, read_all
 from bikeflow.verifier.conservation import Case, Parsed, faults, parse_again, read_strictly
 from bikeflow.verifier.fingerprints import NOTHING
 from bikeflow.verifier.layers import Copies, LayerAudit
+from bikeflow.verifier.polls import PollAudit
 from bikeflow.verifier.report import Days, Progress, Report, concerns
 
 BATCH_FILES, BATCH_BYTES = 64, 8 * 1024 * 1024
@@ -72,7 +73,10 @@ class SystemAudit:
 
     async def run(self, wanted: Days, tell: Progress, before: int) -> None:
         """Audit all days that are `wanted`; `before`: so many raw files of other systems are done."""
+        polls = PollAudit(self._store, self._layout, self.report)
+        await polls.read(wanted)  # first: the raw files that they name are there before them
         raw = await self._raw_files(wanted)
+        polls.compare({file.key for file in raw})
         infos = [info async for page in self._store.pages(self._layout.dead_letters) for info in page]
         self._letters = {self._layout.raw_key_of(info.key): info for info in infos if concerns(wanted, info.key)}
         await asyncio.gather(self.processed.read(wanted), self.enhanced.read(wanted))

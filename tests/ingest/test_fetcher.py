@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from email.utils import format_datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -879,9 +880,9 @@ async def test_ticks_stay_on_their_grid_and_missed_ones_are_left_out(world: Worl
     times: list[float] = []
     ask = fetcher.fetch_once
 
-    async def timed(stop: asyncio.Event | None = None) -> object:
+    async def timed(*given: Any) -> object:
         times.append(time.monotonic())
-        return await ask(stop)
+        return await ask(*given)
 
     fetcher.fetch_once = timed  # type: ignore[method-assign, assignment]
     stop = asyncio.Event()
@@ -904,9 +905,9 @@ async def test_the_first_fetch_is_made_at_once_and_the_ticks_follow_at_their_off
     times: list[float] = []
     ask = fetcher.fetch_once
 
-    async def timed(stop: asyncio.Event | None = None) -> object:
+    async def timed(*given: Any) -> object:
         times.append(time.monotonic())
-        return await ask(stop)
+        return await ask(*given)
 
     fetcher.fetch_once = timed  # type: ignore[method-assign, assignment]
     stop = asyncio.Event()
