@@ -38,7 +38,8 @@ def verify(
     """
     settings = given.start()
     scope = days.scope(settings)
-    with progress("verify", "files") as tell:
+    several = sum(scope.has(system.id) for system in settings.all_systems) > 1
+    with progress("verify", "systems" if several else "files") as tell:
         number = None if full else sample
         report, repaired = in_store(
             settings, lambda store: audit(settings, store, scope, sample=number, tell=tell, repair=repair)

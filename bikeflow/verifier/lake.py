@@ -49,7 +49,10 @@ class Verifier:
         self._known = known
 
     async def verify(self, scope: Scope, tell: Progress = _silent) -> Report:
-        """Audit all partitions of the scope; what is found is looked at twice, as a service may be at work."""
+        """Audit all partitions of the scope; what is found is looked at twice, as a service may be at work.
+
+        `tell` is called with numbers of raw files, or of systems where there are several.
+        """
         wanted = {system.id: scope.has_day for system in self._systems if scope.has(system.id)}
         report = await self._audit(wanted, tell)
         if report.findings:
@@ -75,13 +78,15 @@ class Verifier:
         until = None
         if self._unwritten_seconds:
             until = dt.datetime.now(UTC) - dt.timedelta(seconds=self._unwritten_seconds)
-        for system in self._systems:
-            if system.id in wanted:
-                known = await asyncio.to_thread(self._known, system)
-                audit = SystemAudit(self._store, system, self._sample, suspects, copies, until, known)
-                audited[system.id] = audit
-                await audit.run(wanted[system.id], tell, report.raw_files)
-                report.add(audit.report, system.id)
+        systems = [system for system in self._systems if system.id in wanted]
+        for number, system in enumerate(systems, start=1):
+            known = await asyncio.to_thread(self._known, system)
+            audit = SystemAudit(self._store, system, self._sample, suspects, copies, until, known)
+            audited[system.id] = audit
+            await audit.run(wanted[system.id], tell if len(systems) == 1 else _silent)
+            report.add(audit.report, system.id)
+            if len(systems) > 1:
+                tell(number, len(systems))
         if self._database is not None:
             whole = len(audited) == len(self._systems) and all(audit.enhanced.complete for audit in audited.values())
             await asyncio.to_thread(self._database.compare, audited, wanted, report, whole=whole)

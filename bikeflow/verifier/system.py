@@ -71,8 +71,8 @@ class SystemAudit:
         self.facts: dict[str, FileRecord] = {}
         self.unwritten: set[str] = set()
 
-    async def run(self, wanted: Days, tell: Progress, before: int) -> None:
-        """Audit all days that are `wanted`; `before`: so many raw files of other systems are done."""
+    async def run(self, wanted: Days, tell: Progress) -> None:
+        """Audit all days that are `wanted`; `tell` is called with numbers of raw files."""
         polls = PollAudit(self._store, self._layout, self.report)
         await polls.read(wanted)  # first: the raw files that they name are there before them
         raw = await self._raw_files(wanted)
@@ -85,7 +85,7 @@ class SystemAudit:
 
         async def check(files: Sequence[RawFile]) -> None:
             await self._check(files, chosen)
-            tell(before + self.report.raw_files, before + len(raw))
+            tell(self.report.raw_files, len(raw))
 
         await bounded_map(check, batches(raw, BATCH_BYTES, BATCH_FILES), 2)
         self._find_missing({file.key for file in raw}, wanted)
