@@ -23,7 +23,7 @@ from bikeflow.http.answers import RETRY_SECONDS, Busy, Lookups, Ready
 from bikeflow.http.metrics import Metrics
 from bikeflow.http.pages import Page, map_page, page
 from bikeflow.http.published import Costly, PublishedDatabase, instance
-from bikeflow.http.status import Document, latest_runs, ledger_document, live_document
+from bikeflow.http.status import Document, latest_runs, ledger_document, live_document, systems_now
 from bikeflow.ledger import Ledger
 
 MAX_RUNS = 1_000
@@ -60,6 +60,7 @@ class Routes:
             web.get("/readyz", self.readiness),
             web.get("/metrics", self.scrape),
             web.get("/api/v1/status", self.status),
+            web.get("/api/v1/systems", self.systems),
             web.get("/api/v1/stations", self._published(PublishedDatabase.stations, "application/geo+json")),
             web.get("/api/v1/bikes", self._published(PublishedDatabase.bikes, "application/geo+json")),
             web.get("/api/v1/map", self._published(PublishedDatabase.map, "application/json")),
@@ -104,6 +105,11 @@ class Routes:
             return _json({**live_document(self._health), **await self._lookups.get("status", self._looked_up)})
         except Busy as error:
             return _busy(error)
+
+    async def systems(self, _request: web.Request) -> web.Response:
+        """How each system is doing, the worst first."""
+        data_dir = str(self._health.settings.data_dir.absolute())
+        return _json({"data_dir": data_dir, "systems": systems_now(self._health)})
 
     async def runs(self, request: web.Request) -> web.Response:
         """The newest runs, newest first; `?limit=` says how many."""
