@@ -57,7 +57,10 @@ def lane_verdicts(
     look_seconds = 2 * settings.look_seconds + _LISTING_SECONDS
     return {
         name: {
-            "fetching": lane.feed or lane.unspooled or seen.losing.get(name) or _fetching(seen, name, feeds.get(name), now),
+            "fetching": lane.feed
+            or lane.unspooled
+            or seen.losing.get(name)
+            or _fetching(seen, name, feeds.get(name), now),
             "storing": lane.delivery or _storing(lane, feeds.get(name), now),
             "timing": lane.clock,
             "watching": lane.watcher or _watching(seen, lane, look_seconds, now),
