@@ -31,10 +31,11 @@ Document = dict[str, Any]
 
 @grouped
 def compare(first: First, second: Second, given: Given, hours: Hours = 6, as_json: Json = False) -> None:
-    """Compare two sources of the same city: where they agree, which is fresher, what only one has.
+    """Compare two sources of the same city.
 
-    Stations are matched by id, else by name, else by place. Which of the two sees changes first is taken from the
-    history of the last hours; it is as exact as the intervals of both.
+    It tells where they agree, which is fresher, and what only one has. Stations are matched by id, else name, else
+    place. Which of the two sees changes first is taken from the history of the last hours; it is as exact as the
+    intervals of both.
     """
     settings = given.settings
     for system_id in (first, second):

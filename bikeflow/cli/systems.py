@@ -28,12 +28,9 @@ STALE_INTERVALS, STALE_SECONDS = 3, 60.0
 _ORDER = ("failing", "stale", "starting", "empty", "working")
 _GOOD = ("stored", "duplicate", "not_modified")
 _NOW = """
-SELECT system_id, count(*) FILTER (WHERE record_type = 'station'), count(*) FILTER (WHERE record_type <> 'station')
-FROM (
-    SELECT system_id, record_type FROM main.stations_latest
-    UNION ALL
-    SELECT system_id, record_type FROM main.bikes_latest
-)
+SELECT system_id, count(*) FILTER (WHERE record_type = 'station'), count(*) FILTER (WHERE record_type <> 'station'),
+    max(file_timestamp)
+FROM main.current_rows
 GROUP BY ALL
 """
 Worst = Annotated[bool, typer.Option("--worst", help="The worst first.")]
@@ -41,6 +38,8 @@ Limit = Annotated[
     int, typer.Option("--limit", min=0, metavar="N", help="Show so many at most, the worst of them; 0 shows all.")
 ]
 Row = dict[str, Any]
+Latest = tuple[int, int, dt.datetime]
+"""Stations and vehicles of a newest snapshot, and its time."""
 
 
 @grouped
@@ -67,18 +66,18 @@ def systems(given: Given, worst: Worst = False, limit: Limit = 40, as_json: Json
 def _rows(settings: Settings) -> list[Row]:
     now = dt.datetime.now(UTC)
     live = {row["id"]: row for row in ask_systems(settings.data_dir) or ()}
-    counts, lake = _latest(settings), _lake(settings, now)
+    latest, lake = _latest(settings), _lake(settings, now)
     return [
-        _row(system, live.get(system.id), counts.get(system.id), lake.get(system.id, {}), now)
+        _row(system, live.get(system.id), latest.get(system.id), lake.get(system.id, {}), now)
         for system in settings.all_systems
     ]
 
 
-def _row(system: System, live: Row | None, counts: Sequence[int] | None, lake: Row, now: dt.datetime) -> Row:
-    snapshot: dt.datetime | None = lake.get("snapshot")
+def _row(system: System, live: Row | None, latest: Latest | None, lake: Row, now: dt.datetime) -> Row:
+    stations, vehicles, published = latest or (None, None, None)
+    snapshot = max((at for at in (lake.get("snapshot"), published) if at is not None), default=None)
     fetch = live and live["last_fetch"]
     known = [at for at in (snapshot, _good_at(fetch)) if at is not None]
-    stations, vehicles = counts or (None, None)
     row = {
         "id": system.id,
         "name": system.name,
@@ -126,16 +125,17 @@ def _lake(settings: Settings, now: dt.datetime) -> dict[str, Row]:
     return found
 
 
-def _latest(settings: Settings) -> Mapping[str, Sequence[int]]:
-    """The stations and vehicles that each system has now, by the published database; empty where there is none."""
+def _latest(settings: Settings) -> Mapping[str, Latest]:
+    """The newest snapshot of each system in the published database; empty where there is none."""
     path = published_path(settings.warehouse, settings.data_dir)
     if not path.exists():
         return {}
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
-            return {name: (stations, vehicles) for name, stations, vehicles in connection.execute(_NOW).fetchall()}
+            rows = connection.execute(_NOW).fetchall()
     except duckdb.Error:  # just being replaced, or damaged: `bikeflow status` tells
         return {}
+    return {name: (stations, vehicles, at.replace(tzinfo=UTC)) for name, stations, vehicles, at in rows}
 
 
 def _summary(rows: Sequence[Row]) -> str:
