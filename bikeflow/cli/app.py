@@ -31,6 +31,8 @@ COMMANDS = {
     "verify": "Prove that no line was lost and none counted twice.",
     "forget": "Remove what was made of raw files that have disappeared.",
     "status": "Show how things stand; exit 1 while something fails.",
+    "systems": "List the configured systems, and how each is doing.",
+    "compare": "Compare two sources of the same city.",
     "reload": "Make the running service take over a changed configuration.",
     "query": "Ask the published database; without SQL, show what it holds.",
     "summary": "Sum up all history, by day and by station.",

@@ -19,6 +19,8 @@ from bikeflow.ledger import FILE_NAME, Ledger
 from bikeflow.runtime.lock import holder
 from bikeflow.settings import Settings
 
+SYSTEMS_SHOWN = 5
+
 
 @grouped
 def status(given: Given, as_json: Json = False) -> None:
@@ -83,12 +85,7 @@ def _text(document: dict[str, Any]) -> str:
     snapshot, database, lake = document["last_snapshot"], document["database"], document["lake"]
     lines = [("data_dir", f"{document['data_dir']}, storage {document['storage']}")]
     # What only the running service knows is missing where none answers.
-    systems = document.get("systems") or {}
-    for system_id, system in systems.items():
-        if fetch := system["last_fetch"]:
-            name = f"{system_id}: " if len(systems) > 1 else ""
-            ending = f"{fetch['outcome']}{fetch['error'] and ', ' + fetch['error']}"
-            lines.append(("last fetch", f"{name}{fetch['at']}  {ending}"))
+    lines += _systems(document)
     if snapshot:
         lines.append(("last snapshot", f"{snapshot['fetched_at']}  {snapshot['key']}"))
     if lake:
@@ -107,3 +104,18 @@ def _text(document: dict[str, Any]) -> str:
     for row in document["failing_partitions"] or ():
         lines.append(("failing", f"{row['partition']}, {row['failures']} times: {row['error']}"))
     return "\n".join([document["sentence"], "", *(f"{name:<14} {value}" for name, value in lines)])
+
+
+def _systems(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """The last fetches of a few systems, the worst first; none where no service answers."""
+    systems, counted = document.get("systems") or {}, document.get("systems_counted") or {}
+    lines = []
+    for system_id, system in list(systems.items())[:SYSTEMS_SHOWN]:
+        if fetch := system["last_fetch"]:
+            name = f"{system_id}: " if len(systems) > 1 else ""
+            ending = f"{fetch['outcome']}{fetch['error'] and ', ' + fetch['error']}"
+            lines.append(("last fetch", f"{name}{fetch['at']}  {ending}"))
+    if (others := sum(counted.values()) - SYSTEMS_SHOWN) > 0:
+        states = listed([f"{number:,} {state}" for state, number in counted.items()])
+        lines.append(("systems", f"{others:,} more; {states} in all: `bikeflow systems --worst` shows them"))
+    return lines

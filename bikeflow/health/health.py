@@ -6,13 +6,13 @@ And whether what is shown is the city as it is now, or as it was: old data is *s
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bikeflow.core.model import UTC, Fault, Vitals
 from bikeflow.health.observations import Observations
-from bikeflow.health.readiness import Verdict, assess
+from bikeflow.health.readiness import Verdict, assess, lane_verdicts
 from bikeflow.health.sentence import sentence, status_line, stopping_line
 from bikeflow.settings import Settings
 
@@ -57,6 +57,11 @@ class Health:
         """What works now, part by part."""
         verdict = assess(self.seen, self.vitals(), self.settings, self.database, dt.datetime.now(UTC))
         return verdict if self._stopping is None else dict.fromkeys(verdict, self._stopping)
+
+    def lane_verdicts(self) -> Mapping[str, Mapping[str, Fault | None]]:
+        """What works now of each system; empty while the pipeline is not open."""
+        vitals = self.vitals()
+        return {} if vitals is None else lane_verdicts(self.seen, vitals, self.settings, dt.datetime.now(UTC))
 
     def sentence(self) -> str:
         """How things stand now, in one sentence for people."""

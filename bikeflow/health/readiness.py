@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,9 @@ WAITING_SECONDS = 60.0
 _REFRESH_SECONDS = 10.0
 _LISTING_SECONDS = 5.0
 
-PARTS = ("fetching", "storing", "timing", "watching", "keeping", "processing", "refreshing")
+LANE_PARTS = ("fetching", "storing", "timing", "watching", "keeping")
+"""What has to work for each system by itself."""
+PARTS = (*LANE_PARTS, "processing", "refreshing")
 """What has to work."""
 State = Literal["working", "starting", "failing"]
 Verdict = Mapping[str, Fault | None]
@@ -36,27 +38,35 @@ def assess(
     """
     if vitals is None:
         return dict.fromkeys(PARTS, Fault(seen.started_at, "the service is starting"))
-    lanes, feeds = vitals.lanes, {system.id: system.feed for system in settings.all_systems}
+    verdicts = lane_verdicts(seen, vitals, settings, now)
     hosts = hosts_of(settings)
-    look_seconds = 2 * settings.look_seconds + _LISTING_SECONDS
-    longest = max(feed.interval_seconds for feed in feeds.values())
+    longest = max(system.feed.interval_seconds for system in settings.all_systems)
     refresh_seconds = settings.warehouse.debounce_seconds + max(longest, _REFRESH_SECONDS)
-
-    def of_all(judge: Callable[[str, LaneVitals], Fault | None]) -> Fault | None:
-        return fold({system_id: judge(system_id, lane) for system_id, lane in lanes.items()}, hosts)
-
     return {
-        "fetching": of_all(
-            lambda name, lane: (
-                lane.feed or lane.unspooled or seen.losing.get(name) or _fetching(seen, name, feeds.get(name), now)
-            )
-        ),
-        "storing": of_all(lambda name, lane: lane.delivery or _storing(lane, feeds.get(name), now)),
-        "timing": of_all(lambda _, lane: lane.clock),
-        "watching": of_all(lambda _, lane: lane.watcher or _watching(seen, lane, look_seconds, now)),
-        "keeping": of_all(lambda _, lane: lane.missing),
+        **{part: fold({name: one[part] for name, one in verdicts.items()}, hosts) for part in LANE_PARTS},
         "processing": _processing(seen, vitals, now),
         "refreshing": vitals.refresher or _refreshing(seen, refresh_seconds, database, now),
+    }
+
+
+def lane_verdicts(
+    seen: Observations, vitals: Vitals, settings: Settings, now: dt.datetime
+) -> dict[str, dict[str, Fault | None]]:
+    """Of each system, what is wrong with each part that it has for itself."""
+    feeds = {system.id: system.feed for system in settings.all_systems}
+    look_seconds = 2 * settings.look_seconds + _LISTING_SECONDS
+    return {
+        name: {
+            "fetching": lane.feed
+            or lane.unspooled
+            or seen.losing.get(name)
+            or _fetching(seen, name, feeds.get(name), now),
+            "storing": lane.delivery or _storing(lane, feeds.get(name), now),
+            "timing": lane.clock,
+            "watching": lane.watcher or _watching(seen, lane, look_seconds, now),
+            "keeping": lane.missing,
+        }
+        for name, lane in vitals.lanes.items()
     }
 
 

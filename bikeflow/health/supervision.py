@@ -17,6 +17,7 @@ from bikeflow.health.sd_notify import Notifier
 from bikeflow.runtime.log import get_logger
 from bikeflow.runtime.retry import tick
 from bikeflow.settings import Settings
+from bikeflow.settings.changes import some
 
 REPORT_SECONDS = 5.0
 STUCK_SECONDS = 600.0
@@ -82,8 +83,9 @@ class Supervisor:
         """Tell how things stand, and feed the watchdog where no role is stuck."""
         self._notifier.status(self._sentence())
         stuck = self.stuck()
-        for role in stuck.keys() - self._stuck:
-            log.error("role_stuck", role=role, stuck_seconds=round(stuck[role]), watchdog="not fed until it goes on")
+        if new := sorted(stuck.keys() - self._stuck):
+            seconds = round(max(stuck[role] for role in new))
+            log.error("role_stuck", role=some(new), stuck_seconds=seconds, watchdog="not fed until it goes on")
         self._stuck = frozenset(stuck)
         if not stuck:
             self._notifier.watchdog()

@@ -1,4 +1,4 @@
-"""Asks the running service, as `bikeflow status` does."""
+"""Asks the running service, as `bikeflow status` and `bikeflow systems` do."""
 
 from __future__ import annotations
 
@@ -17,10 +17,20 @@ _OK = 200
 
 def ask_status(data_dir: Path) -> dict[str, Any] | None:
     """The status of the service that works on `data_dir`, or None where none answers."""
+    return _ask(data_dir, "/api/v1/status")
+
+
+def ask_systems(data_dir: Path) -> list[dict[str, Any]] | None:
+    """How each system of that service is doing, the worst first, or None where none answers."""
+    document = _ask(data_dir, "/api/v1/systems")
+    return None if document is None else list(document["systems"])
+
+
+def _ask(data_dir: Path, path: str) -> dict[str, Any] | None:
     try:
         address = urlsplit((data_dir / ADDRESS_FILE).read_text(encoding="utf-8").strip())
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=_PATIENCE_SECONDS)
-        connection.request("GET", "/api/v1/status")
+        connection.request("GET", path)
         answer = connection.getresponse()
         document: object = json.loads(answer.read())
         connection.close()

@@ -47,7 +47,8 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call] # each would be a time series of its own
         self.registry = CollectorRegistry()
         self._pages: dict[str, tuple[float, bytes]] = {}
-        self.registry.register(_States(health))
+        self._states = _States(health)
+        self.registry.register(self._states)
         ProcessCollector(registry=self.registry)
         Info("bikeflow_build", "The running bikeflow.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
@@ -169,6 +170,10 @@ class Metrics:
             case model.StoreAnswered():
                 self._requests.labels(event.operation, event.outcome).inc()
 
+    def take_states(self) -> None:
+        """Take note of the states as they are now, in the event loop's thread; `page` may then come from another."""
+        self._states.taken = list(self._states.now())
+
     def page(self, accept: str) -> tuple[bytes, str]:
         """The answer to a scrape, in the format that the header `accept` asks for, and its content type.
 
@@ -207,8 +212,13 @@ class _States(Collector):
 
     def __init__(self, health: Health) -> None:
         self._health = health
+        self.taken: list[GaugeMetricFamily] | None = None
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
+        """All gauges as they were when they were taken, or else as they are now."""
+        yield from self.now() if self.taken is None else self.taken
+
+    def now(self) -> Iterator[GaugeMetricFamily]:
         """All gauges as they are now."""
         health, settings = self._health, self._health.settings
         yield _gauge("start_time_seconds", "Start of the service, in Unix time.", health.seen.started_at.timestamp())

@@ -27,6 +27,7 @@ from bikeflow.runtime.log import get_logger
 from bikeflow.service.reload import Reload
 from bikeflow.service.roles import Roles
 from bikeflow.settings import LoadedSettings, Settings
+from bikeflow.settings.changes import some
 from bikeflow.settings.sections import DaemonSettings
 from bikeflow.settings.systems import System, public_url
 
@@ -97,7 +98,7 @@ def _tell_start(roles: Roles) -> None:
 def _feeds(systems: Sequence[System]) -> dict[str, object]:
     """The one feed, or how many there are."""
     if len(systems) > 1:
-        return {"systems": len(systems), "feeds": ",".join(system.id for system in systems)}
+        return {"systems": len(systems), "feeds": some([system.id for system in systems])}
     feed = systems[0].feed
     return {"feed": public_url(feed.url), "interval_seconds": feed.interval_seconds}
 

@@ -92,14 +92,18 @@ async def _measured(folder: Path, options: Options, s3: S3Server | None) -> dict
             process.kill()
     objects = dict(_objects(s3, storage) if s3 and storage else _files(folder / "data" / "lake"))
     raw = {key: _read(data) for key, data in objects.items() if _NAME.search(key)}
-    return {
+    database = folder / "data/analytics.duckdb"
+    figures = {
         **run.figures(log, told, raw),
         "objects": len(objects),
         "objects_mb": rounded(sum(map(len, objects.values())) / 1e6),
         "exit_code": code,
-        **_lost(told["served"], raw, folder / "data/analytics.duckdb"),
-        **await _verified(config, storage),
+        "records_waiting_at_stop": _missing(raw, database),
     }
+    await _bikeflow(config, storage, "backfill")  # what the stop left to the next start
+    report = json.loads(await _bikeflow(config, storage, "verify", "--full", "--json"))
+    lost = _lost(told["served"], raw, database)
+    return {**figures, **lost, "verify_findings": len(report["findings"]), "verify_rejected": report["rejected"]}
 
 
 class _Run:
@@ -255,26 +259,30 @@ def _lost(
     for key, (state, _) in raw.items():
         kept.setdefault(_named(key)[0], set()).add(state)
     states = {(system, int(state)) for system, found in served.items() for state in found}
-    rows = dict(_query(database, ROWS))
-    records = {key: count for key, (_, count) in raw.items()}
     return {
         "states_served": len(states),
         "states_lost": sum(state not in kept.get(system, ()) for system, state in states),
-        "records": sum(records.values()),
-        "records_lost": sum(abs(count - rows.get(key, 0)) for key, count in records.items()),
-        "rows_of_no_raw_file": sum(count for key, count in rows.items() if key not in records),
+        "records": sum(records for _, records in raw.values()),
+        "records_lost": _missing(raw, database),
+        "rows_of_no_raw_file": sum(count for key, count in _query(database, ROWS) if key not in raw),
     }
 
 
-async def _verified(config: Path, storage: StorageSettings | None) -> dict[str, float]:
-    """What `bikeflow verify --full` says."""
+def _missing(raw: Mapping[str, tuple[int, int]], database: Path) -> int:
+    """By how much the rows of each raw object in the database differ from its records."""
+    rows = dict(_query(database, ROWS))
+    return sum(abs(records - rows.get(key, 0)) for key, (_, records) in raw.items())
+
+
+async def _bikeflow(config: Path, storage: StorageSettings | None, command: str, *arguments: str) -> bytes:
+    """What a command prints."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bikeflow", "verify", "--config", str(config), "--full", "--json",
-        stdout=asyncio.subprocess.PIPE, env={**os.environ, **environment(storage)},
+        sys.executable, "-m", "bikeflow", command, "--config", str(config), *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, **environment(storage)},
     )  # fmt: skip
     output, _ = await process.communicate()
-    report = json.loads(output)
-    return {"verify_findings": len(report["findings"]), "verify_rejected": report["rejected"]}
+    return output
 
 
 def _query(database: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -102,7 +102,10 @@ HOSTILE: dict[str, tuple[Answer, str | None]] = {
     "sends too much": (sends_too_much, "sends more than 16777216 bytes"),
     "sends a million members": (sends_a_million_members, "has more than 1000 parts"),
     "redirects for ever": (redirects, "redirects more than 5 times"),
-    "has a million stations": (has_a_million_stations, "records, more than 100,000"),
+    "has a million stations": (
+        has_a_million_stations,
+        "records, more than 100,000" if STATIONS < 200_000 else "sends more than 16777216 bytes",
+    ),
     "floods": (floods, None),
 }
 """What it does, and what /readyz says of it (None: it is no fault)."""

@@ -14,6 +14,7 @@ from bikeflow.core.errors import ConfigError
 from bikeflow.feeds import check_formats, format_of, layout_of
 from bikeflow.settings import Settings, load_settings
 from bikeflow.settings.changes import changes, concerns_pipeline
+from bikeflow.settings.sections import SystemSettings
 from bikeflow.settings.systems import System
 from tests.support.wrm import wrm
 
@@ -219,3 +220,12 @@ class TestShown:
         other = load_settings(written(self.TEXT.replace("hunter2", "hunter3")), environ={}).settings
         assert changes(new, other) == {"systems": "changed"}
         assert changes(Settings(), old)["systems"] == "none -> nyc"
+
+    def test_of_a_change_of_many_systems_only_what_differs_is_told(self) -> None:
+        def many(*ids: str, name: str = "") -> Settings:
+            tables = [SystemSettings(id=f"s{number}", url="http://h/") for number in range(30)]
+            return Settings(systems=(*tables, *(SystemSettings(id=one, name=name, url="http://h/") for one in ids)))
+
+        assert changes(many("a"), many("b", "c")) == {"systems": "32 systems: added b, c, removed a"}
+        ids = ("a", "b", "c", "d", "e")
+        assert changes(many(*ids), many(*ids, name="x")) == {"systems": "35 systems: changed a, b, c and 2 more"}
