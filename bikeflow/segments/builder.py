@@ -32,6 +32,7 @@ from bikeflow.runtime.retry import retrying
 from bikeflow.segments.dead_letters import dead_letter_lines
 from bikeflow.segments.footer import UNREADABLE, NotOurs, read_provenance
 from bikeflow.segments.memory import SegmentMemory
+from bikeflow.segments.parsing import parse_within_memory
 from bikeflow.segments.table import SegmentTable, collect, read, write
 from bikeflow.segments.tally import Tally, tally
 from bikeflow.settings.sections import RetrySettings
@@ -185,7 +186,7 @@ class SegmentBuilder:
             raw = [
                 RawContent(file, hashlib.md5(data, usedforsecurity=False).hexdigest(), data) for file, data in contents
             ]
-            parsed = format_of(system).parse(raw, system.rules)
+            parsed = parse_within_memory(format_of(system), raw, system.rules)
             return parsed, collect(parsed), tally(parsed)
 
         async def parse(some: Sequence[RawFile]) -> SegmentTable:
