@@ -165,8 +165,19 @@ class SegmentBuilder:
                 data = found.data if found.info.etag == source.etag else None
             return None if data is None else await asyncio.to_thread(read, data, source.partition.system_id)
         except (NotFound, *UNREADABLE) as error:
+            data = await asyncio.to_thread(self._last_copy, source) if isinstance(error, NotFound) else None
+            if data is not None:
+                return await asyncio.to_thread(read, data, source.partition.system_id)
             log.warning("segment_unreadable", key=source.key, error=str(error))
             return None
+
+    def _last_copy(self, source: SegmentObject) -> bytes | None:
+        """This machine's copy of a file that is gone from the store: its name tells the version, its size a whole one."""
+        try:
+            data = b"" if self._copies is None else self._copies(source).read_bytes()
+        except OSError:
+            return None
+        return data if len(data) == source.size else None
 
     def _copy(self, source: SegmentObject) -> bytes | None:
         """This machine's copy of a file, if it has one whose content is told by the ETag."""
