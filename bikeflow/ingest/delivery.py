@@ -94,8 +94,10 @@ class Delivery:
 
     async def _put_at_once(self, at: dt.datetime, data: bytes) -> ObjectInfo:
         """Store a snapshot that nothing else holds, with one attempt."""
+        fetched_at = at
         while (stored := await self._put(at, data)) is None:
             at = await self._free_second(at, None)
+        self._note_shift(fetched_at, at)
         return stored
 
     async def _free_second(self, taken: dt.datetime, stop: asyncio.Event | None) -> dt.datetime:

@@ -159,11 +159,12 @@ class Spool:
         return len(self._in_memory)
 
     def take_over(self, predecessor: Spool) -> None:
-        """Go on with what waits in the memory of another object on the same directory."""
-        self._in_memory, predecessor._in_memory = predecessor._in_memory, {}
-        for time in self._in_memory:
-            self._enter(predecessor._entries[time])
-        self.fault = predecessor.fault
+        """Go on with what waits in the memory of another object, which is in use no more."""
+        for time, data in predecessor._in_memory.items():
+            entry = replace(predecessor._entries[time], time=self.free_second(time))
+            self._in_memory[entry.time] = data
+            self._enter(entry)
+        predecessor._in_memory, self.fault = {}, predecessor.fault
 
     def _note_memory(self, error: str) -> None:
         count = len(self._in_memory)

@@ -148,7 +148,7 @@ class Reconciler:
         orphaned = {key for key in orphans - held if await if_found(self._store.head(key)) is None}
         for key in sorted(unwanted | orphaned):
             await self._store.delete(self._layout.dead_letter_key(key))
-        missing = sorted(key for key, has_letters in before.items() if has_letters and key not in listed)
+        missing = sorted(key for key, has_letters in before.items() if has_letters and key not in listed | held)
         if missing:
             log.warning("dead_letters_lost", count=len(missing), first=missing[0])
             await asyncio.to_thread(self._index.files.process_again, missing)
@@ -185,6 +185,9 @@ class _LayerComparison:
     async def settle(self) -> tuple[int, int, int]:
         """Returns how many segments were adopted, how many were lost, and how many Parquet files are not ours."""
         await self._hold()
+        # What nothing but a copy on this machine holds any more stays in the database.
+        kept = await asyncio.to_thread(self._index.missing.segments) if self._held and self._lost else ()
+        self._lost = {(segment, layer) for segment, layer in self._lost if segment not in kept}
         for segment, layer in self._lost:
             await asyncio.to_thread(self._index.lost, segment, layer)
         for segment in self._found:

@@ -16,7 +16,7 @@ from bikeflow.core.layout import Layout, day_of
 from bikeflow.core.model import UTC, FileRecord, Segment
 from bikeflow.core.scope import Scope
 from bikeflow.ledger.database import Database, text
-from bikeflow.ledger.files import identity
+from bikeflow.ledger.files import identity, segment_from
 from bikeflow.settings.sections import WatcherSettings
 
 REMEMBERED = dt.timedelta(days=30)
@@ -96,6 +96,11 @@ class MissingFiles:
     def held(self) -> frozenset[str]:
         """The keys of those that are held."""
         return frozenset(row["key"] for row in self._database.rows("held", **self._days(EVERYTHING)))
+
+    def segments(self) -> set[Segment]:
+        """The segments in which rows of those that are held lie."""
+        rows = self._database.rows("held_segments", system_id=self._system_id)
+        return {segment_from(row, self._system_id) for row in rows}
 
     def summary(self, scope: Scope = EVERYTHING) -> Missing | None:
         """What is held of these days, or None where nothing is."""

@@ -148,6 +148,16 @@ WHERE system_id = :system_id
     AND state = 'held'
     AND day BETWEEN :first AND :last;
 
+-- held_segments --
+-- The segments in which rows of those that are held lie.
+SELECT DISTINCT segments.day, segments.segment_start, segments.segment_end
+FROM missing_raw_files AS missing
+CROSS JOIN raw_files AS raw USING (system_id, key)
+CROSS JOIN segments ON
+    (segments.system_id, segments.day, segments.segment_end) = (raw.system_id, raw.day, raw.done_end)
+WHERE missing.system_id = :system_id
+    AND missing.state = 'held';
+
 -- held_summary --
 -- How many they are, of how many days, their first and last key, and since when.
 SELECT

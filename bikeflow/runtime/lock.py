@@ -15,6 +15,8 @@ from bikeflow.core.errors import ConfigError, InUse
 FILE_NAME = "bikeflow.lock"
 MODE = 0o640
 """Of files in `data_dir`: members of the group may read them."""
+_HELD: dict[Path, int] = {}
+"""The open lock file of each `data_dir` that this process holds."""
 DEMO_MARK = ".bikeflow-demo"
 """Marks a `data_dir` as a demo's: the next demo deletes all that lies there."""
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -34,11 +36,38 @@ def exclusive(data_dir: Path) -> Iterator[None]:
         descriptor = _opened(data_dir)
         try:
             _lock(descriptor, data_dir)
+            _HELD[data_dir.absolute()] = descriptor
             yield
         finally:
+            _HELD.pop(data_dir.absolute(), None)
             os.close(descriptor)
     finally:
         os.umask(umask)
+
+
+def renew() -> list[Path]:
+    """Hold what this process holds again, where the lock file was deleted or replaced; gives those directories.
+
+    A tidy-up that deletes the file must not cost a service its snapshots, so it goes on with a new one. Raises `InUse`
+    where another process was quicker: two at work on one directory would spoil it.
+    """
+    return [data_dir for data_dir, descriptor in list(_HELD.items()) if _renewed(data_dir, descriptor)]
+
+
+def _renewed(data_dir: Path, descriptor: int) -> bool:
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat((data_dir / FILE_NAME).lstat(), os.fstat(descriptor)):
+                return False
+        other = _opened(data_dir)
+    except (OSError, ConfigError):  # the disk fails, or it is a file that no bikeflow works with: look again later
+        return False
+    try:
+        _lock(other, data_dir)
+        os.dup2(other, descriptor, inheritable=False)
+    finally:
+        os.close(other)
+    return True
 
 
 def _opened(data_dir: Path) -> int:

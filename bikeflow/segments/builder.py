@@ -32,6 +32,7 @@ from bikeflow.runtime.retry import retrying
 from bikeflow.segments.dead_letters import dead_letter_lines
 from bikeflow.segments.footer import UNREADABLE, NotOurs, read_provenance
 from bikeflow.segments.memory import SegmentMemory
+from bikeflow.segments.parsing import parse_within_memory
 from bikeflow.segments.table import SegmentTable, collect, read, write
 from bikeflow.segments.tally import Tally, tally
 from bikeflow.settings.sections import RetrySettings
@@ -164,8 +165,19 @@ class SegmentBuilder:
                 data = found.data if found.info.etag == source.etag else None
             return None if data is None else await asyncio.to_thread(read, data, source.partition.system_id)
         except (NotFound, *UNREADABLE) as error:
+            data = await asyncio.to_thread(self._last_copy, source) if isinstance(error, NotFound) else None
+            if data is not None:
+                return await asyncio.to_thread(read, data, source.partition.system_id)
             log.warning("segment_unreadable", key=source.key, error=str(error))
             return None
+
+    def _last_copy(self, source: SegmentObject) -> bytes | None:
+        """This machine's copy of a file that is gone from the store: its name tells the version, its size a whole one."""
+        try:
+            data = b"" if self._copies is None else self._copies(source).read_bytes()
+        except OSError:
+            return None
+        return data if len(data) == source.size else None
 
     def _copy(self, source: SegmentObject) -> bytes | None:
         """This machine's copy of a file, if it has one whose content is told by the ETag."""
@@ -185,7 +197,7 @@ class SegmentBuilder:
             raw = [
                 RawContent(file, hashlib.md5(data, usedforsecurity=False).hexdigest(), data) for file, data in contents
             ]
-            parsed = format_of(system).parse(raw, system.rules)
+            parsed = parse_within_memory(format_of(system), raw, system.rules)
             return parsed, collect(parsed), tally(parsed)
 
         async def parse(some: Sequence[RawFile]) -> SegmentTable:

@@ -24,6 +24,7 @@ from bikeflow.http.site import open_site
 from bikeflow.runtime.descriptors import raise_limit
 from bikeflow.runtime.lock import exclusive, refuse_demo
 from bikeflow.runtime.log import get_logger
+from bikeflow.service.holding import holding
 from bikeflow.service.reload import Reload
 from bikeflow.service.roles import Roles
 from bikeflow.settings import LoadedSettings, Settings
@@ -58,6 +59,7 @@ async def serve(
             open_site(settings, events) as site,
             supervised(notifier, site.health.status_line) as supervisor,
             open_alerts(site.health, events) as alerts,
+            holding() as lock_watch,
         ):
             roles = await Roles.start(settings, events)
             reload = Reload(roles, site, events, lock)
@@ -66,7 +68,7 @@ async def serve(
             _tell_start(roles)
             supervisor.ready()
             try:
-                while not await signals.stop_or_reload(reload.roles.work, alerts.work):
+                while not await signals.stop_or_reload(reload.roles.work, alerts.work, lock_watch):
                     if load is not None:
                         notifier.reloading()
                         await reload.attempt(load)

@@ -56,8 +56,7 @@ class Lane:
                 await spool.adopt(left)
             except NotSpooled as error:
                 log.error("snapshots_left_behind", count=left.depth, directory=str(left.directory), error=str(error))
-        else:
-            spool.take_over(left)
+        spool.take_over(left)
         if same_lake:
             self.delivery.take_over(predecessor.delivery)
             self.watcher.take_over(predecessor.watcher)

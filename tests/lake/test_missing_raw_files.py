@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -235,28 +236,59 @@ async def test_raw_files_that_disappear_while_their_day_is_processed_again_are_k
     await restored(road, files)
 
 
-async def test_where_the_rows_are_damaged_as_well_they_are_not_replaced_by_fewer(road: Road) -> None:
-    files = await processed_day(road)
-    await delete(road, files)
-    await road.process()
-    (first, *_) = sorted(await road.keys("enhanced/"))
-    await road.store.delete(first)
-    processed = await road.keys("processed/")
-    (run,) = await road.process()
-    assert run.outcome == "failed" and "missing" in str(run.error)
-    assert await road.keys("processed/") == processed
-    await restored(road, files)
+async def test_where_the_rows_are_gone_as_well_what_is_left_is_not_replaced_by_less(
+    storage: StorageSettings, tmp_path: Path
+) -> None:
+    async with open_road(storage, tmp_path) as road:
+        files = await processed_day(road)
+        await delete(road, files)
+        await road.process()
+        (first, *_) = sorted(await road.keys("enhanced/"))
+        await road.store.delete(first)
+        processed = await road.keys("processed/")
+        assert await road.process() == []
+    shutil.rmtree(tmp_path / "mirror")
+    async with open_road(storage, tmp_path) as road:  # one that remembers nothing of the rows
+        late = await fill(road, [1])
+        (run,) = await road.process()
+        assert run.outcome == "failed" and "missing" in str(run.error)
+        assert await road.keys("processed/") == processed
+        await restored(road, files | late)
 
 
-async def test_a_lake_of_which_nothing_is_left_takes_new_raw_files(road: Road) -> None:
+async def test_rows_that_are_gone_from_the_store_are_written_again_where_they_are_still_known(road: Road) -> None:
     files = await processed_day(road)
     await delete(road, [*files, *await derived(road)])
+    await road.process()
     late = await fill(road, [1])
-    for run in await road.process():
-        assert run.outcome == "done"
-    assert await count_rows(road) == 1
+    await road.process()
+    assert await count_rows(road) == 9, "of that hour"
+    await restored(road, files | late)
+
+
+async def test_where_nothing_is_left_in_the_store_the_database_keeps_its_files_and_new_hours_come_in(
+    road: Road,
+) -> None:
+    files = await processed_day(road)
+    published = road.index.files.segment_objects()
+    await delete(road, [*files, *await derived(road)])
+    late = await fill(road, [180])
+    for _ in range(2):
+        assert {run.outcome for run in await road.process()} <= {"done"}
+        assert await count_rows(road) == 1
+        assert [item for item in road.index.files.segment_objects() if item in published] == published
     assert road.index.missing.summary() is not None
     await restored(road, files | late)
+
+
+async def test_where_nothing_is_left_what_the_operator_forgets_leaves_the_database(road: Road) -> None:
+    files = await processed_day(road)
+    await delete(road, [*files, *await derived(road)])
+    await road.process()
+    road.index.missing.forget(Scope(DAY, DAY))
+    await road.process()
+    assert road.index.files.segment_objects() == []
+    assert await road.process() == []
 
 
 async def test_verify_tells_what_is_missing_in_one_sentence(road: Road) -> None:
