@@ -18,7 +18,7 @@ SELECT rows, segments, stations, stations_outside, stations_empty, stations_full
     (SELECT sum(snapshots) FROM data_quality) AS snapshots,
     (SELECT min(first_snapshot) FROM data_quality) AS first_snapshot,
     (SELECT count(*) FROM data_quality WHERE snapshots > 0) AS days,
-    (SELECT count(*) FROM data_quality WHERE snapshots = 0) AS days_missing,
+    (SELECT count(*) FROM data_quality WHERE snapshots = 0 AND coalesce(known_seconds, 0) = 0) AS days_missing,
     (SELECT sum(rejected) FROM data_quality) AS rejected
 FROM publication
 """
@@ -31,7 +31,7 @@ ORDER BY date DESC
 GAPS = """
 SELECT min(date) AS first, max(date) AS last, count(*) AS days, CAST(sum(files) AS BIGINT) AS files
 FROM (SELECT date, files, date - CAST(row_number() OVER (ORDER BY date) AS INTEGER) AS run FROM data_quality
-    WHERE snapshots = 0)
+    WHERE snapshots = 0 AND coalesce(known_seconds, 0) = 0)
 GROUP BY run
 ORDER BY first DESC
 """

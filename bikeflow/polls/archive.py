@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, ObjectInfo
@@ -56,17 +55,16 @@ class PollArchive:
         self._waiting_since = waiting_since
         self._clock = clock
         self._known: dict[dt.date, str] = {}
-        self._files: dict[dt.date, Path] = {}
         self._synced = self._joined = False
 
     @property
     def files(self) -> Mapping[dt.date, Path]:
         """The copies of closed days."""
-        return MappingProxyType(self._files)
+        return self._log.copies_of(self.system_id)
 
     async def sync(self) -> bool:
         """Learn what the lake holds, and copy closed days from there; gives whether any is new."""
-        before, today = dict(self._files), self._clock().astimezone(UTC).date()
+        found, today = dict[dt.date, Path](), self._clock().astimezone(UTC).date()
         open_days = await asyncio.to_thread(self._log.open_days, self.system_id)
         for day, info in (await self._objects()).items():
             if day < today and not open_days.get(day):
@@ -77,9 +75,9 @@ class PollArchive:
                         continue
                     path = self._copy(day, stored.info.etag)
                     await asyncio.to_thread(_place, path, stored.data)
-                self._files[day] = path
+                found[day] = path
         self._synced = True
-        return self._files != before
+        return self._set_files(found)
 
     async def upload(self) -> bool:
         """Bring what is new to the lake, and close days that are over; gives whether any copy is new."""
@@ -129,8 +127,7 @@ class PollArchive:
         path = self._copy(day, stored.info.etag)
         await asyncio.to_thread(_place, path, stored.data)
         await asyncio.to_thread(self._log.close_day, self.system_id, list(everything))
-        self._files[day] = path
-        return True
+        return self._set_files({**self.files, day: path})
 
     async def _join(self) -> bool:
         """Where the record here has a beginning, let it go on after the one in the lake: what is between is lost.
@@ -178,6 +175,13 @@ class PollArchive:
         except UNREADABLE as error:
             _log.error("polls_damaged", key=key, error=str(error).partition("\n")[0])
             return False
+        return True
+
+    def _set_files(self, files: Mapping[dt.date, Path]) -> bool:
+        """Let these be the copies; gives whether any is new."""
+        if files == self.files:
+            return False
+        self._log.set_copies(self.system_id, files)
         return True
 
     def _copy(self, day: dt.date, etag: str) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bikeflow.core.model import UTC
+from bikeflow.core.model import UTC, Partition
 from bikeflow.ledger.database import Database
 from bikeflow.polls.poll import Poll
 
@@ -31,6 +31,9 @@ class PollLog:
     def __init__(self, data_dir: Path, *, read_only: bool = False, at_rest: bool = False) -> None:
         path = data_dir / FILE_NAME
         self._database = Database(path, package="bikeflow.polls", read_only=read_only, at_rest=at_rest)
+        self._copies: dict[str, Mapping[dt.date, Path]] = {}
+        self.changes = 0
+        """How often copies have changed."""
 
     def close(self) -> None:
         """Close the file."""
@@ -40,6 +43,21 @@ class PollLog:
     def identity(self) -> str:
         """What tells this file from another: in a new one, rows are numbered from the beginning again."""
         return str(self._database.rows("identity")[0]["id"])
+
+    @property
+    def copies(self) -> dict[Partition, Path]:
+        """The copy of each closed day on this machine, as far as the archives know."""
+        found = dict(self._copies)
+        return {Partition(name, day): path for name, copies in found.items() for day, path in copies.items()}
+
+    def copies_of(self, system_id: str) -> Mapping[dt.date, Path]:
+        """The copies of a system's closed days."""
+        return self._copies.get(system_id, {})
+
+    def set_copies(self, system_id: str, copies: Mapping[dt.date, Path]) -> None:
+        """These are the copies of a system's closed days now."""
+        self._copies[system_id] = copies
+        self.changes += 1
 
     def add(self, polls: Iterable[Poll]) -> None:
         """Add rows; one that was due at the same time as another takes its place."""

@@ -134,7 +134,12 @@ def to_parquet(polls: Iterable[Poll]) -> bytes:
 def from_parquet(system_id: str, data: bytes) -> list[Poll]:
     """The rows of a file that `to_parquet` wrote; raises one of `UNREADABLE`."""
     table = pq.ParquetFile(pa.BufferReader(data)).read().cast(SCHEMA)
-    rows = table.to_pylist()
+    return polls_of(table.append_column("system_id", pa.repeat(system_id, len(table))))
+
+
+def polls_of(table: pa.Table) -> list[Poll]:
+    """The rows of a table with the columns of `SCHEMA` and `system_id`."""
+    rows = table.select(["system_id", *SCHEMA.names]).to_pylist()
     for row in rows:
         row |= {name: row[name] and row[name].replace(tzinfo=UTC) for name in _TIMES}
-    return [Poll(system_id=system_id, **row) for row in rows]
+    return [Poll(**row) for row in rows]

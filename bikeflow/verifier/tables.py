@@ -13,10 +13,12 @@ from pathlib import Path
 import duckdb
 
 from bikeflow.core.errors import BikeflowError
-from bikeflow.core.model import UTC, Segment
+from bikeflow.core.model import UTC, Partition, Segment
 from bikeflow.ledger import FILE_NAME
 from bikeflow.ledger.database import Database
 from bikeflow.ledger.runs import RunLog
+from bikeflow.polls import Poll
+from bikeflow.polls.poll import polls_of
 from bikeflow.runtime.lock import holder
 from bikeflow.segments.footer import read_footer
 from bikeflow.settings import Settings
@@ -24,7 +26,7 @@ from bikeflow.verifier.report import Report
 from bikeflow.warehouse.facts import KEPT
 from bikeflow.warehouse.mirror import empty_file, mirror_root
 from bikeflow.warehouse.parquet import write_empty
-from bikeflow.warehouse.statements import COMPATIBLE, MIRRORED, PARTS, SCHEMA, published
+from bikeflow.warehouse.statements import COMPATIBLE, MIRRORED, PARTS, POLLS, SCHEMA, published
 from bikeflow.warehouse.warehouse import Warehouse
 
 _RUNS = "pipeline_runs"
@@ -108,12 +110,12 @@ def _rebuilt(settings: Settings, folder: Path, found: duckdb.DuckDBPyConnection,
 
     Raises Transient, Permanent.
     """
-    files, at = _named_files(found), _published_at(found) or dt.datetime.now(UTC)
+    files, at = _named_segments(found), _published_at(found) or dt.datetime.now(UTC)
     own = settings.warehouse.model_copy(update={"path": None, "mode": "local"})
     root = mirror_root(folder)
     write_empty(empty_file(root))
     systems = [system.id for system in settings.all_systems]
-    warehouse = Warehouse(own, folder, reports, systems, now=lambda: at)
+    warehouse = Warehouse(own, folder, reports, systems, now=lambda: at, polls=_PublishedPolls(found))
     try:
         warehouse.refresh({segment: _linked(path, root) for segment, path in files.items()})
     finally:
@@ -121,16 +123,47 @@ def _rebuilt(settings: Settings, folder: Path, found: duckdb.DuckDBPyConnection,
     return warehouse.path
 
 
-def _named_files(published: duckdb.DuckDBPyConnection) -> dict[Segment, Path]:
-    """The mirror's files that a published database names, by segment."""
+class _PublishedPolls:
+    """The record of polls that a published database shows."""
+
+    identity = "published"
+    changes = 1
+
+    def __init__(self, published: duckdb.DuckDBPyConnection) -> None:
+        self._published = published
+
+    @property
+    def copies(self) -> dict[Partition, Path]:
+        """The files of closed days that it names."""
+        paths = [path for path in _named_files(self._published, POLLS) if not path.parent.name.startswith("dt=0001")]
+        return {
+            Partition(
+                path.parent.parent.name.removeprefix("system_id="),
+                dt.date.fromisoformat(path.parent.name.removeprefix("dt=")),
+            ): path
+            for path in paths
+        }
+
+    def since(self, number: int) -> dict[int, Poll]:
+        """Its rows of open days."""
+        table = self._published.table("open_polls").to_arrow_table()
+        return dict(enumerate(polls_of(table), start=1)) if number == 0 else {}
+
+
+def _named_files(published: duckdb.DuckDBPyConnection, name: str) -> list[Path]:
+    """The files of one list that a published database names."""
     rows = published.execute(
         "SELECT sql FROM duckdb_views() WHERE schema_name = $1 AND view_name IN ($2, $3)",
-        [PARTS, f"{MIRRORED}_open", f"{MIRRORED}_sealed"],
+        [PARTS, f"{name}_open", f"{name}_sealed"],
     ).fetchall()
     patterns = [line for (sql,) in rows for text in _LIST.findall(sql) for line in text.replace("''", "'").split("\n")]
-    paths = [Path(_ESCAPED.sub(r"\1", pattern)) for pattern in patterns]
+    return [Path(_ESCAPED.sub(r"\1", pattern)) for pattern in patterns]
+
+
+def _named_segments(published: duckdb.DuckDBPyConnection) -> dict[Segment, Path]:
+    """The mirror's files that a published database names, by segment."""
     found = {}
-    for path in paths:
+    for path in _named_files(published, MIRRORED):
         footer = read_footer(path, path.parent.parent.name.removeprefix("system_id="))
         if footer is not None:
             found[footer.segment] = path

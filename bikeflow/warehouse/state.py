@@ -21,7 +21,7 @@ from bikeflow.core.model import FileRecord, Partition, Segment
 from bikeflow.core.schema import ADDED
 from bikeflow.runtime.files import remove, set_aside
 from bikeflow.settings.sections import WarehouseSettings
-from bikeflow.warehouse import opening
+from bikeflow.warehouse import opening, polls
 from bikeflow.warehouse.facts import create_tables
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.parquet import raw_file_records
@@ -46,14 +46,6 @@ BLOCK_BYTES = 16_384
 is added to, and as much in a file for each small table."""
 
 _NEVER = dt.datetime(9999, 12, 31)  # noqa: DTZ001 - naive, as all times in DuckDB
-_INTERLEAVED = """
-SELECT system_id, day
-FROM state.coverage AS one
-JOIN state.coverage AS other USING (system_id, day)
-WHERE one.dt < other.dt AND one.last_snapshot >= other.first_snapshot AND other.last_snapshot >= one.first_snapshot
-"""
-"""Days of which two partitions have snapshots that alternate: some lie in the folder of another day than their own."""
-
 _NEWEST = """
 SELECT DISTINCT ON (system_id) system_id, dt, newest_source_key
 FROM state.partitions
@@ -61,6 +53,13 @@ WHERE newest_snapshot IS NOT NULL
 ORDER BY system_id, newest_snapshot DESC, newest_source_key DESC
 """
 """The newest snapshot of each system."""
+
+_OPEN_FILES = """
+SELECT system_id, dt, file_timestamp, file_timestamp > CAST(getvariable('latest_time') AS TIMESTAMP) AS is_future
+FROM state.raw_files
+WHERE "rows" > 0 AND (system_id, dt) IN (SELECT (unnest($1), unnest($2)))
+"""
+"""The raw files of open partitions that gave rows."""
 
 Contents = Mapping[Segment, str]
 """The files (paths below the mirror's root) that a partition consists of, by segment."""
@@ -161,6 +160,7 @@ class WorkingDatabase:
                         self._reset_totals(partition)
                     for table, merge in merges().items():
                         self.connection.execute(merge.replace("{added}", derived()[table]))
+                    self._derive_file_runs(additions)
                     self._take_current_rows()
             if not unfit:
                 self._note({partition: addition.files for partition, addition in additions.items()})
@@ -189,11 +189,20 @@ class WorkingDatabase:
             for system_id, day in bounds.items():
                 if known.get(system_id) != day:
                     self._join_totals(system_id, day)
-            self._read_interleaved()
 
     def close(self) -> None:
         """Close the file; all is saved in it."""
         self.connection.close()
+
+    def _derive_file_runs(self, partitions: Iterable[Partition]) -> None:
+        """Derive them again, of all raw files of open partitions: later ones may change what the earlier ones tell."""
+        self._delete("file_runs", partitions)
+        keys = [(partition.system_id, partition.day) for partition in partitions]
+        systems, days = [key[0] for key in keys], [key[1] for key in keys]
+        self.connection.execute(
+            f"INSERT INTO state.file_runs BY NAME {derived()['file_runs'].replace('temp.sources', f'({_OPEN_FILES})')}",
+            [systems, days],
+        )
 
     def _unfit(self) -> set[Partition]:
         """The partitions that what is being read can't be added to."""
@@ -293,25 +302,6 @@ class WorkingDatabase:
             " WHERE s3_source_key IN (SELECT unnest($1))",
             [list(keys.values())],
         )
-
-    def _read_interleaved(self) -> None:
-        """The longest gaps of days whose snapshots lie in the folders of several: from the times of all of them."""
-        run = self.connection.execute
-        found = run(_INTERLEAVED).fetchall()
-        run("DELETE FROM state.interleaved_days")
-        for system_id, day in set(found):
-            query = "SELECT dt FROM state.coverage WHERE system_id = $1 AND day = $2"
-            days = [partition_day for (partition_day,) in run(query, [system_id, day]).fetchall()]
-            files = [file for item in days for file in self._contents[Partition(system_id, item)].values()]
-            with self._view_of(files):
-                run(
-                    "INSERT INTO state.interleaved_days SELECT $1, $2, max(gap) FROM ("
-                    " SELECT epoch_us(taken) - lag(epoch_us(taken)) OVER (ORDER BY taken) AS gap FROM ("
-                    " SELECT DISTINCT s3_source_key, file_timestamp AS taken FROM temp.read_rows"
-                    " WHERE CAST(file_timestamp AS DATE) = $2"
-                    " AND file_timestamp <= CAST(getvariable('latest_time') AS TIMESTAMP)))",
-                    [system_id, day],
-                )
 
     @contextlib.contextmanager
     def _reading_files(self, partition: Partition, files: Collection[str]) -> Iterator[None]:
@@ -448,7 +438,6 @@ class WorkingDatabase:
                 run("CREATE TABLE state.current_rows AS SELECT * EXCLUDE (dt, row_number) FROM temp.read_rows LIMIT 0")
             run("CREATE TABLE state.totals AS FROM state.spans LIMIT 0")
             run("CREATE TABLE state.joined_until (system_id VARCHAR, dt DATE)")
-            run("CREATE TABLE state.interleaved_days (system_id VARCHAR, day DATE, longest_gap_us BIGINT)")
             run("CREATE TABLE state.applied (system_id VARCHAR, dt DATE, segment VARCHAR, file VARCHAR)")
             run(
                 "CREATE VIEW state.open_spans AS FROM ("
@@ -459,6 +448,7 @@ class WorkingDatabase:
                 f" WHERE {OF_CHANGED_SYSTEMS}"
             )
             create_tables(self.connection)
+            polls.create_tables(self.connection)
             run("CREATE TABLE state.stamp AS SELECT $1 AS value", [stamp()])
 
 

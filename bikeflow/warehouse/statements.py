@@ -8,6 +8,7 @@ The working database (schema `state`) holds what has been derived from the enhan
   partition's day `dt` first. Those of `KEPT` are too many to be copied at each publication: once a day is sealed they
   lie in a Parquet file beside the mirror's.
 - `sql/merges/<table>.sql` adds what later raw files gave (`{added}`) to what is stored.
+- `sql/polls/` has what is derived from the record of polls, day by day.
 - `sql/macros/` has what these share, `sql/shared/` what they share with the published database.
 
 A line with `{flag}` in it stands for one line for each of `FLAGS`.
@@ -30,6 +31,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from bikeflow.core.schema import ENHANCED, FLAGS
+from bikeflow.polls.poll import SCHEMA as SCHEMA_OF_POLLS
 from bikeflow.warehouse.facts import FILES, RUNS
 
 SCHEMA = "main"
@@ -47,11 +49,14 @@ OF_ONE_SYSTEM = {
     "station_hourly": "station_hourly",
     "bike_density": "bike_density",
     "station_density_hourly": "station_density_hourly",
-    "snapshot_days": "snapshot_days",
     "data_quality": "data_quality",
     "pipeline_partitions": "pipeline_partitions",
     "pipeline_runs": "pipeline_runs",
     "pipeline_files": "pipeline_files",
+    "feed_polls": "feed_polls",
+    "coverage": "coverage",
+    "gaps": "gaps",
+    "coverage_days": "coverage_days",
     "publication": "publication",
 }
 """What the views of one system are called, and which object they show the system's rows of, without `system_id`."""
@@ -70,7 +75,9 @@ HIVE_TYPES = "hive_types = {'system_id': VARCHAR, 'dt': DATE}"
 MIRRORED = "files"
 KEPT = ("raw_files", "station_hours", "cell_hours")
 """The tables whose rows lie in files of their own once a day is sealed."""
-LISTS = (MIRRORED, *KEPT)
+POLLS = "polls"
+"""The record of polls of closed days."""
+LISTS = (MIRRORED, *KEPT, POLLS)
 """The lists of files that published objects read."""
 
 _FROM_STATE = re.compile(r"FROM (working\.state\.\w+)\b(?!\()")
@@ -138,6 +145,11 @@ def merges() -> dict[str, str]:
     return _queries("merges")
 
 
+def poll_runs(polls: str) -> str:
+    """The query of what these polls, a relation, tell of coverage."""
+    return _queries("polls")["poll_runs"].replace("{polls}", polls)
+
+
 @cache
 def macros() -> tuple[str, ...]:
     """The statements that create what the queries share."""
@@ -171,7 +183,7 @@ def compatible(system_id: str) -> tuple[PublishedObject, ...]:
 def stamp() -> str:
     """Changes whenever what is derived would: a working database with another stamp is rebuilt."""
     queries = [item for named in (readings(), derived(), merges()) for pair in named.items() for item in pair]
-    text = "\n".join([*queries, *macros(), str(ENHANCED), str(RUNS), str(FILES)])
+    text = "\n".join([*queries, *macros(), poll_runs(""), *map(str, (ENHANCED, RUNS, FILES, SCHEMA_OF_POLLS))])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -16,6 +16,7 @@ import duckdb
 from bikeflow.core.errors import BikeflowError, ConfigError, Permanent, Transient
 from bikeflow.core.model import UTC, FileRecord, Partition, Publication, Segment, SegmentWritten
 from bikeflow.ledger.runs import RunLog
+from bikeflow.polls.archive import copies_root
 from bikeflow.runtime.files import disk_errors
 from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import WarehouseSettings
@@ -24,6 +25,7 @@ from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root, version_of
 from bikeflow.warehouse.parquet import lacks_columns
 from bikeflow.warehouse.parts import FileList
+from bikeflow.warehouse.polls import PollSource, PollTables, empty_polls
 from bikeflow.warehouse.publishing import Publisher
 from bikeflow.warehouse.state import (
     Addition,
@@ -35,7 +37,7 @@ from bikeflow.warehouse.state import (
     quarantined,
     transaction,
 )
-from bikeflow.warehouse.statements import COMPATIBLE, KEPT, MIRRORED, pattern
+from bikeflow.warehouse.statements import COMPATIBLE, KEPT, MIRRORED, POLLS, pattern
 
 _PASSING = (
     "No space left", "Could not set lock", "Too many open files", "Cannot allocate memory", "Read-only file system",
@@ -81,8 +83,8 @@ class Refresh:
 class Frozen:
     """A copy of the published database, and what it names: the mirror's files by segment, and where all of them lie.
 
-    `kept` gives the kept files of a list by the sealed partition that they were derived from, `empty` a file without
-    rows for each list.
+    `kept` gives the kept files of a list by the sealed partition that they were derived from, and the polls of closed
+    days, `empty` a file without rows for each list.
     """
 
     database: Path
@@ -95,8 +97,9 @@ class Warehouse:
     """Working and published database over the mirror, all below `data_dir`.
 
     Its methods block, and are called from one thread at a time, except for `interrupt`. Whatever is found damaged is
-    set aside and rebuilt from the mirror. `facts` is the ledger's record of runs and of raw files without rows (None:
-    the database has neither), `systems` are the configured systems' ids, `now` gives the time.
+    set aside and rebuilt from the mirror. `facts` is the ledger's record of runs and of raw files without rows, `polls`
+    the record of polls (None: the database has none of these), `systems` are the configured systems' ids, `now` gives
+    the time.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class Warehouse:
         facts: RunLog | None = None,
         systems: Sequence[str] = ("wrm",),
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(UTC),
+        polls: PollSource | None = None,
     ) -> None:
         self.path = published_path(settings, data_dir)
         for path in (self.path, data_dir.absolute()):
@@ -114,10 +118,13 @@ class Warehouse:
                 raise ConfigError(f"DuckDB can't work with ?, \\ or a line break in a path; rename {str(path)!r}")
         self._settings = settings
         self._facts = facts
+        self._polls = polls
+        self._poll_tables: PollTables | None = None
         self._systems = tuple(systems)
         self.shown = settings.wrm_system or systems[0]
         """The system that the views in `wrm_analytics` show."""
         self._now = now
+        self._data_dir = data_dir
         self._directory = data_dir.absolute() / "warehouse"
         self._mirror = mirror_root(data_dir)
         self._empty = empty_file(self._mirror)
@@ -176,6 +183,7 @@ class Warehouse:
                 }
                 for name in KEPT
             }
+            kept[POLLS] = dict(self._poll_tables.copies) if self._poll_tables is not None else {}
             return Frozen(copy, files, kept, self._empties)
 
     def forget(self, segment: Segment) -> None:
@@ -229,6 +237,9 @@ class Warehouse:
         if self._facts is not None:
             with transaction(working.connection):
                 take_over(working.connection, self._facts)
+        if self._poll_tables is not None:
+            with transaction(working.connection):
+                self._unpublished |= self._poll_tables.update()
         publication = publisher.publish(self._lists(working.contents), self._unpublished)
         self._unpublished.clear()
         self._named = {partition: dict(contents) for partition, contents in working.contents.items()}
@@ -289,7 +300,7 @@ class Warehouse:
 
     @property
     def _empties(self) -> dict[str, Path]:
-        return {MIRRORED: self._empty, **self._kept.empty}
+        return {MIRRORED: self._empty, **self._kept.empty, POLLS: empty_polls(copies_root(self._data_dir))}
 
     def _lists(self, contents: Mapping[Partition, Contents]) -> dict[str, FileList]:
         """The lists of files that the published views read, the newest first."""
@@ -307,7 +318,8 @@ class Warehouse:
         former = frozenset(pattern(self._mirror / file) for file, is_former in found.items() if is_former)
         opened = tuple(pattern(self._mirror / file) for file in open_files)
         kept = {name: FileList((), self._sealed[1].get(name, ())) for name in KEPT}
-        return {MIRRORED: FileList(opened, self._sealed[1].get(MIRRORED, ()), former), **kept}
+        polls = FileList((), self._poll_tables.files if self._poll_tables else ())
+        return {MIRRORED: FileList(opened, self._sealed[1].get(MIRRORED, ()), former), **kept, POLLS: polls}
 
     def _looked_at(self, files: Iterable[str], known: Mapping[str, bool]) -> dict[str, bool]:
         """Whether each of these files lacks columns; a file never changes under its name."""
@@ -320,6 +332,8 @@ class Warehouse:
         try:
             template = self._directory / "template.duckdb"
             empty = {name: pattern(file) for name, file in self._empties.items()}
+            if self._polls is not None:
+                self._poll_tables = PollTables(working.connection, self._polls)
             publisher = Publisher(working.connection, template, self.path, empty, self._systems, self.shown)
             return working, publisher
         except BaseException:

@@ -55,7 +55,7 @@ def test_the_summary_counts_all_and_tells_of_each_station(data_dir: Path) -> Non
     told = document(data_dir, "summary")
     assert (told["rows"], told["stations"], told["bikes"], told["snapshots"]) == (7, 3, 2, 2)
     assert (told["first_snapshot"], told["newest_snapshot"]) == ("2025-06-01T08:00:00", "2025-06-01T08:30:00")
-    assert [(day["date"], day["longest_gap_seconds"]) for day in told["coverage"]] == [("2025-06-01", 1800.0)]
+    assert [(day["date"], day["longest_gap_seconds"]) for day in told["coverage"]] == [("2025-06-01", 0.0)]
     stations = {item["station_id"]: item for item in told["station_summary"]}
     assert stations.keys() == {"1", "2", "3"}
     assert (stations["1"]["mean_bikes"], stations["1"]["share_empty"]) == (7.0, 0.0)
@@ -75,7 +75,7 @@ def test_the_summary_names_the_days_without_any_snapshot(tmp_path: Path) -> None
     told = document(tmp_path, "summary")
     assert (told["days"], told["days_missing"]) == (3, 3)
     assert told["gaps"] == [{"first": "2025-06-03", "last": "2025-06-05", "days": 3, "files": 0}]
-    assert [day["longest_gap_seconds"] for day in told["coverage"]] == [*4 * [4 * 86_400.0], 4 * 86_400.0, 86_400.0]
+    assert [day["longest_gap_seconds"] for day in told["coverage"]] == [*5 * [4 * 86_400 - 1800.0], 86_400 - 1800.0]
     assert "2025-06-03 │ 2025-06-05 │    3" in answer(tmp_path, "summary")
 
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 Row = dict[str, Any]
@@ -77,15 +77,86 @@ def data_quality(rows: Iterable[Row], now: dt.datetime = FOREVER) -> dict[dt.dat
     days = defaultdict(list)
     for row in rows:
         days[row["date"]].append(row)
-    times = sorted(time for time, _ in {_snapshot(row) for found in days.values() for row in counted(found, now)})
+    covered = file_coverage(counted((row for found in days.values() for row in found), now))
     gaps: dict[dt.date, list[float]] = {}
-    for time in (*times[:1], *times[-1:]):
-        gaps[time.date()] = []
-    for before, after in pairwise(times):
-        for number in range((after.date() - before.date()).days + 1):
-            day = before.date() + dt.timedelta(days=number)
-            gaps.setdefault(day, []).append((after - before).total_seconds())
+    for began, ended, known in covered:
+        for number in range((ended - dt.timedelta(microseconds=1)).toordinal() - began.toordinal() + 1):
+            day = began.date() + dt.timedelta(days=number)
+            gaps.setdefault(day, []).append(0.0 if known else (ended - began).total_seconds())
     return {day: (*_quality(days[day], now), max(gaps.get(day, ()), default=None)) for day in {*days, *gaps}}
+
+
+def file_coverage(rows: Iterable[Row]) -> list[tuple[dt.datetime, dt.datetime, bool]]:
+    """When the state is known from raw files, and when not: from, until, and which."""
+    partitions: dict[dt.date, set[tuple[dt.datetime, str]]] = defaultdict(set)
+    for row in rows:
+        partitions[row["date"]].add(_snapshot(row))
+    held = []
+    for snapshots in partitions.values():
+        times = sorted(time for time, _ in snapshots)
+        steps = [(after - before).total_seconds() for before, after in pairwise(times) if after > before]
+        hold = dt.timedelta(seconds=min(2 * median(steps), CAP_SECONDS) if steps else CAP_SECONDS)
+        held += [(time, time + hold) for time in times]
+    if not held:
+        return []
+    held.sort()
+    newest_time, (since, until) = held[-1][0], held[0]
+    found = []
+    for began, ended in held:
+        if began > until:
+            found += [(since, until, True), (until, began, False)]
+            since = began
+        until = max(until, ended)
+    found.append((since, until, True))
+    return [(began, min(ended, newest_time), known) for began, ended, known in found if began < newest_time]
+
+
+Interval = tuple[dt.datetime, dt.datetime, bool, str | None, str]
+GOOD = {"stored", "unchanged", "not_modified"}
+
+
+def coverage(polls: Iterable[Row], rows: Iterable[Row]) -> list[Interval]:
+    """From, until, whether the state is known, why not, and who tells, by polls and by rows of raw files."""
+    events = sorted(((_told_at(poll), poll["due_at"], poll) for poll in polls), key=lambda event: event[:2])
+    told, silent = _told_by_polls(events)
+    first, last = (events[0][0], events[-1][0]) if events else (FOREVER, FOREVER)
+    known = [(began, ended) for began, ended, is_known in file_coverage(rows) if is_known]
+    for since, until in [(dt.datetime.min, first), (last, FOREVER), *silent]:  # noqa: DTZ901
+        told += [(max(began, since), min(ended, until), True, None, "raw files") for began, ended in known]
+    told = sorted(interval for interval in told if interval[0] < interval[1])
+    holes = [(before[1], after[0]) for before, after in pairwise(told) if before[1] < after[0]]
+    found: list[Interval] = []
+    for interval in sorted([*told, *((*hole, False, "no_snapshot", "raw files") for hole in holes)]):
+        if found and found[-1][2:] == interval[2:]:
+            interval = (found.pop()[0], *interval[1:])  # noqa: PLW2901
+        found.append(interval)
+    return found
+
+
+def _told_by_polls(
+    events: list[tuple[dt.datetime, dt.datetime, Row]],
+) -> tuple[list[Interval], list[tuple[dt.datetime, dt.datetime]]]:
+    """What polls tell, and when their record is lost."""
+    told: list[Interval] = []
+    silent = []
+    for (began, _, poll), (ended, *_) in pairwise(events):
+        if poll["outcome"] in GOOD:
+            known_until = min(ended, began + dt.timedelta(seconds=2 * poll["interval_seconds"]))
+            told += [(began, known_until, True, None, "polls"), (known_until, ended, False, "late", "polls")]
+        elif poll["outcome"] == "unrecorded":
+            silent.append((began, ended))
+        else:
+            reason = ": ".join(filter(None, (poll["outcome"], poll["reason"])))
+            told.append((began, ended, False, reason, "polls"))
+    return told, silent
+
+
+def _told_at(poll: Row) -> dt.datetime:
+    """When a poll's answer came (whole seconds), or when it was due."""
+    time: dt.datetime = poll["due_at"]
+    if poll["outcome"] in GOOD:
+        time = (poll["finished_at"] or time).replace(microsecond=0)
+    return time
 
 
 def _quality(rows: list[Row], now: dt.datetime) -> tuple[Any, ...]:

@@ -25,7 +25,8 @@ RESULTS = (
     "main.open_station_hours",
     "main.open_cell_hours",
     "data_quality",
-    "snapshot_days",
+    "coverage",
+    "coverage_days",
     "main.current_rows",
     "station_hourly",
     "publication",
@@ -71,8 +72,8 @@ async def test_a_late_file_of_a_sealed_day_counts_as_if_it_had_come_in_time(
     await analytics.layer.put_hour(22, row("1", at(22), bikes=5))
     await analytics.refresh()
     assert analytics.query("SELECT date, longest_gap_seconds / 3600 FROM data_quality") == [
-        (DAY, 11 + 35 / 60),
-        (NEXT_DAY, 3),
+        (DAY, 11 + 5 / 60),
+        (NEXT_DAY, 2.5),
     ]
     for hour in (2, 9, 10):
         await analytics.layer.put_hour(hour, row("1", at(hour, 5), bikes=0))

@@ -184,11 +184,11 @@ async def test_a_gap_over_midnight_and_days_without_snapshots_are_seen(analytics
     await analytics.layer.put_hour(1, *snapshot(at(1, day=days[4]), "1"), day=days[4])
     await analytics.refresh()
     assert analytics.query("SELECT date, snapshots, files, longest_gap_seconds / 3600 FROM data_quality") == [
-        (days[0], 2, 2, 6.5),
-        (days[1], 1, 1, 70.0),
-        (days[2], 0, 0, 70.0),
-        (days[3], 0, 0, 70.0),
-        (days[4], 1, 1, 70.0),
+        (days[0], 2, 2, 6.0),
+        (days[1], 1, 1, 69.5),
+        (days[2], 0, 0, 69.5),
+        (days[3], 0, 0, 69.5),
+        (days[4], 1, 1, 69.5),
     ]
     assert_published(analytics)
 
@@ -209,5 +209,5 @@ async def test_a_file_taken_just_after_midnight_counts_in_the_hour_of_its_own_da
         density = "SELECT date, hour, mean_bike_count FROM station_density_hourly"
         assert analytics.query(density) == [(NEXT_DAY, 0, 5.0)]
         ((gap,),) = analytics.query(f"SELECT longest_gap_seconds FROM data_quality WHERE date = '{NEXT_DAY}'")
-        assert gap == 60
+        assert gap == 0
         warehouse.close()

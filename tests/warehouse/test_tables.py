@@ -110,7 +110,7 @@ async def test_gaps_of_a_day_whose_snapshots_lie_in_two_folders_are_those_betwee
     await analytics.refresh()
     assert_tables(analytics, analytics.layer.rows)
     gaps = analytics.query("SELECT longest_gap_seconds / 3600 FROM data_quality WHERE date = $1", NEXT_DAY)
-    assert gaps == [(3.0,)]
+    assert gaps == [(2.5,)]
 
 
 async def test_silly_numbers_cost_neither_the_segment_nor_the_tables(analytics: Analytics) -> None:

@@ -1,8 +1,6 @@
 -- One row a partition, also for days without any snapshot between the first and the last one: its raw files and
--- lines, how many were rejected, how many rows have which flag (one row may have several), and how complete the day is.
--- longest_gap_seconds is the longest time between two snapshots that follow each other, whole, in the row of each day
--- (UTC) that it touches: one over midnight is in both, one of days in all of them. What was before the first snapshot of
--- all, and what comes after the newest, is no gap.
+-- lines, how many were rejected, how many rows have which flag (one row may have several), and how complete the day is: for
+-- how long the state was known, and the longest gap that touches the day (see coverage_days).
 CREATE OR REPLACE VIEW main.data_quality AS
 WITH counts AS (
     SELECT
@@ -35,37 +33,6 @@ WITH counts AS (
         GROUP BY system_id, date
     )
     GROUP BY system_id, date
-),
-calendar AS (
-    SELECT system_id, CAST(unnest(generate_series(min(date), max(date), INTERVAL 1 DAY)) AS DATE) AS date
-    FROM main.snapshot_days
-    GROUP BY system_id
-),
-gaps AS (
-    SELECT
-        system_id,
-        date,
-        greatest(
-            longest_gap_seconds,
-            (epoch_us(coalesce(first_snapshot, next_snapshot)) - epoch_us(previous_snapshot)) / 1e6,
-            (epoch_us(next_snapshot) - epoch_us(coalesce(last_snapshot, previous_snapshot))) / 1e6
-        ) AS longest_gap_seconds
-    FROM (
-        SELECT
-            *,
-            last_value(last_snapshot IGNORE NULLS) OVER (
-                PARTITION BY system_id
-                ORDER BY date
-                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-            ) AS previous_snapshot,
-            first_value(first_snapshot IGNORE NULLS) OVER (
-                PARTITION BY system_id
-                ORDER BY date
-                ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
-            ) AS next_snapshot
-        FROM calendar
-        LEFT JOIN main.snapshot_days USING (system_id, date)
-    )
 )
 SELECT
     system_id,
@@ -82,7 +49,9 @@ SELECT
     coalesce(future_snapshots, 0) AS future_snapshots,
     first_snapshot,
     last_snapshot,
+    known_seconds,
+    unknown_seconds,
     longest_gap_seconds
 FROM counts
-FULL JOIN gaps USING (system_id, date)
+FULL JOIN main.coverage_days USING (system_id, date)
 ORDER BY system_id, date;

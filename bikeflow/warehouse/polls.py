@@ -1,0 +1,159 @@
+"""The record of polls in the working database: the rows of open days, and what each day's polls tell of coverage."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bikeflow.core.model import Partition
+from bikeflow.polls.poll import SCHEMA, Poll
+from bikeflow.runtime.files import write_whole
+from bikeflow.warehouse.statements import HIVE_TYPES, pattern, poll_runs, quoted
+
+_ROWS = pa.schema([("number", pa.int64()), ("system_id", pa.string()), ("dt", pa.date32()), *SCHEMA])
+_OF_THESE = "(system_id, dt) IN (SELECT (unnest($1), unnest($2)))"
+
+
+class PollSource(Protocol):
+    """Where polls come from: rows, numbered as they came, and the files of days that are closed."""
+
+    @property
+    def identity(self) -> str:
+        """What tells these numbers from those of another source."""
+        ...
+
+    @property
+    def changes(self) -> int:
+        """How often `copies` has changed."""
+        ...
+
+    @property
+    def copies(self) -> Mapping[Partition, Path]:
+        """The file of each closed day."""
+        ...
+
+    def since(self, number: int) -> Mapping[int, Poll]:
+        """The rows after this number."""
+        ...
+
+
+def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """The tables `polls`, `poll_days` (files of closed days), `poll_runs` and `poll_source`, empty."""
+    connection.register("no_polls", _ROWS.empty_table())
+    connection.execute("CREATE TABLE state.polls AS FROM no_polls")
+    connection.execute(f"CREATE TABLE state.poll_runs AS {poll_runs('state.polls')}")
+    connection.unregister("no_polls")
+    connection.execute("CREATE TABLE state.poll_days (system_id VARCHAR, dt DATE, file VARCHAR)")
+    connection.execute("CREATE TABLE state.poll_source (identity VARCHAR, number BIGINT)")
+
+
+class PollTables:
+    """These tables of an open working database, kept up to date with `source`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, source: PollSource) -> None:
+        self._run = connection.execute
+        self._connection = connection
+        self._source = source
+        self._changes: int | None = None
+        self.copies: Mapping[Partition, Path] = {}
+        """The files of closed days."""
+        self.files: tuple[str, ...] = ()
+        """The same, the newest first, as patterns."""
+
+    def update(self) -> set[str]:
+        """Take over what came since, in a transaction of the caller; gives the systems of which anything has changed.
+
+        Only days that have changed are gone through.
+        """
+        number = self._number()
+        rows = self._source.since(number)
+        changed, gone = self._take_copies()
+        opened = {Partition(poll.system_id, poll.day) for poll in rows.values()} | gone
+        if rows:
+            self._insert(rows)
+            self._run("UPDATE state.poll_source SET number = $1", [max(rows)])
+        self._forget("polls", changed.keys() | (opened & self.copies.keys()))  # what lies in a file need not lie here
+        self._forget("poll_runs", changed.keys() | (opened - self.copies.keys()))
+        if changed:
+            files = "[" + ", ".join(quoted(pattern(path)) for path in changed.values()) + "]"
+            self._derive(f"read_parquet({files}, hive_partitioning = true, {HIVE_TYPES})")
+        systems = {partition.system_id for partition in (*opened, *changed)}
+        if opened := opened - self.copies.keys():
+            self._derive(f"(FROM state.polls WHERE {_OF_THESE})", _keys(opened))
+        return systems
+
+    def _number(self) -> int:
+        """The number of the last row that is known of this source; of another one nothing is."""
+        known = self._run("SELECT identity, number FROM state.poll_source").fetchall()
+        if known and known[0][0] == self._source.identity:
+            return int(known[0][1])
+        for table in ("polls", "poll_days", "poll_runs", "poll_source"):
+            self._run(f"DELETE FROM state.{table}")
+        self._run("INSERT INTO state.poll_source VALUES ($1, 0)", [self._source.identity])
+        return 0
+
+    def _take_copies(self) -> tuple[dict[Partition, Path], set[Partition]]:
+        """Note the files of closed days; gives those that are new, and the days whose file is gone."""
+        if self._source.changes == self._changes:
+            return {}, set()
+        self._changes, self.copies = self._source.changes, self._source.copies
+        newest_first = sorted(self.copies, key=lambda partition: (partition.day, partition.system_id), reverse=True)
+        self.files = tuple(pattern(self.copies[partition]) for partition in newest_first)
+        taken = {Partition(*row[:2]): row[2] for row in self._run("FROM state.poll_days").fetchall()}
+        changed = {partition: path for partition, path in self.copies.items() if taken.get(partition) != str(path)}
+        gone = taken.keys() - self.copies.keys()
+        self._forget("poll_days", changed.keys() | gone)
+        if changed:
+            columns = [*_keys(changed), [str(path) for path in changed.values()]]
+            self._run("INSERT INTO state.poll_days SELECT unnest($1), unnest($2), unnest($3)", columns)
+        return changed, gone
+
+    def _derive(self, polls: str, parameters: list[list[object]] | None = None) -> None:
+        self._run(f"INSERT INTO state.poll_runs BY NAME {poll_runs(polls)}", parameters)
+
+    def _forget(self, table: str, partitions: Collection[Partition]) -> None:
+        if partitions:
+            self._run(f"DELETE FROM state.{table} WHERE {_OF_THESE}", _keys(partitions))
+
+    def _insert(self, rows: Mapping[int, Poll]) -> None:
+        """Add rows; one that was due at the same time as another of the system takes its place."""
+        self._connection.register("new_polls", _table(rows))
+        try:
+            self._run(
+                "DELETE FROM state.polls WHERE (system_id, due_at) IN (SELECT (system_id, due_at) FROM new_polls)"
+            )
+            self._run("INSERT INTO state.polls BY NAME FROM new_polls")
+        finally:
+            self._connection.unregister("new_polls")
+
+
+def empty_polls(root: Path) -> Path:
+    """A file without polls, in the folder of the copies: it gives the schema; made where it is missing."""
+    path = root / "system_id=-/dt=0001-01-01/empty.parquet"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sink = pa.BufferOutputStream()
+        pq.write_table(SCHEMA.empty_table(), sink, store_schema=False)
+        write_whole(path, sink.getvalue().to_pybytes())
+    return path
+
+
+def _table(rows: Mapping[int, Poll]) -> pa.Table:
+    polls = rows.values()
+    columns = {name: [getattr(poll, name) for poll in polls] for name in SCHEMA.names}
+    for field in SCHEMA:
+        if pa.types.is_timestamp(field.type):
+            times = columns[field.name]
+            columns[field.name] = [value and value.astimezone(dt.UTC).replace(tzinfo=None) for value in times]
+    columns |= {"number": [*rows], "system_id": [poll.system_id for poll in polls], "dt": [poll.day for poll in polls]}
+    return pa.table(columns, _ROWS)
+
+
+def _keys(partitions: Collection[Partition]) -> list[list[object]]:
+    return [[partition.system_id for partition in partitions], [partition.day for partition in partitions]]
