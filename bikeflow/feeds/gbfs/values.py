@@ -35,8 +35,9 @@ class Rejected(ValueError):
 
 def identity(record: Record, *names: str) -> str:
     """The id in the first of these fields that the record has; raises `Rejected` where there is none."""
-    name = next((one for one in names if record.get(one) is not None), names[0])
-    value = record.get(name)
+    name, value = _first(record, names)
+    if type(value) is str and value and value.isascii():
+        return value  # nearly always; the rest is for oddities
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if value is None or value == "":
@@ -56,6 +57,8 @@ def whole(record: Record, *names: str) -> int | None:
     name, value = _first(record, names)
     if value is None:
         return None
+    if type(value) is int and 0 <= value <= _MAX_WHOLE:
+        return value  # nearly always
     number = _number(name, value)
     if number == UNKNOWN:
         return None
@@ -136,11 +139,16 @@ def _date_time(name: str, value: str) -> int:
 
 
 def _first(record: Record, names: tuple[str, ...]) -> tuple[str, object]:
-    name = next((one for one in names if record.get(one) is not None), names[0])
-    return name, record.get(name)
+    for name in names:
+        value = record.get(name)
+        if value is not None:
+            return name, value
+    return names[0], None
 
 
 def _number(name: str, value: object) -> float:
+    if type(value) is float and abs(value) <= sys.float_info.max:
+        return value
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         value = float(value) if "." in value else int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
