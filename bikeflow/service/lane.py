@@ -58,7 +58,7 @@ class Lane:
                 log.error("snapshots_left_behind", count=left.depth, directory=str(left.directory), error=str(error))
         else:
             spool.take_over(left)
-        if same_lake:
+        if same_lake and predecessor.layout == self.layout:
             self.delivery.take_over(predecessor.delivery)
             self.watcher.take_over(predecessor.watcher)
             self.index.files.unwritten.take_over(predecessor.index.files.unwritten)
