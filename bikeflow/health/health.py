@@ -40,8 +40,11 @@ class Health:
 
     def adopt(self, settings: Settings, database: Path, *, same_lake: bool) -> None:
         """Judge a pipeline with these settings from now on; what was seen of another lake is forgotten."""
+        places = {(system.id, system.prefix) for system in self.settings.all_systems}
+        stay = {system.id for system in settings.all_systems if (system.id, system.prefix) in places}
         self.settings, self.database = settings, database
         self.seen.exports.clear()  # there may be other targets now; each reports with its next export
+        self.seen.forget_others(stay)
         if not same_lake:
             self.seen.forget_lake()
 

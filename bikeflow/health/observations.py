@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from collections.abc import Collection
 
 from bikeflow.core.model import (
     UTC,
@@ -66,6 +67,13 @@ class Observations:
         self.published = self.behind_since = self._last_processed_at = None
         self._stored_at.clear()
         self._unchanged_at.clear()
+
+    def forget_others(self, systems: Collection[str]) -> None:
+        """Only these systems are there from now on."""
+        for seen in (self.last_fetches, self.losing, self._stored_at, self._unchanged_at):
+            for system_id in seen.keys() - systems:
+                del seen[system_id]
+        self.failing = {partition: fault for partition, fault in self.failing.items() if partition.system_id in systems}
 
     def unchanged_since(self, system_id: str, snapshot: dt.datetime) -> dt.datetime | None:
         """When a fetch last found a feed unchanged since this snapshot; None where there is a newer one."""

@@ -53,7 +53,10 @@ class Metrics:
         Info("bikeflow_build", "The running bikeflow.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        self._count_of_systems([system.id for system in health.settings.all_systems])
+        self._systems = [system.id for system in health.settings.all_systems]
+        self._of_systems: list[tuple[Counter | Histogram, dict[str, Sequence[str]]]] = []
+        """The metrics that have a series for each system, with the values of their other labels."""
+        self._count_of_systems(self._systems)
         self._count_of_all()
 
     def _add(
@@ -63,7 +66,18 @@ class Metrics:
         metric = kind(f"bikeflow_{name}", text, list(labels), registry=self.registry, **more)
         for values in product(*labels.values()) if labels else ():
             metric.labels(*values)
+        if "system" in labels and not isinstance(metric, Gauge):
+            self._of_systems.append((metric, {name: known for name, known in labels.items() if name != "system"}))
         return metric
+
+    def adopt(self, systems: Sequence[str]) -> None:
+        """Count these systems from now on: what was counted of others goes, and new ones begin at zero."""
+        for metric, others in self._of_systems:
+            for system in set(self._systems) - set(systems):
+                metric.remove_by_labels({"system": system})
+            for values in product(set(systems) - set(self._systems), *others.values()):
+                metric.labels(*values)
+        self._systems = list(systems)
 
     def _count_of_systems(self, systems: Sequence[str]) -> None:
         add, system = self._add, {"system": systems}

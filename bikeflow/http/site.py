@@ -70,6 +70,7 @@ class Site:
             announce(self.url, settings.data_dir)
         self.health.adopt(settings, published_path(settings.warehouse, settings.data_dir), same_lake=same_lake)
         self._routes.adopt()
+        self.metrics.adopt([system.id for system in settings.all_systems])
 
     async def _open(self, http: HttpSettings, *, anywhere: bool) -> None:
         server = AsyncExitStack()

@@ -57,7 +57,7 @@ class Lane:
             except NotSpooled as error:
                 log.error("snapshots_left_behind", count=left.depth, directory=str(left.directory), error=str(error))
         spool.take_over(left)
-        if same_lake:
+        if same_lake and predecessor.layout == self.layout:
             self.delivery.take_over(predecessor.delivery)
             self.watcher.take_over(predecessor.watcher)
             self.index.files.unwritten.take_over(predecessor.index.files.unwritten)

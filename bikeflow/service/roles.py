@@ -141,12 +141,11 @@ class Roles:
 
 
 def same_lake(one: Settings, other: Settings) -> bool:
-    """Whether both are settings for the same objects, by whatever keys and connections."""
+    """Whether both keep objects in the same place, by whatever keys and connections; not of which systems."""
     return _place(one) == _place(other)
 
 
 def _place(settings: Settings) -> tuple[object, ...]:
     storage = settings.storage
     local = str(settings.data_dir.resolve()) if storage.backend == "local" else ""
-    prefixes = tuple((system.id, system.prefix) for system in settings.all_systems)
-    return storage.backend, local or storage.endpoint_url, storage.bucket, prefixes
+    return storage.backend, local or storage.endpoint_url, storage.bucket

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 
 from tests.service.test_gbfs import verified
 from tests.support import feedserver
@@ -15,9 +16,11 @@ from tests.support.feedserver import Reply
 from tests.support.gbfs import HARBOUR, HILL
 from tests.support.gbfsserver import GbfsServer, serve_gbfs
 from tests.support.service import Service, configure, running
+from tests.support.watch import Watch
 
 pytestmark = pytest.mark.timeout(240)
 LONG = 3600
+COUNTED = 'bikeflow_fetches_total{{outcome="stored",system="{}"}}'
 HANGS = Reply(wait_seconds=600)
 SNAPSHOTS = "SELECT count(DISTINCT s3_source_key) FROM analytics.history WHERE system_id = '{}'"
 
@@ -68,6 +71,9 @@ async def test_systems_that_stay_do_not_notice_a_reload(tmp_path: Path) -> None:
         await reloads.polled(changes)
         await reloads.to(first, second, table("comes", comes.url))
         await reloads.polled(comes)
+        async with ClientSession(await service.url()) as session:
+            assert "refreshing" not in await Watch(service, session).faults()
+            assert await Watch(service, session).metric(COUNTED.format("comes")) >= 1
         await reloads.to(first, second | {"interval_seconds": 2}, table("comes", comes.url))
         await reloads.polled(changes)
         await reloads.to(first, table("changes", moved.url), table("comes", comes.url))
@@ -75,6 +81,9 @@ async def test_systems_that_stay_do_not_notice_a_reload(tmp_path: Path) -> None:
         await reloads.to(first, table("changes", moved.url))
         asked, count = len(comes.asked), len(changes.asked)
         await reloads.polled(stays)
+        async with ClientSession(await service.url()) as session, session.get("/metrics") as answer:
+            text = await answer.text()
+        assert 'system="stays"' in text and 'system="comes"' not in text
         assert (len(comes.asked), len(changes.asked)) == (asked, count)
         stays.edit("station_status", lambda document: document["data"]["stations"][0].update(num_docks_available=1))
         await service.sees(SNAPSHOTS.format("stays"), 2)
