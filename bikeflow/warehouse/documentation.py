@@ -48,6 +48,8 @@ _LAKE = (
     ("open_spans", "derived table", "totals", "derived table", "Those, and the spans of all days since."),
     ("polls", "lake", "feed", "feed", "What each poll came to, and copies of it on this machine."),
     ("poll_runs", "derived table", "polls", "lake", "Polls in a row that tell the same of a day's coverage."),
+    ("coverage", "derived table", "poll_runs", "derived table", "When the state of a system is known by its polls."),
+    ("coverage", "derived table", "file_runs", "derived table", "The same by raw files, where polls tell nothing."),
     ("applied", "derived table", "mirror", "local files", "The files that each partition was derived from."),
     ("runs", "derived table", "ledger", "index", "The newest runs."),
     ("files_without_rows", "derived table", "ledger", "index", "Raw files that lie in no Parquet file."),

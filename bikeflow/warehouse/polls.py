@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import duckdb
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from bikeflow.core.model import Partition
 from bikeflow.polls.poll import SCHEMA, Poll
 from bikeflow.runtime.files import write_whole
+from bikeflow.warehouse.coverage import Coverage
 from bikeflow.warehouse.statements import HIVE_TYPES, pattern, poll_runs, quoted
 
 _ROWS = pa.schema([("number", pa.int64()), ("system_id", pa.string()), ("dt", pa.date32()), *SCHEMA])
@@ -43,14 +45,30 @@ class PollSource(Protocol):
         ...
 
 
+class NoPolls:
+    """A source without any polls."""
+
+    identity = ""
+    changes = 0
+    copies: Mapping[Partition, Path] = MappingProxyType({})
+
+    def since(self, number: int) -> Mapping[int, Poll]:
+        """None."""
+        return {}
+
+
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """The tables `polls`, `poll_days` (files of closed days), `poll_runs` and `poll_source`, empty."""
+    """The tables `polls`, `poll_days` (files of closed days), `poll_runs` of these, and the others, empty."""
     connection.register("no_polls", _ROWS.empty_table())
     connection.execute("CREATE TABLE state.polls AS FROM no_polls")
     connection.execute(f"CREATE TABLE state.poll_runs AS {poll_runs('state.polls')}")
     connection.unregister("no_polls")
     connection.execute("CREATE TABLE state.poll_days (system_id VARCHAR, dt DATE, file VARCHAR)")
     connection.execute("CREATE TABLE state.poll_source (identity VARCHAR, number BIGINT)")
+    connection.execute(
+        "CREATE TABLE state.coverage (system_id VARCHAR, began_at TIMESTAMP, ended_at TIMESTAMP, known BOOLEAN,"
+        " reason VARCHAR, source VARCHAR)"
+    )
 
 
 class PollTables:
@@ -60,33 +78,34 @@ class PollTables:
         self._run = connection.execute
         self._connection = connection
         self._source = source
+        self._coverage = Coverage(connection)
         self._changes: int | None = None
         self.copies: Mapping[Partition, Path] = {}
         """The files of closed days."""
         self.files: tuple[str, ...] = ()
         """The same, the newest first, as patterns."""
 
-    def update(self) -> set[str]:
+    def update(self, partitions: Collection[Partition]) -> set[str]:
         """Take over what came since, in a transaction of the caller; gives the systems of which anything has changed.
 
-        Only days that have changed are gone through.
+        `partitions` are those whose raw files have changed: coverage follows from them, too.
         """
         number = self._number()
         rows = self._source.since(number)
         changed, gone = self._take_copies()
-        opened = {Partition(poll.system_id, poll.day) for poll in rows.values()} | gone
         if rows:
-            self._insert(rows)
+            self._insert(rows, known=number > 0)
             self._run("UPDATE state.poll_source SET number = $1", [max(rows)])
-        self._forget("polls", changed.keys() | (opened & self.copies.keys()))  # what lies in a file need not lie here
-        self._forget("poll_runs", changed.keys() | (opened - self.copies.keys()))
+        closed = changed.keys() | ({Partition(poll.system_id, poll.day) for poll in rows.values()} & self.copies.keys())
+        self._forget("polls", closed)  # what lies in a file need not lie here
+        self._forget("poll_runs", changed.keys() | gone)
         if changed:
             files = "[" + ", ".join(quoted(pattern(path)) for path in changed.values()) + "]"
-            self._derive(f"read_parquet({files}, hive_partitioning = true, {HIVE_TYPES})")
-        systems = {partition.system_id for partition in (*opened, *changed)}
-        if opened := opened - self.copies.keys():
-            self._derive(f"(FROM state.polls WHERE {_OF_THESE})", _keys(opened))
-        return systems
+            read = f"read_parquet({files}, hive_partitioning = true, {HIVE_TYPES})"
+            self._run(f"INSERT INTO state.poll_runs BY NAME {poll_runs(read)}")
+        suspects = {partition.system_id for partition in (*changed, *gone, *closed)}
+        self._coverage.update(rows.values(), suspects, partitions)
+        return suspects | {poll.system_id for poll in rows.values()} | {item.system_id for item in partitions}
 
     def _number(self) -> int:
         """The number of the last row that is known of this source; of another one nothing is."""
@@ -114,20 +133,19 @@ class PollTables:
             self._run("INSERT INTO state.poll_days SELECT unnest($1), unnest($2), unnest($3)", columns)
         return changed, gone
 
-    def _derive(self, polls: str, parameters: list[list[object]] | None = None) -> None:
-        self._run(f"INSERT INTO state.poll_runs BY NAME {poll_runs(polls)}", parameters)
-
     def _forget(self, table: str, partitions: Collection[Partition]) -> None:
         if partitions:
             self._run(f"DELETE FROM state.{table} WHERE {_OF_THESE}", _keys(partitions))
 
-    def _insert(self, rows: Mapping[int, Poll]) -> None:
+    def _insert(self, rows: Mapping[int, Poll], *, known: bool) -> None:
         """Add rows; one that was due at the same time as another of the system takes its place."""
         self._connection.register("new_polls", _table(rows))
         try:
-            self._run(
-                "DELETE FROM state.polls WHERE (system_id, due_at) IN (SELECT (system_id, due_at) FROM new_polls)"
-            )
+            if known:
+                self._run(
+                    "DELETE FROM state.polls USING new_polls AS new"
+                    " WHERE polls.due_at = new.due_at AND polls.system_id = new.system_id"
+                )
             self._run("INSERT INTO state.polls BY NAME FROM new_polls")
         finally:
             self._connection.unregister("new_polls")

@@ -54,13 +54,6 @@ ORDER BY system_id, newest_snapshot DESC, newest_source_key DESC
 """
 """The newest snapshot of each system."""
 
-_OPEN_FILES = """
-SELECT system_id, dt, file_timestamp, file_timestamp > CAST(getvariable('latest_time') AS TIMESTAMP) AS is_future
-FROM state.raw_files
-WHERE "rows" > 0 AND (system_id, dt) IN (SELECT (unnest($1), unnest($2)))
-"""
-"""The raw files of open partitions that gave rows."""
-
 Contents = Mapping[Segment, str]
 """The files (paths below the mirror's root) that a partition consists of, by segment."""
 
@@ -160,7 +153,7 @@ class WorkingDatabase:
                         self._reset_totals(partition)
                     for table, merge in merges().items():
                         self.connection.execute(merge.replace("{added}", derived()[table]))
-                    self._derive_file_runs(additions)
+                    self._delete("file_runs", additions)  # derived again when coverage needs them
                     self._take_current_rows()
             if not unfit:
                 self._note({partition: addition.files for partition, addition in additions.items()})
@@ -193,16 +186,6 @@ class WorkingDatabase:
     def close(self) -> None:
         """Close the file; all is saved in it."""
         self.connection.close()
-
-    def _derive_file_runs(self, partitions: Iterable[Partition]) -> None:
-        """Derive them again, of all raw files of open partitions: later ones may change what the earlier ones tell."""
-        self._delete("file_runs", partitions)
-        keys = [(partition.system_id, partition.day) for partition in partitions]
-        systems, days = [key[0] for key in keys], [key[1] for key in keys]
-        self.connection.execute(
-            f"INSERT INTO state.file_runs BY NAME {derived()['file_runs'].replace('temp.sources', f'({_OPEN_FILES})')}",
-            [systems, days],
-        )
 
     def _unfit(self) -> set[Partition]:
         """The partitions that what is being read can't be added to."""

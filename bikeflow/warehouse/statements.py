@@ -150,6 +150,11 @@ def poll_runs(polls: str) -> str:
     return _queries("polls")["poll_runs"].replace("{polls}", polls)
 
 
+def coverage(runs: str, file_runs: str) -> str:
+    """The query of coverage by these relations: what polls tell, and what raw files do."""
+    return _queries("polls")["coverage"].replace("{runs}", runs).replace("{file_runs}", file_runs)
+
+
 @cache
 def macros() -> tuple[str, ...]:
     """The statements that create what the queries share."""
@@ -183,7 +188,9 @@ def compatible(system_id: str) -> tuple[PublishedObject, ...]:
 def stamp() -> str:
     """Changes whenever what is derived would: a working database with another stamp is rebuilt."""
     queries = [item for named in (readings(), derived(), merges()) for pair in named.items() for item in pair]
-    text = "\n".join([*queries, *macros(), poll_runs(""), *map(str, (ENHANCED, RUNS, FILES, SCHEMA_OF_POLLS))])
+    text = "\n".join(
+        [*queries, *macros(), poll_runs(""), coverage("", ""), *map(str, (ENHANCED, RUNS, FILES, SCHEMA_OF_POLLS))]
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 

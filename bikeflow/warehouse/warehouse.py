@@ -25,7 +25,7 @@ from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root, version_of
 from bikeflow.warehouse.parquet import lacks_columns
 from bikeflow.warehouse.parts import FileList
-from bikeflow.warehouse.polls import PollSource, PollTables, empty_polls
+from bikeflow.warehouse.polls import NoPolls, PollSource, PollTables, empty_polls
 from bikeflow.warehouse.publishing import Publisher
 from bikeflow.warehouse.state import (
     Addition,
@@ -118,7 +118,7 @@ class Warehouse:
                 raise ConfigError(f"DuckDB can't work with ?, \\ or a line break in a path; rename {str(path)!r}")
         self._settings = settings
         self._facts = facts
-        self._polls = polls
+        self._polls = polls or NoPolls()
         self._poll_tables: PollTables | None = None
         self._systems = tuple(systems)
         self.shown = settings.wrm_system or systems[0]
@@ -239,7 +239,7 @@ class Warehouse:
                 take_over(working.connection, self._facts)
         if self._poll_tables is not None:
             with transaction(working.connection):
-                self._unpublished |= self._poll_tables.update()
+                self._unpublished |= self._poll_tables.update([*removed, *changed])
         publication = publisher.publish(self._lists(working.contents), self._unpublished)
         self._unpublished.clear()
         self._named = {partition: dict(contents) for partition, contents in working.contents.items()}
@@ -332,8 +332,7 @@ class Warehouse:
         try:
             template = self._directory / "template.duckdb"
             empty = {name: pattern(file) for name, file in self._empties.items()}
-            if self._polls is not None:
-                self._poll_tables = PollTables(working.connection, self._polls)
+            self._poll_tables = PollTables(working.connection, self._polls)
             publisher = Publisher(working.connection, template, self.path, empty, self._systems, self.shown)
             return working, publisher
         except BaseException:

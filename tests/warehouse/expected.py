@@ -80,6 +80,8 @@ def data_quality(rows: Iterable[Row], now: dt.datetime = FOREVER) -> dict[dt.dat
     covered = file_coverage(counted((row for found in days.values() for row in found), now))
     gaps: dict[dt.date, list[float]] = {}
     for began, ended, known in covered:
+        if began == ended:
+            continue
         for number in range((ended - dt.timedelta(microseconds=1)).toordinal() - began.toordinal() + 1):
             day = began.date() + dt.timedelta(days=number)
             gaps.setdefault(day, []).append(0.0 if known else (ended - began).total_seconds())
@@ -108,7 +110,7 @@ def file_coverage(rows: Iterable[Row]) -> list[tuple[dt.datetime, dt.datetime, b
             since = began
         until = max(until, ended)
     found.append((since, until, True))
-    return [(began, min(ended, newest_time), known) for began, ended, known in found if began < newest_time]
+    return [(began, min(ended, newest_time), known) for began, ended, known in found]
 
 
 Interval = tuple[dt.datetime, dt.datetime, bool, str | None, str]
@@ -122,11 +124,17 @@ def coverage(polls: Iterable[Row], rows: Iterable[Row]) -> list[Interval]:
     first, last = (events[0][0], events[-1][0]) if events else (FOREVER, FOREVER)
     known = [(began, ended) for began, ended, is_known in file_coverage(rows) if is_known]
     for since, until in [(dt.datetime.min, first), (last, FOREVER), *silent]:  # noqa: DTZ901
-        told += [(max(began, since), min(ended, until), True, None, "raw files") for began, ended in known]
-    told = sorted(interval for interval in told if interval[0] < interval[1])
+        told += [
+            (max(began, since), min(ended, until), True, None, "raw files")
+            for began, ended in known
+            if began < until and ended > since
+        ]
+    told.sort()
     holes = [(before[1], after[0]) for before, after in pairwise(told) if before[1] < after[0]]
     found: list[Interval] = []
     for interval in sorted([*told, *((*hole, False, "no_snapshot", "raw files") for hole in holes)]):
+        if interval[0] == interval[1]:
+            continue
         if found and found[-1][2:] == interval[2:]:
             interval = (found.pop()[0], *interval[1:])  # noqa: PLW2901
         found.append(interval)
