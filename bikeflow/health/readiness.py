@@ -20,7 +20,7 @@ WAITING_SECONDS = 60.0
 _REFRESH_SECONDS = 10.0
 _LISTING_SECONDS = 5.0
 
-LANE_PARTS = ("fetching", "storing", "timing", "watching", "keeping")
+LANE_PARTS = ("fetching", "storing", "clock", "watching", "archive")
 """What has to work for each system by itself."""
 PARTS = (*LANE_PARTS, "processing", "refreshing")
 """What has to work."""
@@ -62,9 +62,9 @@ def lane_verdicts(
             or seen.losing.get(name)
             or _fetching(seen, name, feeds.get(name), now),
             "storing": lane.delivery or _storing(lane, feeds.get(name), now),
-            "timing": lane.clock,
+            "clock": lane.clock,
             "watching": lane.watcher or _watching(seen, lane, look_seconds, now),
-            "keeping": lane.missing,
+            "archive": lane.missing,
         }
         for name, lane in vitals.lanes.items()
     }

@@ -15,9 +15,9 @@ _ONLY_DAYS_FROM = 10
 _TROUBLES = {
     "fetching": "no new snapshots come in",
     "storing": "snapshots can't be stored",
-    "timing": "the clock is wrong",
+    "clock": "the clock is wrong",
     "watching": "the store can't be listed",
-    "keeping": "raw files are missing from the store",
+    "archive": "raw files are missing from the store",
     "processing": "some snapshots can't be processed",
     "refreshing": "the database is not refreshed",
 }

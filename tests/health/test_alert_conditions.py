@@ -30,7 +30,7 @@ from tests.support.wrm import wrm_day
 
 LANE = LaneVitals(None, None, None, None, 0, 0)
 WELL = Vitals({"wrm": LANE}, None, 0, 0, 0.0)
-PARTS = ("fetching", "storing", "timing", "watching", "keeping", "processing", "refreshing")
+PARTS = ("fetching", "storing", "clock", "watching", "archive", "processing", "refreshing")
 SETTINGS = Settings(data_dir=Path("data"), feed=FeedSettings(spool_max_bytes=1_000_000), alerts=AlertsSettings())
 ROOM = 10**12
 
@@ -65,7 +65,7 @@ def test_nothing_is_amiss_at_the_start() -> None:
 
 @pytest.mark.parametrize(("part", "alert"), [
     ("fetching", "feed_silent"), ("storing", "storage_unreachable"), ("watching", "storage_unreachable"),
-    ("timing", "clock_wrong"), ("keeping", "raw_files_missing"),
+    ("clock", "clock_wrong"), ("archive", "raw_files_missing"),
     ("processing", "runs_failing"), ("refreshing", "refresh_stuck"),
 ])  # fmt: skip
 def test_a_part_that_does_not_work_is_amiss(part: str, alert: str) -> None:

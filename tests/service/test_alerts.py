@@ -52,7 +52,7 @@ async def test_a_wrong_clock_is_told(tmp_path: Path) -> None:
             running(tmp_path / "data", feed.url, settings=QUICK, variables=channels) as service,
             aiohttp.ClientSession(await service.url()) as client,
         ):
-            await Watch(service, client).breaks(timing="this machine's clock is 40 days behind")
+            await Watch(service, client).breaks(clock="this machine's clock is 40 days behind")
             await service.logged("event=alert_sent alert=clock_wrong kind=problem")
             assert "event=clock_differs" in service.log()
             assert await service.stop() == 0

@@ -53,7 +53,7 @@ async def test_a_service_tells_keeps_and_waits_for_the_return_or_the_operator(tm
             before = derived(data_dir)
             assert len(before) == 2 + FILES
             folder.rename(away)
-            await watch.breaks("keeping", keeping=f"{FILES} raw files are missing from the store")
+            await watch.breaks("archive", archive=f"{FILES} raw files are missing from the store")
             assert await watch.metric('bikeflow_missing_raw_files{system="wrm"}') == FILES
             await service.logged("event=alert_sent alert=raw_files_missing kind=problem")
             assert "event=raw_files_missing" in service.log()
@@ -68,7 +68,7 @@ async def test_a_service_tells_keeps_and_waits_for_the_return_or_the_operator(tm
             assert derived(data_dir) == before
 
             folder.rename(away)
-            await watch.breaks("keeping")
+            await watch.breaks("archive")
             asked = ("forget", *SCOPE, "--data-dir", str(data_dir))
             code, _, err = await bikeflow(*asked, cwd=tmp_path)
             assert code == 2 and f"{FILES} missing raw files; say --yes" in err and derived(data_dir) == before
@@ -122,5 +122,5 @@ async def test_a_restarted_service_is_red_from_its_start(tmp_path: Path) -> None
         aiohttp.ClientSession(await service.url()) as client,
     ):
         await service.logged("event=started")
-        assert "keeping" in await Watch(service, client).faults()
+        assert "archive" in await Watch(service, client).faults()
         assert await service.stop() == 0

@@ -68,8 +68,8 @@ class Conditions:
         faults: dict[Alert, Fault | None] = {
             "feed_silent": verdict.get("fetching"),
             "storage_unreachable": verdict.get("storing") or verdict.get("watching"),
-            "clock_wrong": verdict.get("timing"),
-            "raw_files_missing": verdict.get("keeping"),
+            "clock_wrong": verdict.get("clock"),
+            "raw_files_missing": verdict.get("archive"),
             "runs_failing": verdict.get("processing"),
             "refresh_stuck": verdict.get("refreshing"),
         }
