@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from bikeflow.warehouse.reading import named_files, restrict
 from bikeflow.warehouse.statements import COMPATIBLE, SCHEMA, compatible, quoted
 
 Result = TypeVar("Result")
+_MISSING = re.compile(r'Cannot access file "(.+\.parquet)/\*\*/')
+"""What DuckDB says of a file that it may read and that is gone: it looks for a directory of that name."""
 
 
 def in_store(settings: Settings, work: Callable[[Store], Awaitable[Result]]) -> Result:
@@ -93,6 +96,8 @@ def _show_system(connection: duckdb.DuckDBPyConnection, path: Path, system_id: s
 def _brief(error: BaseException) -> str:
     """What DuckDB says, up to the statement that it quotes; what to do where files are missing."""
     text = str(error).strip().partition("\n\n")[0]
+    if (missing := _MISSING.search(text)) is not None:
+        text = f"No files found: {missing[1]}"
     if "No files found" not in text and "Cannot open file" not in text:
         return text
     return (

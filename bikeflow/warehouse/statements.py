@@ -46,6 +46,7 @@ OF_ONE_SYSTEM = {
     "wrm_stations_latest": "stations_latest",
     "wrm_bikes_latest": "bikes_latest",
     "station_summary": "station_summary",
+    "former_stations": "former_stations",
     "station_hourly": "station_hourly",
     "bike_density": "bike_density",
     "station_density_hourly": "station_density_hourly",

@@ -85,6 +85,10 @@ async def test_a_station_that_is_gone_is_not_of_the_city_and_known_to_the_summar
     await analytics.refresh()
     assert analytics.query("SELECT station_id FROM wrm_stations_latest") == [("1",)]
     gone = analytics.query("SELECT name, last_seen FROM station_summary WHERE station_id = '2'")
+    assert analytics.query("SELECT name, last_seen FROM former_stations WHERE station_id = '2'") == gone
+    latest = analytics.query("SELECT station_id FROM wrm_stations_latest")
+    former = analytics.query("SELECT station_id FROM former_stations")
+    assert sorted(latest + former) == sorted(analytics.query("SELECT station_id FROM station_summary"))
     assert gone == [("Stacja „2”, Wrocław", at(8, 10).replace(tzinfo=None))]
 
 
