@@ -23,6 +23,7 @@ from bikeflow.polls import PollArchive, Recorder
 from bikeflow.polls.archive import copies_root
 from bikeflow.runtime.log import get_logger
 from bikeflow.service.shared import Shared
+from bikeflow.settings import Settings
 from bikeflow.settings.systems import System, place_of
 
 FIRST_FETCH_SPACING_SECONDS = 0.04
@@ -107,18 +108,23 @@ async def open_lane(system: System, shared: Shared) -> AsyncIterator[Lane]:
 
     recorder = Recorder(shared.polls, system.id, system.feed.interval_seconds, layout.snapshot_time)
     delivery = Delivery(store, layout, spool, settings.retry, stored, shared.cache, system.feed.clock_seconds)
-    place, lanes = settings.all_systems.index(system), len(settings.all_systems)
-    seal_after = settings.processing.seal_after_minutes + place * min(SEAL_SPACING_MINUTES, LONGEST_SEALING / lanes)
+    turn, seal_after = turns(settings, system)
     reconciler = Reconciler(store, layout, index, format_of(system), seal_after, trace_id=delivery.trace_id, tell=emit)
     polls = PollArchive(store, layout, shared.polls, copies_root(settings.data_dir), lambda: _oldest(spool))
     watcher = Watcher(shared.listings, store, layout, index, shared.ledger.runs, shared.queue, reconciler)
     upstream = Upstream(system.feed, settings.retry, shared.connections)
-    interval = system.feed.interval_seconds
-    turn = Turn(place * min(FIRST_FETCH_SPACING_SECONDS, interval / lanes), interval * place / lanes)
     fetcher = Fetcher(system, upstream, delivery, index, on_fetched=emit, turn=turn)
     fetcher.polls = recorder
     yield Lane(system, layout, index, fetcher, delivery, watcher, reconciler, polls)
     await recorder.flush()
+
+
+def turns(settings: Settings, system: System) -> tuple[Turn, float]:
+    """When a system is fetched, and how many minutes after midnight its finished day is sealed: not all at once."""
+    place, lanes = settings.places[system.id], len(settings.all_systems)
+    interval = system.feed.interval_seconds
+    turn = Turn(place * min(FIRST_FETCH_SPACING_SECONDS, interval / lanes), interval * place / lanes)
+    return turn, settings.processing.seal_after_minutes + place * min(SEAL_SPACING_MINUTES, LONGEST_SEALING / lanes)
 
 
 def _oldest(spool: Spool) -> dt.datetime | None:

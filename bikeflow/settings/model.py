@@ -79,6 +79,11 @@ class Settings(BaseSettings):
         return tuple(completed(table, self.feed, self.rules) for table in self.systems)
 
     @cached_property
+    def places(self) -> Mapping[str, int]:
+        """The place of each system among all, by its id."""
+        return {system.id: place for place, system in enumerate(self.all_systems)}
+
+    @cached_property
     def shown_system(self) -> System:
         """The system that the pages and `wrm_analytics` show: the one that is named for it, else the first."""
         systems = {system.id: system for system in self.all_systems}

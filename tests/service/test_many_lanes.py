@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 
+from bikeflow.service.lane import turns
 from bikeflow.service.pipeline import open_pipeline
 from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, SystemSettings
@@ -71,3 +73,12 @@ async def test_a_hundred_systems_start_one_after_the_other_and_are_all_published
             assert host.most <= 8
             assert await service.stop() == 0, service.log()[-3000:]
             assert "level=error" not in service.log() and "level=warning" not in service.log()
+
+
+@pytest.mark.parametrize(("systems", "sealed_minutes"), [(1, 60), (20, 62), (1500, 210), (10_000, 420)])
+def test_fetches_lie_within_an_interval_and_sealing_within_hours(systems: int, sealed_minutes: float) -> None:
+    tables = tuple(SystemSettings(id=f"s{number}", url="http://feed.example/") for number in range(systems))
+    settings = Settings(systems=tables)
+    (first, sealed), (last, sealed_last) = (turns(settings, settings.all_systems[place]) for place in (0, -1))
+    assert (first.first_seconds, first.ticks_seconds, sealed) == (0, 0, 60)
+    assert last.first_seconds <= last.ticks_seconds < 60 and round(sealed_last) == sealed_minutes

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from bikeflow.core.errors import NotAFeed
 from bikeflow.feeds.base import Ask, ParsedFile, RawContent, RecordCount
-from bikeflow.feeds.gbfs.container import NotASnapshot, fingerprint, unpack
+from bikeflow.feeds.gbfs.container import Lasting, NotASnapshot, fingerprint, unpack
 from bikeflow.feeds.gbfs.documents import NoArray, NotJson
 from bikeflow.feeds.gbfs.polling import Poller, check_status
 from bikeflow.settings.sections import RulesSettings
@@ -28,6 +28,7 @@ class GbfsFormat:
 
     def __init__(self, system: System) -> None:
         self.raw_stem = system.id
+        self._lasting: Lasting = {}
         feed = system.feed
         patience_seconds = min(feed.interval_seconds / 2, PATIENCE_SECONDS)
         self._poller = Poller(patience_seconds, feed.max_ttl_seconds, max_records=feed.max_records)
@@ -47,7 +48,7 @@ class GbfsFormat:
     def fingerprint(self, data: bytes) -> str:
         """The same as long as documents differ in `last_updated` and `ttl` only."""
         try:
-            return fingerprint(data)
+            return fingerprint(data, self._lasting)
         except NotASnapshot:
             return hashlib.sha256(data).hexdigest()
 

@@ -96,16 +96,22 @@ def _opened(data: bytes) -> Iterator[zipfile.ZipFile]:
         raise NotASnapshot(f"no readable zip archive: {str(error) or type(error).__name__}") from error
 
 
-def fingerprint(data: bytes) -> str:
+Lasting = dict[str, tuple[bytes, bytes]]
+"""By name, the digest of a document, and that of what lasts in it: all but `last_updated` and `ttl`."""
+
+
+def fingerprint(data: bytes, known: Lasting | None = None) -> str:
     """The same for two snapshots that differ in nothing but `last_updated` and `ttl` (and in how they were fetched).
 
-    Raises `NotASnapshot`.
+    `known` is what the last call has left there: most documents are the same in the next snapshot, and need not be read
+    again. Raises `NotASnapshot`.
     """
-    digest = hashlib.sha256()
+    digest, known = hashlib.sha256(), {} if known is None else known
     for name, body in unpack(data).items():
-        content = _lasting(body)
-        digest.update(f"{name} {len(content)}\n".encode())
-        digest.update(content)
+        content = hashlib.sha256(body).digest()
+        if name not in known or known[name][0] != content:
+            known[name] = content, hashlib.sha256(_lasting(body)).digest()
+        digest.update(name.encode() + known[name][1])
     return digest.hexdigest()
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bikeflow.feeds.gbfs import container
-from bikeflow.feeds.gbfs.container import Document, NotASnapshot, fingerprint, manifest, pack, unpack
-from tests.support.gbfs import HARBOUR, documents, packed
+from bikeflow.feeds.gbfs.container import Document, Lasting, NotASnapshot, fingerprint, manifest, pack, unpack
+from tests.support.gbfs import HARBOUR, documents, packed, recordings
 
 STATUS = b'{"last_updated": 1, "ttl": 60, "data": {"stations": [{"station_id": "a", "num_bikes_available": 3}]}}'
 
@@ -113,3 +113,12 @@ def test_the_query_of_an_address_is_not_kept() -> None:
     data = pack([Document("gbfs", "https://me:secret@a.example/gbfs.json?key=secret", b"{}")])
     (entry,) = manifest(data)
     assert entry["url"] == "https://a.example/gbfs.json" and b"secret" not in data
+
+
+@pytest.mark.parametrize("folder", recordings(), ids=lambda path: path.parent.name)
+def test_what_is_known_of_the_last_snapshot_changes_no_fingerprint(folder: Path) -> None:
+    bodies, known = documents(folder), Lasting()
+    for change in (b"", b" ", b"\n"):
+        changed = {name: body + change if name.endswith("status") else body for name, body in bodies.items()}
+        assert fingerprint(packed(changed), known) == fingerprint(packed(changed))
+    assert known.keys() == bodies.keys()
