@@ -172,7 +172,7 @@ class SegmentBuilder:
             return None
 
     def _last_copy(self, source: SegmentObject) -> bytes | None:
-        """This machine's copy of a file that is gone from the store: a whole one, by its size, of this very version."""
+        """This machine's copy of a file that is gone from the store: told by its name and size."""
         try:
             data = b"" if self._copies is None else self._copies(source).read_bytes()
         except OSError:
