@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 
 ENOUGH = 65_536
+SPARE = 8
 
 
 def raise_limit() -> None:
@@ -15,3 +17,13 @@ def raise_limit() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def need_spare(count: int = SPARE) -> None:
+    """Raise OSError (EMFILE) where fewer file descriptors than these can be had: for what would not survive that."""
+    found: list[int] = []
+    try:
+        found.extend(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(count))
+    finally:
+        for descriptor in found:
+            os.close(descriptor)

@@ -8,13 +8,15 @@ from urllib.parse import urlsplit
 
 import duckdb
 
+from bikeflow.core.errors import Permanent
 from bikeflow.settings.sections import StorageSettings
+from bikeflow.warehouse import opening
 from bikeflow.warehouse.statements import quoted
 
 
 def connect(database: Path, storage: StorageSettings) -> duckdb.DuckDBPyConnection:
     """A bounded DuckDB with `database` open that can read `s3://` addresses of the storage; raises duckdb.Error."""
-    connection = duckdb.connect(str(database), config=modest(database.parent))
+    connection = opening.connect(str(database), config=modest(database.parent))
     try:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         connection.execute(f"LOAD {quoted(str(httpfs_extension()))}")
@@ -40,12 +42,22 @@ def modest(directory: Path) -> dict[str, str | bool | int | float | list[str]]:
 
 
 def httpfs_extension() -> Path:
-    """The extension's file in the installed package; nothing is ever fetched from the network."""
+    """The extension's file in the installed package; nothing is ever fetched from the network.
+
+    Raises `Permanent` where that is made for another DuckDB.
+    """
     found = importlib.util.find_spec("duckdb_extension_httpfs")
     if found is None or not found.submodule_search_locations:
         raise FileNotFoundError("the package duckdb-extension-httpfs is missing")
-    root = Path(found.submodule_search_locations[0])
-    return root / "extensions" / f"v{duckdb.__version__}" / "httpfs.duckdb_extension"
+    root = Path(found.submodule_search_locations[0]) / "extensions"
+    file = root / f"v{duckdb.__version__}" / "httpfs.duckdb_extension"
+    if not file.is_file():
+        known = ", ".join(sorted(folder.name.removeprefix("v") for folder in root.iterdir()))
+        raise Permanent(
+            f'warehouse.mode = "s3" and "hybrid" need DuckDB {known}, for which duckdb-extension-httpfs is made;'
+            f' this is {duckdb.__version__}: pip install "duckdb=={known}", or set warehouse.mode = "local"'
+        )
+    return file
 
 
 def secret_sql(storage: StorageSettings) -> str:

@@ -25,6 +25,7 @@ from bikeflow.core.model import Segment
 from bikeflow.runtime.files import disk_errors, remove
 from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import PostgresSettings
+from bikeflow.warehouse import opening
 from bikeflow.warehouse.bucket import modest
 from bikeflow.warehouse.documentation import quoted_name
 from bikeflow.warehouse.state import first_line
@@ -95,7 +96,7 @@ class PostgresTables:
             raise Transient(f"reading the database for PostgreSQL failed: {first_line(error)}") from error
 
     def _opened(self, database: Path) -> duckdb.DuckDBPyConnection:
-        return duckdb.connect(str(database), read_only=True, config=modest(self._directory))
+        return opening.connect(str(database), read_only=True, config=modest(self._directory))
 
     def _connect(self) -> Connection:
         options: dict[str, str | int | None] = {

@@ -24,6 +24,7 @@ from bikeflow.core.errors import Permanent
 from bikeflow.core.model import UTC, Publication
 from bikeflow.runtime.files import hidden, remove, replace
 from bikeflow.runtime.log import get_logger
+from bikeflow.warehouse import opening
 from bikeflow.warehouse.documentation import create_inputs, describe
 from bikeflow.warehouse.parts import FileList, open_sql, sealed_sql, whole_sql
 from bikeflow.warehouse.state import BLOCK_BYTES, discard, first_line, quarantined, transaction
@@ -176,7 +177,7 @@ def make_way(target: Path) -> None:
     if not target.exists():
         return
     try:
-        with duckdb.connect(str(target), read_only=True) as found:
+        with opening.connect(str(target), read_only=True) as found:
             ours = found.execute("SELECT 1 FROM duckdb_schemas() WHERE schema_name = $1", [COMPATIBLE]).fetchone()
     except duckdb.Error as error:
         if "Could not set lock" in str(error):

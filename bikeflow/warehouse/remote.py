@@ -27,7 +27,7 @@ from bikeflow.runtime.concurrency import bounded_map
 from bikeflow.runtime.files import disk_errors, remove
 from bikeflow.settings.sections import StorageSettings
 from bikeflow.store.base import Store
-from bikeflow.warehouse import bucket
+from bikeflow.warehouse import bucket, opening
 from bikeflow.warehouse.documentation import Entry
 from bikeflow.warehouse.parquet import lacks_columns
 from bikeflow.warehouse.parts import FileList, open_sql, sealed_sql, whole_sql
@@ -172,7 +172,7 @@ class RemoteDatabase:
 
     def _tables(self, database: Path) -> Iterator[tuple[str, Path]]:
         """Each table of the frozen database, in a file."""
-        with duckdb.connect(str(database), read_only=True, config=bucket.modest(self._directory)) as connection:
+        with opening.connect(str(database), read_only=True, config=bucket.modest(self._directory)) as connection:
             for item in published():
                 if item.kind == "TABLE":
                     path = self._directory / f"{item.name}.parquet"

@@ -21,6 +21,7 @@ from bikeflow.core.model import FileRecord, Partition, Segment
 from bikeflow.core.schema import ADDED
 from bikeflow.runtime.files import remove, set_aside
 from bikeflow.settings.sections import WarehouseSettings
+from bikeflow.warehouse import opening
 from bikeflow.warehouse.facts import create_tables
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.parquet import raw_file_records
@@ -389,7 +390,7 @@ class WorkingDatabase:
     def _probe(self, files: Contents) -> None:
         """Find out which files are to blame: read each in a database of its own. Raises DamagedFiles."""
         reasons: dict[Segment, str] = {}
-        with duckdb.connect(":memory:", config=configuration(self._settings, self._path.parent)) as probe:
+        with opening.connect(":memory:", config=configuration(self._settings, self._path.parent)) as probe:
 
             def read(path: Path) -> list[tuple[object, ...]]:
                 source = f"FROM read_parquet({quoted(str(path))}, hive_partitioning = false)"
@@ -411,7 +412,7 @@ class WorkingDatabase:
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = duckdb.connect(":memory:", config=configuration(self._settings, self._path.parent))
+        connection = opening.connect(":memory:", config=configuration(self._settings, self._path.parent))
         try:
             connection.execute("SET GLOBAL TimeZone = 'UTC'")
             # a file has the size that it was made with, also one of an earlier version

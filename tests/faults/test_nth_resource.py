@@ -1,0 +1,105 @@
+"""Every nth file descriptor, thread or large piece of memory can't be had: a real service loses and doubles nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import shutil
+import struct
+import subprocess
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.test_disk_faults import SETTINGS, shows_all_but_lost
+from tests.support.oracle import local_lake, serving
+from tests.support.rounds import rounds
+from tests.support.service import Service, running
+
+SHIM = Path(__file__).parents[1] / "support" / "nthfault.c"
+KINDS = {"descriptors": 1, "threads": 2, "memory": 3}
+pytestmark = pytest.mark.slow
+
+
+class Shortage:
+    """Makes every nth call of a kind fail in the processes that are started with its `variables`."""
+
+    def __init__(self, library: Path, control: Path) -> None:
+        control.write_bytes(bytes(mmap.PAGESIZE))
+        self._file = control.open("r+b")
+        self._page = mmap.mmap(self._file.fileno(), mmap.PAGESIZE)
+        self.variables = {"LD_PRELOAD": str(library), "NTHFAULT_CONTROL": str(control)}
+
+    def begin(self, kind: str, every: int) -> None:
+        """From now on."""
+        self._page[:8] = struct.pack("ii", KINDS[kind], every)
+
+    def end(self) -> None:
+        """No more."""
+        self._page[:4] = struct.pack("i", 0)
+
+    @property
+    def failed(self) -> int:
+        """How many calls have failed."""
+        (count,) = struct.unpack("i", self._page[8:12])
+        return int(count)
+
+    def close(self) -> None:
+        """Let go of the control file."""
+        self._page.close()
+        self._file.close()
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that makes calls fail."""
+    compiler = shutil.which("cc")
+    if compiler is None or sysconfig.get_platform().partition("-")[0] != "linux":
+        pytest.skip("needs Linux and a C compiler (cc) to make calls fail")
+    file = tmp_path_factory.mktemp("nthfault") / "nthfault.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", file, SHIM, "-ldl"], check=True)
+    return file
+
+
+@pytest.fixture
+def shortage(tmp_path: Path, library: Path) -> Iterator[Shortage]:
+    """A shortage that has not begun."""
+    found = Shortage(library, tmp_path / "control")
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("every", [7, 1, 2, 3, 20][: rounds(1, 5)])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_every_nth_of_a_kind_is_not_there(tmp_path: Path, shortage: Shortage, kind: str, every: int) -> None:
+    """It may end, as it does where it can't go on: then the service manager starts it again."""
+    data_dir = tmp_path / "data"
+    async with serving(padding=300_000 if kind == "memory" else 0) as oracle:
+        async with running(data_dir, oracle.url, settings=SETTINGS, variables=shortage.variables) as service:
+            await service.logged("event=refreshed")
+            shortage.begin(kind, every)
+            served = len(oracle.served)
+            await over(service, lambda: len(oracle.served) >= served + 6 and shortage.failed > 0)
+            shortage.end()
+            ended = service.process.returncode
+            if ended is None:
+                await service.until(lambda: shows_all_but_lost(service, oracle), "all to be published")
+                assert await service.stop() == 0
+            log = service.log()
+        async with running(data_dir, oracle.url, settings=SETTINGS) as service:
+            await service.logged("event=refreshed")
+            oracle.frozen = True
+            await service.until(lambda: shows_all_but_lost(service, oracle), "all to be published")
+            assert await service.stop() == 0
+            oracle.audit(local_lake(data_dir), service.database, log + service.log()).assert_exactly_once()
+
+
+async def over(service: Service, condition: Callable[[], bool]) -> None:
+    """Wait until it has gone on for a while, or has ended."""
+    for _ in range(1_200):
+        if condition() or service.process.returncode is not None:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"it does nothing\n{service.log()}")
