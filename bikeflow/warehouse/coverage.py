@@ -21,9 +21,14 @@ _OF_SYSTEMS = "system_id IN (SELECT unnest($1))"
 _OPEN_FILES = f"""(
 SELECT system_id, dt, file_timestamp, file_timestamp > CAST(getvariable('latest_time') AS TIMESTAMP) AS is_future
 FROM state.raw_files
-WHERE "rows" > 0 AND {_OF_SYSTEMS} AND (system_id, dt) NOT IN (SELECT (system_id, dt) FROM state.file_runs)
+WHERE "rows" > 0 AND {_OF_SYSTEMS}
 )"""
-"""The raw files that gave rows, of open partitions whose runs are still to be derived."""
+"""The raw files that gave rows, of open partitions."""
+_FORGET_OPEN_FILES = f"""
+DELETE FROM state.file_runs
+WHERE {_OF_SYSTEMS} AND (system_id, dt) IN (SELECT (system_id, dt) FROM state.raw_files)
+"""
+"""Later raw files may have changed what the earlier ones tell."""
 _ENDS = """
 SELECT
     system_id,
@@ -149,6 +154,7 @@ class Coverage:
 
     def _derive(self, systems: list[str]) -> None:
         """The sure way."""
+        self._run(_FORGET_OPEN_FILES, [systems])
         self._run(f"INSERT INTO state.file_runs BY NAME {_file_runs()}", [systems])
         polls = poll_runs(f"(FROM state.polls WHERE {_OF_SYSTEMS})")
         runs = f"FROM state.poll_runs WHERE {_OF_SYSTEMS} UNION ALL BY NAME {polls}"

@@ -19,6 +19,8 @@ from bikeflow.warehouse.coverage import Coverage
 from bikeflow.warehouse.statements import HIVE_TYPES, pattern, poll_runs, quoted
 
 _ROWS = pa.schema([("number", pa.int64()), ("system_id", pa.string()), ("dt", pa.date32()), *SCHEMA])
+FEW = 4
+"""So many rows are inserted one by one."""
 _OF_THESE = "(system_id, dt) IN (SELECT (unnest($1), unnest($2)))"
 
 
@@ -79,6 +81,8 @@ class PollTables:
         self._connection = connection
         self._source = source
         self._coverage = Coverage(connection)
+        newest = self._run("SELECT system_id, max(due_at) FROM state.polls GROUP BY system_id").fetchall()
+        self._newest: dict[str, dt.datetime] = {name: at.replace(tzinfo=dt.UTC) for name, at in newest}
         self._changes: int | None = None
         self.copies: Mapping[Partition, Path] = {}
         """The files of closed days."""
@@ -94,7 +98,7 @@ class PollTables:
         rows = self._source.since(number)
         changed, gone = self._take_copies()
         if rows:
-            self._insert(rows, known=number > 0)
+            self._insert(rows)
             self._run("UPDATE state.poll_source SET number = $1", [max(rows)])
         closed = changed.keys() | ({Partition(poll.system_id, poll.day) for poll in rows.values()} & self.copies.keys())
         self._forget("polls", closed)  # what lies in a file need not lie here
@@ -112,6 +116,7 @@ class PollTables:
         known = self._run("SELECT identity, number FROM state.poll_source").fetchall()
         if known and known[0][0] == self._source.identity:
             return int(known[0][1])
+        self._newest = {}
         for table in ("polls", "poll_days", "poll_runs", "poll_source"):
             self._run(f"DELETE FROM state.{table}")
         self._run("INSERT INTO state.poll_source VALUES ($1, 0)", [self._source.identity])
@@ -137,18 +142,30 @@ class PollTables:
         if partitions:
             self._run(f"DELETE FROM state.{table} WHERE {_OF_THESE}", _keys(partitions))
 
-    def _insert(self, rows: Mapping[int, Poll], *, known: bool) -> None:
+    def _insert(self, rows: Mapping[int, Poll]) -> None:
         """Add rows; one that was due at the same time as another of the system takes its place."""
-        self._connection.register("new_polls", _table(rows))
+        doubtful = [poll for poll in rows.values() if not self._is_newer(poll)]
+        if doubtful:
+            keys = [[poll.system_id for poll in doubtful], [_naive(poll.due_at) for poll in doubtful]]
+            self._run("DELETE FROM state.polls WHERE (system_id, due_at) IN (SELECT (unnest($1), unnest($2)))", keys)
+        if len(rows) <= FEW:  # a fraction of what a table takes
+            values = ", ".join(f"${name}" for name in _ROWS.names)
+            for number, poll in rows.items():
+                self._run(f"INSERT INTO state.polls VALUES ({values})", _values(number, poll))
+            return
+        self._connection.register("new_polls", pa.Table.from_pylist([_values(*item) for item in rows.items()], _ROWS))
         try:
-            if known:
-                self._run(
-                    "DELETE FROM state.polls USING new_polls AS new"
-                    " WHERE polls.due_at = new.due_at AND polls.system_id = new.system_id"
-                )
             self._run("INSERT INTO state.polls BY NAME FROM new_polls")
         finally:
             self._connection.unregister("new_polls")
+
+    def _is_newer(self, poll: Poll) -> bool:
+        """Whether no poll of the system is known that was due at that time or later; from now on this one is."""
+        newest = self._newest.get(poll.system_id)
+        if newest is not None and poll.due_at <= newest:
+            return False
+        self._newest[poll.system_id] = poll.due_at
+        return True
 
 
 def empty_polls(root: Path) -> Path:
@@ -162,15 +179,13 @@ def empty_polls(root: Path) -> Path:
     return path
 
 
-def _table(rows: Mapping[int, Poll]) -> pa.Table:
-    polls = rows.values()
-    columns = {name: [getattr(poll, name) for poll in polls] for name in SCHEMA.names}
-    for field in SCHEMA:
-        if pa.types.is_timestamp(field.type):
-            times = columns[field.name]
-            columns[field.name] = [value and value.astimezone(dt.UTC).replace(tzinfo=None) for value in times]
-    columns |= {"number": [*rows], "system_id": [poll.system_id for poll in polls], "dt": [poll.day for poll in polls]}
-    return pa.table(columns, _ROWS)
+def _values(number: int, poll: Poll) -> dict[str, object]:
+    own = {name: _naive(getattr(poll, name)) for name in SCHEMA.names}
+    return {"number": number, "system_id": poll.system_id, "dt": poll.day, **own}
+
+
+def _naive(value: object) -> object:
+    return value.astimezone(dt.UTC).replace(tzinfo=None) if isinstance(value, dt.datetime) else value
 
 
 def _keys(partitions: Collection[Partition]) -> list[list[object]]:

@@ -153,7 +153,6 @@ class WorkingDatabase:
                         self._reset_totals(partition)
                     for table, merge in merges().items():
                         self.connection.execute(merge.replace("{added}", derived()[table]))
-                    self._delete("file_runs", additions)  # derived again when coverage needs them
                     self._take_current_rows()
             if not unfit:
                 self._note({partition: addition.files for partition, addition in additions.items()})
