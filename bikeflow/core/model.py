@@ -181,10 +181,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something does not work: since when, and why, in words for people."""
+    """Something does not work: since when, why, in words for people, and in how many systems."""
 
     since: dt.datetime
     reason: str
+    systems: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,8 @@ def fold(faults: Mapping[str, Fault | None], hosts: Mapping[str, str]) -> Fault 
     if not found or len(faults) == 1:
         return found[0][0] if found else None
     counted = f"{len(found):,} of {len(faults):,} systems: " if len(found) > 1 else ""
-    return Fault(found[0][0].since, f"{counted}{folded({name: fault.reason for fault, name in found}, hosts)}")
+    reason = f"{counted}{folded({name: fault.reason for fault, name in found}, hosts)}"
+    return Fault(found[0][0].since, reason, len(found))
 
 
 def state_of(seen: Observations, verdict: Verdict) -> State:

@@ -61,7 +61,7 @@ async def download(
     place, asked_at = public_url(url), time.monotonic()
     total = settings.timeout_seconds
     timeout = aiohttp.ClientTimeout(
-        total=total, connect=min(CONNECT_SECONDS, total), sock_read=total, ceil_threshold=float("inf")
+        total=total, sock_connect=min(CONNECT_SECONDS, total), sock_read=total, ceil_threshold=float("inf")
     )
     try:
         async with (

@@ -22,12 +22,20 @@ class Watch:
         self.incidents = Incidents()
         self.sent: list[tuple[float, str, str]] = []
 
-    def minutes(self, first: int, last: int, amiss: bool, channel: bool = True, alert: Alert = "feed_silent") -> None:
+    def minutes(
+        self,
+        first: int,
+        last: int,
+        amiss: bool,
+        channel: bool = True,
+        alert: Alert = "feed_silent",
+        systems: int = 1,
+    ) -> None:
         for minute in range(first, last):
             now = START + dt.timedelta(minutes=minute)
             self.incidents = Incidents.load(self.incidents.dump())  # as if it were started anew each minute
             since = START + dt.timedelta(minutes=first)
-            self.incidents.observe({alert: Fault(since, "it is down") if amiss else None}, SETTINGS, now)
+            self.incidents.observe({alert: Fault(since, "it is down", systems) if amiss else None}, SETTINGS, now)
             while (due := self.incidents.due(SETTINGS, now)) is not None:
                 if not channel:
                     break
@@ -45,6 +53,16 @@ def test_an_incident_is_one_message_reminders_at_the_cooldown_and_one_recovery()
     watch.minutes(150, 300, amiss=False)
     assert watch.kinds() == [(15, "problem"), (75, "reminder"), (135, "reminder"), (155, "recovery")]
     assert not watch.incidents.open
+
+
+def test_an_incident_that_spreads_to_twice_as_many_systems_is_told_again_after_the_grace() -> None:
+    watch = Watch()
+    watch.minutes(0, 10, amiss=True, systems=3)
+    watch.minutes(10, 20, amiss=True, systems=5)
+    watch.minutes(20, 24, amiss=True, systems=40)  # but not for long
+    watch.minutes(24, 30, amiss=True, systems=5)
+    watch.minutes(30, 50, amiss=True, systems=38)
+    assert watch.kinds() == [(5, "problem"), (35, "reminder")]
 
 
 def test_what_is_over_before_the_grace_is_never_told() -> None:

@@ -34,6 +34,7 @@ def test_faults_of_all_systems_are_one_since_the_oldest() -> None:
         name: None if name == "nyc" else Fault(NOW + dt.timedelta(hours=name == "s0"), "it hangs") for name in HOSTS
     }
     fault = fold(faults, HOSTS)
-    assert fault == Fault(NOW, "39 of 40 systems: 38 systems of gbfs.example.org, such as s1: it hangs; ulm: it hangs")
+    told = "39 of 40 systems: 38 systems of gbfs.example.org, such as s1: it hangs; ulm: it hangs"
+    assert fault == Fault(NOW, told, 39)
     assert fold({"wrm": Fault(NOW, "it hangs")}, {}) == Fault(NOW, "it hangs")
     assert fold({"nyc": None, "ulm": Fault(NOW, "it hangs")}, HOSTS) == Fault(NOW, "ulm: it hangs")
