@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 # What running needs is installed (565 MB, mostly pyarrow, pandas and DuckDB), or also what tests and checks need (812 MB).
 RUN := $(VENV)/.ready-run
 DEV := $(VENV)/.ready-dev
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCKED = $(PIP) --require-hashes -r .ci/locked/build.txt -r .ci/locked/run.txt
 
 # How many tests run at once: they wait about as long as they compute.
 WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
@@ -65,7 +66,7 @@ clean: ## Remove .venv and caches; data stays
 	find bikeflow tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An interrupted installation leaves no stamp, so that the next make goes on with it.
-$(RUN): pyproject.toml .ci/constraints.txt
+$(RUN): pyproject.toml $(wildcard .ci/locked/*.txt)
 	@$(BIN)/python -c '$(NEW_ENOUGH)' 2>/dev/null || { \
 		python="$(PYTHON)"; \
 		"$${python:-false}" -c '$(NEW_ENOUGH)' || { \
@@ -76,11 +77,12 @@ $(RUN): pyproject.toml .ci/constraints.txt
 		echo "Making $(VENV) with $$("$$python" --version)"; \
 		"$$python" -m venv --clear $(VENV); }
 	@echo "Installing bikeflow and what it runs with into $(VENV), a minute or two"
-	@$(PIP) -e '.[postgres]'
+	@$(LOCKED)
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q bikeflow
 	@touch $@
 
 $(DEV): $(RUN)
 	@echo "Installing what tests and checks need into $(VENV), a minute or two"
-	@$(PIP) -e '.[postgres,test,dev]'
+	@$(LOCKED) -r .ci/locked/test.txt
 	@touch $@

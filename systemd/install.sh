@@ -45,8 +45,9 @@ build() {
     # shellcheck disable=SC2064 # the directory of now is meant
     trap "rm -rf '$release'" EXIT
     "$python" -m venv "$release"
-    "$release/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-compile \
-        --constraint "$source/.ci/constraints.txt" "${wheel:-$source}"
+    local pip=("$release/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-compile)
+    "${pip[@]}" --require-hashes -r "$source/.ci/locked/build.txt" -r "$source/.ci/locked/run.txt"
+    "${pip[@]}" --no-deps --no-build-isolation "${wheel:-$source}"
     # On all processors, and without the libraries' tests: that halves the time of an installation.
     "$release/bin/python" -m compileall -q -j 0 -x /tests/ "$release/lib" || true
     "$release/bin/bikeflow" --version >&2
