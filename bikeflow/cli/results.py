@@ -10,6 +10,7 @@ import math
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
@@ -110,7 +111,10 @@ def write_parquet(result: DuckDBPyConnection, file: IO[str]) -> None:
     """Parquet with DuckDB's own types, compressed with zstd."""
     import pyarrow.parquet as pq
 
-    batches = result.to_arrow_reader(_BATCH_ROWS * 10)
+    with warnings.catch_warnings():
+        # DuckDB 2.0 would rather run the query again
+        warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
+        batches = result.to_arrow_reader(_BATCH_ROWS * 10)
     with pq.ParquetWriter(file.buffer, batches.schema, compression="zstd") as writer:  # type: ignore[attr-defined]
         for batch in batches:
             writer.write_batch(batch)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import re
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -26,6 +25,7 @@ from bikeflow.verifier.report import Report
 from bikeflow.warehouse.facts import KEPT
 from bikeflow.warehouse.mirror import empty_file, mirror_root
 from bikeflow.warehouse.parquet import write_empty
+from bikeflow.warehouse.reading import files_by_view
 from bikeflow.warehouse.statements import COMPATIBLE, MIRRORED, PARTS, POLLS, SCHEMA, published
 from bikeflow.warehouse.warehouse import Warehouse
 
@@ -65,8 +65,6 @@ UNION ALL
 SELECT count(*) > count(DISTINCT run_id) FROM told
 """
 """What one of the two does not know counts only as far as its memory reaches, and publications had time to come."""
-_LIST = re.compile(r"string_split\('((?:[^']|'')*)'")
-_ESCAPED = re.compile(r"\[([*?[])\]")
 _SETTLED = dt.timedelta(minutes=1)
 """A run that ended so long before a publication is in it."""
 
@@ -152,12 +150,8 @@ class _PublishedPolls:
 
 def _named_files(published: duckdb.DuckDBPyConnection, name: str) -> list[Path]:
     """The files of one list that a published database names."""
-    rows = published.execute(
-        "SELECT sql FROM duckdb_views() WHERE schema_name = $1 AND view_name IN ($2, $3)",
-        [PARTS, f"{name}_open", f"{name}_sealed"],
-    ).fetchall()
-    patterns = [line for (sql,) in rows for text in _LIST.findall(sql) for line in text.replace("''", "'").split("\n")]
-    return [Path(_ESCAPED.sub(r"\1", pattern)) for pattern in patterns]
+    views = files_by_view(published)
+    return [Path(path) for view in (f"{name}_open", f"{name}_sealed") for path in views.get(view, {}).values()]
 
 
 def _named_segments(published: duckdb.DuckDBPyConnection) -> dict[Segment, Path]:
@@ -202,7 +196,7 @@ def _digest(connection: duckdb.DuckDBPyConnection, name: str) -> object:
         if _TIMES.get(name) != column
     ]
     sql = f"SELECT count(*), sum(hash({', '.join(columns)})::HUGEINT)::VARCHAR FROM {SCHEMA}.{name}"  # noqa: S608
-    return connection.execute(sql).fetchone()
+    return connection.execute(sql).fetchall()
 
 
 def _runs_differ(found: duckdb.DuckDBPyConnection, fresh: duckdb.DuckDBPyConnection) -> bool:
@@ -216,5 +210,5 @@ def _runs_differ(found: duckdb.DuckDBPyConnection, fresh: duckdb.DuckDBPyConnect
 
 
 def _published_at(connection: duckdb.DuckDBPyConnection) -> dt.datetime | None:
-    row = connection.execute(f"SELECT max(published_at) FROM {SCHEMA}.publication").fetchone()  # noqa: S608
-    return row[0].replace(tzinfo=UTC) if row and row[0] else None
+    ((at,),) = connection.execute(f"SELECT max(published_at) FROM {SCHEMA}.publication").fetchall()  # noqa: S608
+    return at.replace(tzinfo=UTC) if at else None

@@ -21,6 +21,8 @@ _READING = {"SELECT", "SET", "PRAGMA"}
 _PIVOT_WORDS = {"PIVOT", "SELECT", "FROM", "WITH"}
 _SIDE_EFFECTS = re.compile(r"\b((?:enable|disable)_(?:logging|profiling))\s*\(", re.IGNORECASE)
 """Functions that a SELECT can call, and DuckDB 1.5 does not lock. It refuses what they write, but may abort then."""
+_LIST = re.compile(r"string_split\('((?:[^']|'')*)'")
+_ESCAPED = re.compile(r"\[([*?[])\]")
 
 
 def restrict(
@@ -38,12 +40,22 @@ def restrict(
 
 
 def named_files(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """The files that the published database which is open or attached here names."""
-    views = connection.execute("SELECT sql FROM duckdb_views() WHERE schema_name = $1", [PARTS]).fetchall()
-    texts = [text for (sql,) in views for text in re.findall(r"string_split\('((?:[^']|'')*)'", sql)]
-    patterns = {line for text in texts for line in text.replace("''", "'").split("\n")}
+    """The files that the published database which is open or attached here names, and the patterns that name them."""
     # DuckDB asks for the pattern first, then for the file that it matches
-    return sorted(patterns | {re.sub(r"\[([*?[])\]", r"\1", pattern) for pattern in patterns})
+    return sorted({name for listed in files_by_view(connection).values() for pair in listed.items() for name in pair})
+
+
+def files_by_view(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
+    """The files that each view of the published database names, by the pattern that names it."""
+    views = connection.execute("SELECT view_name, sql FROM duckdb_views() WHERE schema_name = $1", [PARTS]).fetchall()
+    return {
+        name: {
+            pattern: _ESCAPED.sub(r"\1", pattern)
+            for text in _LIST.findall(sql)
+            for pattern in text.replace("''", "'").split("\n")
+        }
+        for name, sql in views
+    }
 
 
 def reading_statements(connection: duckdb.DuckDBPyConnection, sql: str) -> list[duckdb.Statement]:

@@ -133,7 +133,7 @@ def test_parquet_keeps_types(data_dir: Path, tmp_path: Path) -> None:
     table = pq.read_table(out)
     assert table.num_rows == 100
     with duckdb.connect(data_dir / "analytics.duckdb", read_only=True) as reader:
-        assert table.schema == reader.execute("FROM wrm_analytics.wrm_stations_latest").to_arrow_table().schema
+        assert table.schema == reader.sql("FROM wrm_analytics.wrm_stations_latest").to_arrow_table().schema
     assert [path.name for path in tmp_path.iterdir()] == ["latest.parquet"]
 
 

@@ -46,7 +46,7 @@ def test_what_the_database_names_is_read(data_dir: Path) -> None:
     assert answer(data_dir, "--system", "wrm", "SELECT count(*) AS n FROM wrm_history") == "n\n3\n"
     assert answer(data_dir, "PIVOT wrm_history ON record_type USING count(*) GROUP BY installed").count("\n") == 2
     assert "analyzed" in answer(data_dir, "--format", "csv", "EXPLAIN ANALYZE SELECT count(*) FROM wrm_history")
-    assert "Query" in answer(data_dir, "--format", "csv", "EXPLAIN (ANALYZE) /* COPY */ FROM wrm_history")
+    assert "Total Time" in answer(data_dir, "--format", "csv", "EXPLAIN (ANALYZE) /* COPY */ FROM wrm_history")
     assert answer(data_dir, "SET VARIABLE x = 2; SELECT getvariable('x') AS x") == "x\n2\n"
     assert answer(data_dir, "USE main; SELECT count(*) AS n FROM publication") == "n\n1\n"
 
