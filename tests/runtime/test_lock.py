@@ -8,7 +8,9 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,14 @@ def test_looking_who_holds_it_creates_and_changes_nothing(tmp_path: Path) -> Non
     assert (after.st_mtime_ns, after.st_size, after.st_ino) == (before.st_mtime_ns, before.st_size, before.st_ino)
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that others may enter, unlike those that pytest makes."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 SERVICE = """
 import fcntl, os, signal, sys, time
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -85,12 +95,9 @@ time.sleep(600)
 
 @AS_ROOT
 @pytest.mark.parametrize("named", [True, False])
-def test_root_who_reloads_reads_the_state_of_the_service_as_its_user(tmp_path: Path, named: bool) -> None:
+def test_root_who_reloads_reads_the_state_of_the_service_as_its_user(place: Path, named: bool) -> None:
     """The service's user has put a link to what only root may read where the report is looked for."""
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory.stat().st_mode & 0o777 == 0o700:  # as pytest makes them
-            directory.chmod(0o755)
-    data_dir, secret = tmp_path / "data", tmp_path / "secret.json"
+    data_dir, secret = place / "data", place / "secret.json"
     data_dir.mkdir()
     os.chown(data_dir, NOBODY, NOBODY)
     command = [sys.executable, "-c", textwrap.dedent(SERVICE), str(data_dir)]
