@@ -151,7 +151,7 @@ class _PublishedPolls:
 def _named_files(published: duckdb.DuckDBPyConnection, name: str) -> list[Path]:
     """The files of one list that a published database names."""
     views = files_by_view(published)
-    return [Path(file) for view in (f"{name}_open", f"{name}_sealed") for file in views.get(view, {}).values()]
+    return [Path(path) for view in (f"{name}_open", f"{name}_sealed") for path in views.get(view, {}).values()]
 
 
 def _named_segments(published: duckdb.DuckDBPyConnection) -> dict[Segment, Path]:
