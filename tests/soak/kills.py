@@ -32,6 +32,7 @@ PLACES = {
     "enhanced": r"^lake/.*/enhanced/all/",
     "dead letters": r"/dlq/",
     "ledger": r"^ledger\.sqlite",
+    "polls": r"^polls\.sqlite|/polls/dt=",
     "mirror": r"^mirror/",
     "working database": r"^warehouse/",
     "published database": r"^\.?analytics\.duckdb",
