@@ -15,7 +15,7 @@ from bikeflow.core.layout import Layout
 from bikeflow.core.model import UTC, DocumentsDropped, FetchFinished, FetchOutcome, FetchState
 from bikeflow.feeds import format_of
 from bikeflow.ingest.breaker import CircuitOpen
-from bikeflow.ingest.clock import ClockWatch
+from bikeflow.ingest.clock import MOST_DOCUMENTS, ClockWatch
 from bikeflow.ingest.dead_letters import FeedDeadLetters
 from bikeflow.ingest.delivery import Delivery
 from bikeflow.ingest.journal import Journal
@@ -216,6 +216,8 @@ class Fetcher:
             )
             self.clock_watch.note(url, answer.server_time, self._clock(), time.monotonic())
             if answer.body is not None:
+                if len(self._whole_at) >= MOST_DOCUMENTS:  # addresses that change all the time
+                    self._whole_at.clear()
                 self._whole_at[url] = time.monotonic()
             return answer
 
