@@ -156,6 +156,7 @@ async def test_a_hostile_system_does_not_hold_up_another(tmp_path: Path, name: s
                 await service.until(lambda: hostile.asked >= 2, "requests to the hostile system")
             else:
                 await told(service, words)
+            await service.sees(SNAPSHOTS.format("good"), 1)
             for number in range(1, POLLS + 1):
                 good.edit("station_status", partial(_set_bikes, number=number))
                 asked = good.count("station_status") + 2

@@ -16,7 +16,7 @@ import aiohttp
 import duckdb
 import pytest
 
-from tests.faults.test_disk_faults import ends_well
+from tests.faults.test_disk_faults import ends_well, shows_all_but_lost
 from tests.support.oracle import Oracle, local_lake, serving
 from tests.support.rounds import rounds
 from tests.support.service import Service, running
@@ -69,6 +69,7 @@ async def test_more_idle_connections_than_descriptors_cost_nothing(tmp_path: Pat
         for client in idle:
             client.close()
         oracle.frozen = True
+        await service.until(lambda: shows_all_but_lost(service, oracle), "all to be published")
         await ends_well(service, oracle, local_lake(tmp_path / "data"))
         assert "Too many open files" not in service.log()
 
@@ -95,6 +96,7 @@ async def test_two_hundred_clients_on_every_path_delay_no_poll(tmp_path: Path) -
         assert storm.statuses[200] > 0 and set(storm.statuses) <= {200, 503}
         assert storm.unready == []
         oracle.frozen = True
+        await service.until(lambda: shows_all_but_lost(service, oracle), "all to be published")
         await ends_well(service, oracle, local_lake(tmp_path / "data"))
         assert '"lost"' not in service.log() and "outcome=failed" not in service.log()
         (tmp_path / "told.json").write_text(json.dumps(storm.statuses))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,12 @@ async def test_two_instances_on_one_bucket_come_to_the_same_lake_with_every_row_
         for service in (one, two):
             assert await service.stop() == 0
             oracle.audit(lake, service.database, one.log(), storage.prefix).assert_exactly_once()
-        assert bucket_lake(client, storage.bucket) == lake
+        assert without_polls(bucket_lake(client, storage.bucket)) == without_polls(lake)
+
+
+def without_polls(lake: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    """The lake but for the record of polls, which grows until the service has stopped."""
+    return {key: data for key, data in lake.items() if "/polls/" not in key}
 
 
 def put_in_a_finished_day(oracle: Oracle, client: object, bucket: str, number: int) -> None:
