@@ -89,7 +89,7 @@ async def test_systems_that_stay_do_not_notice_a_reload(tmp_path: Path) -> None:
         await service.sees(SNAPSHOTS.format("stays"), 2)
         assert await service.stop() == 0, service.log()[-3000:]
         report = await verified(config)
-        assert report["proved"] and not report["findings"]
+        assert report["proved"] and not report["findings"], (report["proved"], report["findings"])
         # It goes on with the documents that it has: not even an address was asked for again.
         for name in ("gbfs", "system_information", "station_information", "vehicle_types"):
             assert stays.count(name) == 1, name
@@ -115,4 +115,4 @@ async def test_a_system_that_hangs_does_not_hold_up_the_others_at_a_reload(tmp_p
         await service.until(lambda: len(hanging.requests) >= 2, "a new request in the place of the one cut short")
         assert await service.stop() == 0, service.log()[-3000:]
     report = await verified(config)
-    assert report["proved"] and not report["findings"]
+    assert report["proved"] and not report["findings"], (report["proved"], report["findings"])
