@@ -6,7 +6,8 @@
 -- polls is lost with a disk: coverage has what raw files tell). The first and last polls of a system have their times in
 -- coverage. A filter on system_id or due_at reads little.
 CREATE OR REPLACE VIEW main.feed_polls AS
-SELECT system_id, * EXCLUDE (system_id, dt)
-FROM {polls}
+-- One name at a time: DuckDB keeps several in any order, and the same view would have two texts.
+SELECT system_id, * EXCLUDE (system_id)
+FROM (SELECT * EXCLUDE (dt) FROM {polls})
 UNION ALL BY NAME
 FROM main.open_polls;
