@@ -205,7 +205,7 @@ def _lateness(fetched: Sequence[tuple[str, str, str, str]]) -> tuple[list[float]
 def _percentiles(name: str, values: Sequence[float]) -> dict[str, float]:
     if len(values) < 2:
         return {}
-    cuts = statistics.quantiles(values, n=100)
+    cuts = statistics.quantiles(values, n=100, method="inclusive")
     return {
         f"{name}_p50_s": rounded(cuts[49]),
         f"{name}_p99_s": rounded(cuts[98]),
