@@ -91,13 +91,13 @@ class Service:
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal it and wait for its end; returns the exit code."""
-        self.starved_seconds = _starved_seconds(self.process.pid)
+        self.starved_seconds = starved_seconds(self.process.pid)
         self.process.send_signal(number)
         return await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
 
 
-def _starved_seconds(pid: int) -> float:
-    """What Linux counts; 0 where it does not."""
+def starved_seconds(pid: int) -> float:
+    """For how long all threads of a process together were ready to run and got no processor; 0 where nobody counts."""
     waits = [path.read_text().split()[1] for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
     return sum(map(int, waits)) / 1e9
 
