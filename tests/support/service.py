@@ -97,7 +97,7 @@ class Service:
 
 
 def starved_seconds(pid: int) -> float:
-    """What Linux counts; 0 where it does not."""
+    """For how long all threads of a process together were ready to run and got no processor; 0 where nobody counts."""
     waits = [path.read_text().split()[1] for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
     return sum(map(int, waits)) / 1e9
 
