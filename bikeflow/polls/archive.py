@@ -81,7 +81,8 @@ class PollArchive:
 
     async def upload(self) -> bool:
         """Bring what is new to the lake, and close days that are over; gives whether any copy is new."""
-        changed = not self._synced and await self.sync()
+        complete = self._synced and await asyncio.to_thread(lambda: all(path.exists() for path in self.files.values()))
+        changed = not complete and await self.sync()
         self._joined = self._joined or await self._join()
         until, now = self._waiting_since() or END_OF_TIME, self._clock()
         for day, unsent in (await asyncio.to_thread(self._log.open_days, self.system_id)).items():

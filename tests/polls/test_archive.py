@@ -69,6 +69,17 @@ async def test_a_day_that_is_over_is_closed_and_copied(polls: Polls) -> None:
     assert polls.archive.files == {day: path}
 
 
+async def test_copies_that_vanish_are_fetched_again(polls: Polls) -> None:
+    polls.server.answers(document(FIRST))
+    await polls.start()
+    await polls.poll(0, MIDNIGHT + 601)
+    await polls.archive.upload()
+    ((day, path),) = polls.archive.files.items()
+    path.unlink()
+    await polls.archive.upload()
+    assert (day, path.exists()) == (NOON.date(), True)
+
+
 async def test_what_no_store_took_is_there_after_a_restart(polls: Polls) -> None:
     polls.server.answers(document(FIRST))
     await polls.start()
