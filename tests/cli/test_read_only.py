@@ -23,6 +23,7 @@ COMMANDS = [
     ["query", "SELECT 1"],
     ["summary"],
     ["density"],
+    ["polls"],
     ["catalog"],
     ["lineage"],
     ["dlq", "list"],
