@@ -1,7 +1,7 @@
--- When the state of a system is known from the raw files of a partition, whoever fetched them: each snapshot holds for twice
--- the median distance between the partition's snapshots, and for 30 minutes at most. One row for snapshots that follow each
--- other within that time, from the first one until the last one, at `last_at`, holds no longer. Those dated in the future do
--- not count yet.
+-- When the state of a system is known from the raw files of a partition, whoever fetched them: each snapshot holds for
+-- twice the median distance between the partition's snapshots, and for 30 minutes at most. One row for snapshots that
+-- follow each other within that time, from the first one until the last one, at `last_at`, holds no longer. Those dated
+-- in the future do not count yet.
 SELECT
     system_id,
     dt,

@@ -1,5 +1,5 @@
--- Coverage by what polls tell (`{runs}`: runs of polls that follow each other, `is_last` on a day) and by what raw files do
--- (`{file_runs}`), for all time. What coverage means is said in published/58_coverage.sql.
+-- Coverage by what polls tell (`{runs}`: runs of polls that follow each other, `is_last` on a day) and by what raw
+-- files do (`{file_runs}`), for all time. What coverage means is said in published/58_coverage.sql.
 WITH polled AS (
     SELECT
         system_id,

@@ -1,7 +1,7 @@
 -- What polls tell about a day of a system, as runs of polls that tell the same: known from a good poll's answer (whole
--- seconds, as in the names of raw files), else
--- unknown from when it was due, with the reason. Each lasts until the next run; the day's last one has no `ended_at`, and
--- what its last poll saw, at `last_at`, holds for `hold_us` at most. `{polls}` are the polls.
+-- seconds, as in the names of raw files), else unknown from when it was due, with the reason. Each lasts until the next
+-- run; the day's last one has no `ended_at`, and what its last poll saw, at `last_at`, holds for `hold_us` at most.
+-- `{polls}` are the polls.
 SELECT
     system_id,
     dt,

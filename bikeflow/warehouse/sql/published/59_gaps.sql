@@ -1,5 +1,5 @@
--- Gaps: times without coverage, each from when the state of a system was last known until it was known again, over midnight
--- too, whatever the reasons (coverage has them).
+-- Gaps: times without coverage, each from when the state of a system was last known until it was known again, over
+-- midnight too, whatever the reasons (coverage has them).
 CREATE OR REPLACE VIEW main.gaps AS
 SELECT
     system_id,

@@ -1,5 +1,6 @@
--- One row a day (UTC) that coverage reaches, also without any snapshot: for how long the state was known and for how long
--- not, and the longest gap that touches the day, whole: one over midnight is in both days, one of days in all of them.
+-- One row a day (UTC) that coverage reaches, also without any snapshot: for how long the state was known and for how
+-- long not, and the longest gap that touches the day, whole: one over midnight is in both days, one of days in all of
+-- them.
 CREATE OR REPLACE VIEW main.coverage_days AS
 SELECT
     system_id,

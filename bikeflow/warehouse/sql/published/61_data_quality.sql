@@ -1,5 +1,5 @@
--- One row a partition, also for days without any snapshot between the first and the last one: its raw files and
--- lines, how many were rejected, how many rows have which flag (one row may have several), and how complete the day is: for
+-- One row a partition, also for days without any snapshot between the first and the last one: its raw files and lines,
+-- how many were rejected, how many rows have which flag (one row may have several), and how complete the day is: for
 -- how long the state was known, and the longest gap that touches the day (see coverage_days).
 CREATE OR REPLACE VIEW main.data_quality AS
 WITH counts AS (
