@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from bikeflow.cli.app import app
@@ -31,13 +29,6 @@ COMMANDS = [
     ["check-config"],
 ]
 NAMES = [" ".join(command) for command in COMMANDS]
-
-
-@pytest.fixture(autouse=True)
-def log_as_before() -> Iterator[None]:
-    """Commands set up logging, to the output that they had."""
-    yield
-    structlog.reset_defaults()
 
 
 def run(data_dir: Path, *arguments: str) -> tuple[int, str]:

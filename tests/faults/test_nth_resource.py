@@ -7,6 +7,7 @@ import mmap
 import shutil
 import struct
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,10 +72,13 @@ def shortage(tmp_path: Path, library: Path) -> Iterator[Shortage]:
     found.close()
 
 
-@pytest.mark.parametrize("every", [7, 1, 2, 3, 20][: rounds(1, 5)])
+@pytest.mark.parametrize("every", [7, 20][: rounds(1, 2)])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_every_nth_of_a_kind_is_not_there(tmp_path: Path, shortage: Shortage, kind: str, every: int) -> None:
-    """It may end, as it does where it can't go on: then the service manager starts it again."""
+    """It may end, as it does where it can't go on: then the service manager starts it again.
+
+    A raw file for which there was no memory gives a dead letter; it is processed again by `bikeflow dlq replay`.
+    """
     data_dir = tmp_path / "data"
     async with serving(padding=300_000 if kind == "memory" else 0) as oracle:
         async with running(data_dir, oracle.url, settings=SETTINGS, variables=shortage.variables) as service:
@@ -85,15 +89,24 @@ async def test_every_nth_of_a_kind_is_not_there(tmp_path: Path, shortage: Shorta
             shortage.end()
             ended = service.process.returncode
             if ended is None:
-                await service.until(lambda: shows_all_but_lost(service, oracle), "all to be published")
+                await service.told("refreshed", service.log().count("event=refreshed ") + 1)
                 assert await service.stop() == 0
             log = service.log()
+        await replay(data_dir)
         async with running(data_dir, oracle.url, settings=SETTINGS) as service:
             await service.logged("event=refreshed")
             oracle.frozen = True
             await service.until(lambda: shows_all_but_lost(service, oracle), "all to be published")
             assert await service.stop() == 0
             oracle.audit(local_lake(data_dir), service.database, log + service.log()).assert_exactly_once()
+
+
+async def replay(data_dir: Path) -> None:
+    """Process what has given dead letters again."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bikeflow", "dlq", "replay", "--data-dir", str(data_dir), stdout=subprocess.DEVNULL
+    )
+    assert await process.wait() == 0
 
 
 async def over(service: Service, condition: Callable[[], bool]) -> None:
