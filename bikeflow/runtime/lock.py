@@ -15,6 +15,8 @@ from bikeflow.core.errors import ConfigError, InUse
 FILE_NAME = "bikeflow.lock"
 MODE = 0o640
 """Of files in `data_dir`: members of the group may read them."""
+_NOT_THEIRS = 0o027
+"""What is taken from the mode of files and directories: what the group could write, and all of others."""
 _HELD: dict[Path, int] = {}
 """The open lock file of each `data_dir` that this process holds."""
 DEMO_MARK = ".bikeflow-demo"
@@ -31,7 +33,7 @@ def exclusive(data_dir: Path) -> Iterator[None]:
     by the owner's group at most, whatever the umask.
     """
     umask = os.umask(0o077)
-    os.umask(umask | ~MODE & 0o777)
+    os.umask(umask | _NOT_THEIRS)
     try:
         descriptor = _opened(data_dir)
         try:

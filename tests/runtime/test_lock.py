@@ -59,6 +59,10 @@ def test_it_can_be_read_by_the_group_at_most_whatever_the_umask(tmp_path: Path) 
     try:
         with exclusive(tmp_path):
             assert stat.S_IMODE((tmp_path / "bikeflow.lock").stat().st_mode) == 0o640
+            (tmp_path / "spool").mkdir()
+            (tmp_path / "spool" / "file").write_text("")
+            assert stat.S_IMODE((tmp_path / "spool").stat().st_mode) == 0o750
+            assert stat.S_IMODE((tmp_path / "spool" / "file").stat().st_mode) == 0o640
     finally:
         os.umask(former)
 
