@@ -214,7 +214,10 @@ async def test_an_upgrade_that_does_not_get_ready_goes_back_by_itself(box: Box) 
         "sh", "-c", f"cd /src && cp -R .ci systemd bikeflow Makefile pyproject.toml *.md *.toml LICENSE {broken}"
     )
     role = box.path(f"{broken}/bikeflow/ingest/fetcher.py")
-    role.write_text(role.read_text().replace("await self.fetch_once(stop)", "await tick(stop, 3600)"))
+    begin = "    async def _poll(self, stop: asyncio.Event) -> None:\n"
+    whole = role.read_text()
+    assert begin in whole
+    role.write_text(whole.replace(begin, f"{begin}        await tick(stop, 3600)\n"))
     finished = await box.run("make", "install", cwd=broken, environ={**QUIET_PIP, "READY_SECONDS": "5"})
     assert finished.code != 0
     assert "did not get ready within 5 s; the one before runs again" in finished.stderr
