@@ -23,6 +23,8 @@ from tests.support.service import configure
 BEHIND = dt.timedelta(seconds=180)
 STEP = dt.timedelta(seconds=60)
 MINUTES = 90
+BUSY = dt.datetime(2025, 5, 14, 13, tzinfo=UTC)
+"""An afternoon: at night hardly anything changes, whenever the test runs."""
 STATIONS, ONLY_CSV, ONLY_GBFS = 60, 3, 2
 
 
@@ -65,7 +67,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     now = dt.datetime.now(UTC).replace(microsecond=0)
     for minute in range(MINUTES):
         at = now - (MINUTES - minute) * STEP
-        text, late = city.snapshot(at), city.snapshot(at - BEHIND)
+        life = BUSY + minute * STEP
+        text, late = city.snapshot(at, world_time=life), city.snapshot(at - BEHIND, world_time=life - BEHIND)
         for system, stem, data in (("csv", "wrm_stations", text.encode()), ("gbfs", "gbfs", gbfs_of(late, at))):
             ending = "txt" if system == "csv" else "zip"
             file = (
