@@ -40,7 +40,7 @@ def forget(days: Days, given: Given, yes: Yes = False, as_json: Json = False) ->
 
 
 def _agreed(found: Mapping[str, Missing], *, yes: bool, quiet: bool) -> bool:
-    """Whether what was made of these may go; raises `ConfigError` where nobody can be asked."""
+    """Ask whether to remove what was made of these; raises `ConfigError` where there is no terminal to ask on."""
     if not quiet:
         for system_id, missing in found.items():
             echo(f"{system_id}: {missing.count:,} missing raw files of {missing.where}")

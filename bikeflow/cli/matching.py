@@ -72,7 +72,7 @@ def distance_meters(one: Station, other: Station) -> float | None:
 
 
 def _by_key(first: list[Station], second: list[Station], by: By, key: Callable[[Station], str]) -> list[Pair]:
-    """Those that share a key that nobody else in their system has, and are near enough to be the same."""
+    """Pairs of stations with the same key, if it is unique in both systems and they are near each other."""
     left, right = _unique(first, key), _unique(second, key)
     both = [Pair(left[name], right[name], by) for name in left.keys() & right.keys() if name]
     return sorted((pair for pair in both if _near(pair)), key=lambda pair: pair.first.id)

@@ -1,8 +1,7 @@
 """A bulkhead between the clients of the pages and the pipeline, which share a process: its descriptors and its time.
 
-Nobody is shut out by those who only hold connections: where there are too many, the one that has been open for longest
-without a request under way makes room. And requests begin at a steady pace: a storm of them waits, the pipeline does
-not.
+Idle connections shut nobody out: when there are too many, the oldest idle one is closed. Requests start at a limited
+rate, so that a flood of them waits and the pipeline does not.
 """
 
 from __future__ import annotations

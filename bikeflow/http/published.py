@@ -58,9 +58,9 @@ class Costly(Generic[Value]):
 def instance(path: Path, data_dir: Path) -> duckdb.DuckDBPyConnection:
     """An instance of DuckDB that can read the database at `path` and the files that it names, and no others.
 
-    Within a process DuckDB shares those that are opened by a file's name: whoever opened it first would decide on the
-    settings of all, and keep the replaced file alive. Open it early and keep it: DuckDB aborts the process where there
-    is no file descriptor left to open one with.
+    Databases opened by file name are shared within a process: the first to open one would set the options of all, and
+    keep a replaced file alive. Open this early and keep it: DuckDB aborts the process if no file descriptor is left to
+    open one.
     """
     connection = duckdb.connect(config=dict(_CONFIG))
     restrict(connection, files=[str(path), f"{path}.wal"], directory=mirror_root(data_dir).parent)

@@ -210,7 +210,7 @@ class Fetcher:
             if validators is None and known:
                 validators = known.validators.get(_digest(url))
             if time.monotonic() - self._whole_at.get(url, self._began) >= WHOLE_SECONDS:
-                validators = None  # a server that says "not modified" for ever is not believed for ever
+                validators = None  # a server that always says "not modified" may be wrong: ask for the whole document
             answer = answers[url] = await self._upstream.ask(
                 url, validators, stop, self.journal.note_retry, retry=retry
             )

@@ -151,7 +151,7 @@ class Recorder:
         return [*rows, replace(item, previous_due_at=before.last_due_at if before else None)]
 
     def _rows_before(self, start: _Start, last: Poll) -> list[Poll]:
-        """What an earlier process has not recorded: a poll that it was killed after, and those that nobody made."""
+        """What an earlier process has not recorded: the poll in which it was killed, and those missed since."""
         taken_at = self._snapshot_time(start.known_key)
         recorded = taken_at is None or taken_at <= (last.finished_at or last.last_due_at)
         if taken_at is None or recorded or self._log.stored_as(self._system_id, start.known_key):

@@ -1,4 +1,4 @@
-"""File descriptors: as many as may be had, since whoever has none left can neither fetch nor store."""
+"""File descriptors: raise the limit, and keep some spare, as without any the service can neither fetch nor store."""
 
 from __future__ import annotations
 

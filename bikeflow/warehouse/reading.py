@@ -1,7 +1,7 @@
-"""Reading the published database with no more rights than that takes: its own files, and no change of any setting.
+"""Read the published database with as few rights as possible: only its own files, and no change of settings.
 
-Whoever may have a query run could else read and write any file with our rights: SQL has functions and statements for
-that, and more of them with each version of DuckDB.
+Without this, a query could read and write any file with our rights: SQL has functions and statements for that, and each
+version of DuckDB adds some.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ STEP_SECONDS = 60.0
 BUSIEST = 0.12
 """The share of its stations, and of its vehicles, that a system changes in a step of mean pace."""
 GZIPPED, REPORTING = 0.6, 0.3
-"""The shares of systems whose answers are packed, and whose stations all report anew in every step."""
+"""The share of systems that compress their answers, and of those whose stations all report again at every step."""
 VALIDATORS = {"": 45, "ETag": 40, "Last-Modified": 15}
 
 

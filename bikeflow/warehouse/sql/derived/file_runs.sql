@@ -1,7 +1,7 @@
--- When the state of a system is known from the raw files of a partition, whoever fetched them: each snapshot holds for
--- twice the median distance between the partition's snapshots, and for 30 minutes at most. One row for snapshots that
--- follow each other within that time, from the first one until the last one, at `last_at`, holds no longer. Those dated
--- in the future do not count yet.
+-- When the state of a system is known from the raw files of a partition, ours or of other programs: each snapshot is
+-- valid for twice the median distance between the partition's snapshots, but at most 30 minutes. A row stands for
+-- snapshots that follow each other within that time; it ends when the last one, at `last_at`, is no longer valid.
+-- Snapshots dated in the future do not count yet.
 SELECT
     system_id,
     dt,

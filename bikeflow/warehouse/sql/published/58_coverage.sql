@@ -1,13 +1,13 @@
 -- Coverage: the intervals in which the state of a system is known, and those in which it is not, with the reason. They
--- follow each other without a gap, over midnight too, from the first poll or snapshot of a system to its newest one.
+-- follow each other without a gap, also over midnight, from the first poll or snapshot of a system to its newest one.
 -- What a good poll saw (outcome stored, unchanged or not_modified) is known from the second of its answer until the
--- next poll: until the answer to that one if it is good as well, else until it was due, and for two intervals at most.
--- The reason why the state is not known is the outcome of the polls with their reason, such as "failed: timeout" or
--- "missed: not_running", or "late": no poll came within two intervals. Where there is no record of polls (before it
--- begins, where it is lost with a disk, after it ends), raw files tell, whoever fetched them, and the source is "raw
--- files": a snapshot is known until the next one, for twice the median distance between the snapshots of its partition
--- at most, and for 30 minutes at most; then the reason is "no_snapshot". Snapshots that are dated in the future do not
--- count yet.
+-- next poll: until that one's answer if it is good as well, else until it was due, and for two intervals at most.
+-- The reason for an unknown state is the outcome of the polls with their reason, such as "failed: timeout" or
+-- "missed: not_running", or it is "late": no poll came within two intervals. Where polls are not recorded (before the
+-- record begins, after it ends, or where it was lost with a disk), the raw files tell, also those of other programs, and
+-- the source is "raw files": a snapshot is known until the next one, but at most for twice the median distance between
+-- the snapshots of its partition, and at most for 30 minutes; after that the reason is "no_snapshot". Snapshots that are
+-- dated in the future do not count yet.
 CREATE OR REPLACE TABLE main.coverage AS
 SELECT
     system_id,
