@@ -7,6 +7,7 @@ appear complete (temp file, fsync, rename); what else lies in the directory is m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import hashlib
 import re
@@ -223,6 +224,8 @@ class Spool:
         if entry.time in self._in_memory:
             self._free(entry.time)
             self._leave(entry)
+            with contextlib.suppress(OSError):  # its file may be there all the same: only the last sync failed
+                await asyncio.to_thread((self.directory / entry.name).unlink, missing_ok=True)
             return
         try:
             await asyncio.to_thread((self.directory / entry.name).unlink, missing_ok=True)
