@@ -81,7 +81,8 @@ async def test_every_nth_of_a_kind_is_not_there(tmp_path: Path, shortage: Shorta
     """
     data_dir = tmp_path / "data"
     async with serving(padding=300_000 if kind == "memory" else 0) as oracle:
-        async with running(data_dir, oracle.url, settings=SETTINGS, variables=shortage.variables) as service:
+        patient = {**SETTINGS, "feed.breaker_failures": 1_000}
+        async with running(data_dir, oracle.url, settings=patient, variables=shortage.variables) as service:
             await service.logged("event=refreshed")
             shortage.begin(kind, every)
             served = len(oracle.served)
