@@ -74,7 +74,7 @@ async def open_shared(
         polls = await asyncio.to_thread(PollLog, data_dir)
         stack.callback(polls.close)
         cache = ObjectCache(store, data_dir / "cache", settings.storage.cache_max_bytes)
-        warehouse = Warehouse(settings.warehouse, data_dir, ledger.runs, list(ledger.systems), polls=polls)
+        warehouse = Warehouse(settings.warehouse, data_dir, ledger.runs, settings.timezones, polls=polls)
         # All is saved, for a tenth of a second; after a reload the loop goes on meanwhile.
         stack.push_async_callback(asyncio.to_thread, warehouse.close)
         mirror = Mirror(store, data_dir, settings.all_systems[0].id)

@@ -90,6 +90,11 @@ class Settings(BaseSettings):
         return systems.get(self.warehouse.wrm_system) or self.all_systems[0]
 
     @property
+    def timezones(self) -> dict[str, str]:
+        """The time zone of each system, by its id."""
+        return {system.id: system.timezone for system in self.all_systems}
+
+    @property
     def look_seconds(self) -> float:
         """From one look at the store for new files of a system to the next: at most half of all LISTs are for that."""
         return max(self.watcher.poll_seconds, 2 * 60 * len(self.all_systems) / self.watcher.lists_per_minute)

@@ -112,8 +112,7 @@ def _rebuilt(settings: Settings, folder: Path, found: duckdb.DuckDBPyConnection,
     own = settings.warehouse.model_copy(update={"path": None, "mode": "local"})
     root = mirror_root(folder)
     write_empty(empty_file(root))
-    systems = [system.id for system in settings.all_systems]
-    warehouse = Warehouse(own, folder, reports, systems, now=lambda: at, polls=_PublishedPolls(found))
+    warehouse = Warehouse(own, folder, reports, settings.timezones, now=lambda: at, polls=_PublishedPolls(found))
     try:
         warehouse.refresh({segment: _linked(path, root) for segment, path in files.items()})
     finally:

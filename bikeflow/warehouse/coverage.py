@@ -44,6 +44,12 @@ FROM state.coverage
 WHERE {_OF_SYSTEMS}
 GROUP BY system_id
 """
+_SINCE = f"""
+WITH now AS (FROM state.coverage WHERE {_OF_SYSTEMS})
+SELECT system_id, min(began_at)
+FROM ((FROM now EXCEPT FROM temp.former) UNION ALL (FROM temp.former EXCEPT FROM now))
+GROUP BY system_id
+"""
 _SNAPSHOTS = "SELECT oldest_snapshot, newest_snapshot FROM state.partitions WHERE (system_id, dt) = ($1, $2)"
 
 
@@ -87,11 +93,15 @@ class Coverage:
         self._run = connection.execute
         self._ends: dict[str, _End] | None = None
 
-    def update(self, added: Iterable[Poll], suspects: Collection[str], changed: Iterable[Partition]) -> None:
+    def update(
+        self, added: Iterable[Poll], suspects: Collection[str], changed: Iterable[Partition]
+    ) -> dict[str, dt.datetime]:
         """Take over polls that were added; `changed` are partitions whose raw files have changed.
 
-        The `suspects` are systems that are to be derived from all that is known.
+        The `suspects` are systems that are to be derived from all that is known. Gives the systems whose coverage is not
+        what it was, and from when on.
         """
+        since: dict[str, dt.datetime] = {}
         if self._ends is None:
             self._ends = {}
             suspects = self._systems()
@@ -100,11 +110,17 @@ class Coverage:
         for poll in added:
             polls.setdefault(poll.system_id, []).append(_told(poll))
         for system_id, told in polls.items():
-            if system_id not in unsure and not self._add(system_id, sorted(told, key=lambda one: one.at)):
+            if system_id in unsure:
+                continue
+            until = self._add(system_id, sorted(told, key=lambda one: one.at))
+            if until is None:
                 unsure.add(system_id)
+            else:
+                since[system_id] = until
         unsure |= {partition.system_id for partition in changed if self._matters(partition)}
         if unsure:
-            self._derive(sorted(unsure))
+            since |= self._derive(sorted(unsure))
+        return since
 
     def _systems(self) -> set[str]:
         """All systems of which anything is known."""
@@ -112,16 +128,17 @@ class Coverage:
         query = " UNION ".join(f"SELECT system_id FROM state.{table}" for table in tables)
         return {system_id for (system_id,) in self._run(query).fetchall()}
 
-    def _add(self, system_id: str, polls: list[_Told]) -> bool:
-        """The quick way; False, and nothing done, where it is not open."""
+    def _add(self, system_id: str, polls: list[_Told]) -> dt.datetime | None:
+        """The quick way: gives where coverage ended before; None, and nothing done, where this way is not open."""
         end = (self._ends or {}).get(system_id)
         if end is None or end.interval is None or end.interval.ended_at != end.told.at:
-            return False
+            return None
         if any(before.at >= after.at for before, after in pairwise([end.told, *polls])):
-            return False
+            return None
         if any(poll.reason and poll.reason.startswith("unrecorded") for poll in (end.told, *polls)):
-            return False
+            return None
         last, rows = end.interval, list[_Interval]()
+        until = last.ended_at
         for poll in polls:
             for item in _pieces(end.told, poll.at):
                 before = rows[-1] if rows else last
@@ -138,7 +155,7 @@ class Coverage:
             values = [system_id, row.began_at, row.ended_at, row.known, row.reason]
             self._run("INSERT INTO state.coverage VALUES ($1, $2, $3, $4, $5, 'polls')", values)
         end.interval = rows[-1] if rows else last
-        return True
+        return until
 
     def _matters(self, partition: Partition) -> bool:
         """Whether raw files of a partition tell what polls do not."""
@@ -152,8 +169,9 @@ class Coverage:
         within = any(began <= newest and oldest <= ended for began, ended in end.silent)
         return within or oldest < end.first_at or newest > end.told.at
 
-    def _derive(self, systems: list[str]) -> None:
-        """The sure way."""
+    def _derive(self, systems: list[str]) -> dict[str, dt.datetime]:
+        """The sure way; gives the systems whose coverage is not what it was, and from when on."""
+        self._run(f"CREATE OR REPLACE TEMP TABLE former AS FROM state.coverage WHERE {_OF_SYSTEMS}", [systems])
         self._run(_FORGET_OPEN_FILES, [systems])
         self._run(f"INSERT INTO state.file_runs BY NAME {_file_runs()}", [systems])
         polls = poll_runs(f"(FROM state.polls WHERE {_OF_SYSTEMS})")
@@ -169,6 +187,7 @@ class Coverage:
             end = _Told(told["at"], told["known"], told["reason"], holds)
             windows = [(row["began_at"], row["ended_at"]) for row in silent]
             self._ends[name] = _End(first_at, windows, end, last.get(name))
+        return dict(self._run(_SINCE, [systems]).fetchall())
 
 
 def _file_runs() -> str:

@@ -89,8 +89,10 @@ class PollTables:
         self.files: tuple[str, ...] = ()
         """The same, the newest first, as patterns."""
 
-    def update(self, partitions: Collection[Partition]) -> set[str]:
-        """Take over what came since, in a transaction of the caller; gives the systems of which anything has changed.
+    def update(self, partitions: Collection[Partition]) -> tuple[set[str], dict[str, dt.datetime]]:
+        """Take over what came since, in a transaction of the caller.
+
+        Gives the systems of which anything has changed, and those whose coverage is not what it was, with from when on.
 
         `partitions` are those whose raw files have changed: coverage follows from them, too.
         """
@@ -108,8 +110,9 @@ class PollTables:
             read = f"read_parquet({files}, hive_partitioning = true, {HIVE_TYPES})"
             self._run(f"INSERT INTO state.poll_runs BY NAME {poll_runs(read)}")
         suspects = {partition.system_id for partition in (*changed, *gone, *closed)}
-        self._coverage.update(rows.values(), suspects, partitions)
-        return suspects | {poll.system_id for poll in rows.values()} | {item.system_id for item in partitions}
+        since = self._coverage.update(rows.values(), suspects, partitions)
+        changed_systems = suspects | {poll.system_id for poll in rows.values()} | {item.system_id for item in partitions}
+        return changed_systems, since
 
     def _number(self) -> int:
         """The number of the last row that is known of this source; of another one nothing is."""

@@ -61,8 +61,8 @@ FROM {SCHEMA}.publication
 class Publisher:
     """Publishes to `target` what the working database and the segments' files give.
 
-    `empty` are files without rows, one for each list of files, as patterns: they give the schemas. `shown` is the id of
-    the system that the views in `wrm_analytics` show.
+    `empty` are files without rows, one for each list of files, as patterns: they give the schemas. `systems` are
+    the configured ones with their time zones, `shown` is the id of the one that the views in `wrm_analytics` show.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class Publisher:
         template: Path,
         target: Path,
         empty: Mapping[str, str],
-        systems: Sequence[str],
+        systems: Mapping[str, str],
         shown: str,
     ) -> None:
         self._template = template
         self._target = target
         self._empty = empty
-        self._systems = systems
+        self._systems = tuple(systems)
         self._sealed: dict[str, tuple[str, ...]] = dict.fromkeys(empty, ())
         self._filled = template.with_name("filled.duckdb")
         self._updates = REFILLED_AFTER
@@ -88,6 +88,7 @@ class Publisher:
         self._cursor = working.cursor()
         self._cursor.execute(f"SET VARIABLE bikeflow_version = {quoted(__version__)}")
         self._cursor.execute("SET VARIABLE systems = $1", [list(systems)])
+        self._cursor.execute("SET VARIABLE timezones = $1", [list(systems.values())])
         discard(template)
         with self._attached(template):
             create_inputs(self._cursor)

@@ -21,7 +21,7 @@ from bikeflow.core.model import FileRecord, Partition, Segment
 from bikeflow.core.schema import ADDED
 from bikeflow.runtime.files import remove, set_aside
 from bikeflow.settings.sections import WarehouseSettings
-from bikeflow.warehouse import opening, polls
+from bikeflow.warehouse import days, opening, polls
 from bikeflow.warehouse.facts import create_tables
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.parquet import raw_file_records
@@ -45,6 +45,21 @@ BLOCK_BYTES = 16_384
 """The smallest that DuckDB knows: its usual ones take a quarter of a megabyte in memory for each column of a table that
 is added to, and as much in a file for each small table."""
 
+_OF_THE_PARTITION = ("raw_files", "station_changes")
+"""Those of `KEPT` that have no day of their own beside their partition's."""
+_LOG = """
+WITH log AS (
+{log}
+)
+SELECT * EXCLUDE (system_id, dt) FROM log
+UNION ALL BY NAME
+SELECT * EXCLUDE (system_id, dt, ordinal) REPLACE (true AS is_last)
+FROM (
+    SELECT unnest(max_by(log, (began_at, ordinal))) FROM log WHERE station_id IS NOT NULL GROUP BY station_id
+)
+WHERE is_there
+"""
+"""The log of a day, and the last states in it."""
 _NEVER = dt.datetime(9999, 12, 31)  # noqa: DTZ001 - naive, as all times in DuckDB
 _NEWEST = """
 SELECT DISTINCT ON (system_id) system_id, dt, newest_source_key
@@ -229,6 +244,7 @@ class WorkingDatabase:
         self._reset_totals(partition)
         for table in (*derived(), "applied"):
             self._delete(table, [partition])
+        days.forget(self.connection, [partition])
 
     def _reset_totals(self, partition: Partition) -> None:
         """What was joined no longer holds if it includes this partition."""
@@ -429,8 +445,14 @@ class WorkingDatabase:
                 " WHERE joined.dt IS NULL OR spans.dt >= joined.dt)"
                 f" WHERE {OF_CHANGED_SYSTEMS}"
             )
+            run(
+                "CREATE VIEW state.open_ends AS FROM working.state.spans WHERE (system_id, dt) IN ("
+                " SELECT (system_id, unnest([dt, dt - 1])) FROM (SELECT DISTINCT system_id, dt FROM"
+                f" working.state.station_changes)) AND {OF_CHANGED_SYSTEMS}"
+            )
             create_tables(self.connection)
             polls.create_tables(self.connection)
+            days.create_tables(self.connection)
             run("CREATE TABLE state.stamp AS SELECT $1 AS value", [stamp()])
 
 
@@ -453,14 +475,16 @@ def _first_open_days(sealed: Mapping[Partition, bool]) -> dict[str, dt.date]:
 
 def _of_its_own_day(table: str) -> str:
     """What goes to a sealed day's file: the rows of the day itself, without what the file's path tells."""
-    if table == "raw_files":
+    if table == "station_changes":
+        return _LOG.format(log=derived()[table])
+    if table in _OF_THE_PARTITION:
         return f"SELECT * EXCLUDE (system_id, dt) FROM (\n{derived()[table]}\n)"
     return f"SELECT * EXCLUDE (system_id, dt, date) FROM (\n{derived()[table]}\n) WHERE date = dt"
 
 
 def _of_other_days(table: str) -> str:
     """What stays of a sealed day in its table: rows of snapshots that lie in the folder of another day."""
-    return "" if table == "raw_files" else f"SELECT * FROM (\n{derived()[table]}\n) WHERE date <> dt"
+    return "" if table in _OF_THE_PARTITION else f"SELECT * FROM (\n{derived()[table]}\n) WHERE date <> dt"
 
 
 @contextlib.contextmanager

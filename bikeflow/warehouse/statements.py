@@ -48,6 +48,12 @@ OF_ONE_SYSTEM = {
     "station_summary": "station_summary",
     "former_stations": "former_stations",
     "station_hourly": "station_hourly",
+    "station_states": "station_states",
+    "station_parts": "station_parts",
+    "station_changes": "station_changes",
+    "station_flows_hourly": "station_flows_hourly",
+    "station_episodes": "station_episodes",
+    "station_service_levels": "station_service_levels",
     "bike_density": "bike_density",
     "station_density_hourly": "station_density_hourly",
     "data_quality": "data_quality",
@@ -58,6 +64,7 @@ OF_ONE_SYSTEM = {
     "coverage": "coverage",
     "gaps": "gaps",
     "coverage_days": "coverage_days",
+    "coverage_hours": "coverage_hours",
     "publication": "publication",
 }
 """What the views of one system are called, and which object they show the system's rows of, without `system_id`."""
@@ -74,7 +81,7 @@ HIVE_TYPES = "hive_types = {'system_id': VARCHAR, 'dt': DATE}"
 """The types of what the paths of the mirror's and the kept files tell: an option of `read_parquet`."""
 
 MIRRORED = "files"
-KEPT = ("raw_files", "station_hours", "cell_hours")
+KEPT = ("raw_files", "station_changes", "cell_hours")
 """The tables whose rows lie in files of their own once a day is sealed."""
 POLLS = "polls"
 """The record of polls of closed days."""

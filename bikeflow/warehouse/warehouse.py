@@ -20,6 +20,7 @@ from bikeflow.polls.archive import copies_root
 from bikeflow.runtime.files import disk_errors
 from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import WarehouseSettings
+from bikeflow.warehouse.days import Days
 from bikeflow.warehouse.facts import take_over
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root, version_of
@@ -98,8 +99,8 @@ class Warehouse:
 
     Its methods block, and are called from one thread at a time, except for `interrupt`. Whatever is found damaged is
     set aside and rebuilt from the mirror. `facts` is the ledger's record of runs and of raw files without rows, `polls`
-    the record of polls (None: the database has none of these), `systems` are the configured systems' ids, `now` gives
-    the time.
+    the record of polls (None: the database has none of these), `systems` are the configured systems with their time
+    zones, `now` gives the time.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Warehouse:
         settings: WarehouseSettings,
         data_dir: Path,
         facts: RunLog | None = None,
-        systems: Sequence[str] = ("wrm",),
+        systems: Mapping[str, str] = MappingProxyType({"wrm": "Europe/Warsaw"}),
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(UTC),
         polls: PollSource | None = None,
     ) -> None:
@@ -120,8 +121,9 @@ class Warehouse:
         self._facts = facts
         self._polls = polls or NoPolls()
         self._poll_tables: PollTables | None = None
-        self._systems = tuple(systems)
-        self.shown = settings.wrm_system or systems[0]
+        self._days: Days | None = None
+        self._systems = systems
+        self.shown = settings.wrm_system or next(iter(systems))
         """The system that the views in `wrm_analytics` show."""
         self._now = now
         self._data_dir = data_dir
@@ -237,9 +239,11 @@ class Warehouse:
         if self._facts is not None:
             with transaction(working.connection):
                 take_over(working.connection, self._facts)
-        if self._poll_tables is not None:
+        if self._poll_tables is not None and self._days is not None:
             with transaction(working.connection):
-                self._unpublished |= self._poll_tables.update([*removed, *changed])
+                systems, since = self._poll_tables.update([*removed, *changed])
+                self._days.update(_sealed(working.contents), [*removed, *changed], since)
+            self._unpublished |= systems
         publication = publisher.publish(self._lists(working.contents), self._unpublished)
         self._unpublished.clear()
         self._named = {partition: dict(contents) for partition, contents in working.contents.items()}
@@ -333,6 +337,7 @@ class Warehouse:
             template = self._directory / "template.duckdb"
             empty = {name: pattern(file) for name, file in self._empties.items()}
             self._poll_tables = PollTables(working.connection, self._polls)
+            self._days = Days(working.connection, self._kept)
             publisher = Publisher(working.connection, template, self.path, empty, self._systems, self.shown)
             return working, publisher
         except BaseException:
@@ -361,6 +366,11 @@ def _addition(known: Contents | None, wanted: Contents, written: Sequence[Segmen
         rows.append(item.added)
         records += item.records
     return Addition(wanted, rows, records) if rows and contents == wanted else None
+
+
+def _sealed(contents: Mapping[Partition, Contents]) -> dict[Partition, str]:
+    """The file of each sealed partition."""
+    return {partition: next(iter(files.values())) for partition, files in contents.items() if is_sealed(files)}
 
 
 def _bytes(files: Iterable[Path]) -> int:

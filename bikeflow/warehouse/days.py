@@ -1,0 +1,101 @@
+"""What is derived from whole days that are sealed, and from their coverage: it is summed up once, and kept."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
+
+import duckdb
+
+from bikeflow.core.model import Partition
+from bikeflow.warehouse.kept import KeptFiles
+from bikeflow.warehouse.statements import HIVE_TYPES, quoted
+
+_DAY = dt.timedelta(days=1)
+_BATCH = 64
+"""So many days are read at a time."""
+_OF_THESE = "(system_id, dt) IN (SELECT (unnest($1), unnest($2)))"
+_READ = """
+INSERT INTO state.station_days BY NAME
+FROM state.station_days('temp.day_changes', 'working.state.coverage')
+"""
+_ENDS = """
+CREATE OR REPLACE TEMP TABLE day_ends AS
+FROM state.spans WHERE (system_id, dt) IN (SELECT (unnest($1), unnest($2) - 1))
+"""
+"""What was seen on the days before."""
+_TOTALS = """
+INSERT INTO state.station_totals BY NAME
+SELECT system_id, station_id, sum(COLUMNS('_us$'))
+FROM state.station_days
+WHERE system_id IN (SELECT unnest($1))
+GROUP BY system_id, station_id
+"""
+
+
+def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """The tables `station_days`, `station_totals` and `days` (those that are in both), empty."""
+    run = connection.execute
+    run(
+        "CREATE TABLE state.station_days AS"
+        " FROM state.station_days('working.state.station_changes', 'working.state.coverage') LIMIT 0"
+    )
+    run("CREATE TABLE state.station_totals AS SELECT * EXCLUDE (dt) FROM state.station_days")
+    run("CREATE TABLE state.days (system_id VARCHAR, dt DATE)")
+
+
+def forget(connection: duckdb.DuckDBPyConnection, partitions: Collection[Partition]) -> None:
+    """Let these days be summed up again; in a transaction of the caller."""
+    if partitions:
+        keys = [[partition.system_id for partition in partitions], [partition.day for partition in partitions]]
+        for table in ("station_days", "days"):
+            connection.execute(f"DELETE FROM state.{table} WHERE {_OF_THESE}", keys)
+
+
+class Days:
+    """These tables of an open working database, kept up to date."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, kept: KeptFiles) -> None:
+        self._connection = connection
+        self._kept = kept
+        self._sealed: Mapping[Partition, str] | None = None
+
+    def update(
+        self, sealed: Mapping[Partition, str], changed: Iterable[Partition], since: Mapping[str, dt.datetime]
+    ) -> None:
+        """Take over what has changed, in a transaction of the caller.
+
+        `sealed` are the partitions that are, with their files in the mirror, `changed` those that were read or removed,
+        `since` tells from when on the coverage of a system is not what it was.
+        """
+        due, gone = set(changed), set[Partition]()
+        if sealed != self._sealed:
+            known = {Partition(*row) for row in self._connection.execute("FROM state.days").fetchall()}
+            gone = known - sealed.keys()
+            due |= gone | (sealed.keys() - known)
+            self._sealed = dict(sealed)
+        due |= {Partition(item.system_id, item.day + _DAY) for item in due if item.day < dt.date.max}
+        due |= {item for item in sealed if item.system_id in since and item.day >= since[item.system_id].date()}
+        due &= sealed.keys() | gone
+        if not due:
+            return
+        forget(self._connection, due)
+        self._read({partition: sealed[partition] for partition in sorted(due & sealed.keys())})
+        systems = sorted({partition.system_id for partition in due})
+        self._connection.execute("DELETE FROM state.station_totals WHERE system_id IN (SELECT unnest($1))", [systems])
+        self._connection.execute(_TOTALS, [systems])
+
+    def _read(self, files: Mapping[Partition, str]) -> None:
+        run, remaining = self._connection.execute, iter(files.items())
+        while some := dict(islice(remaining, _BATCH)):
+            listed = ", ".join(quoted(self._kept.pattern("station_changes", file)) for file in some.values())
+            columns = [[item.system_id for item in some], [item.day for item in some]]
+            run("INSERT INTO state.days SELECT unnest($1), unnest($2)", columns)
+            run(_ENDS, columns)
+            run(
+                f"CREATE OR REPLACE TEMP VIEW day_changes AS"
+                f" FROM read_parquet([{listed}], hive_partitioning = true, {HIVE_TYPES}) WHERE NOT is_last"
+                f" UNION ALL BY NAME FROM state.last_states('temp.day_ends')"
+            )
+            run(_READ)

@@ -1,0 +1,78 @@
+-- Episodes in which a station was empty or full, over hours and days: each from when it is known to have become so until
+-- it no longer is, or no longer known to be. seconds is how long that was, seconds_at_most counts the unknown time before
+-- and after it as well, and other episodes of its kind that only unknown time parts from it. An episode that lasts ends
+-- where coverage does. Between two known states that something unknown parts there is an episode of state unknown.
+CREATE OR REPLACE VIEW main.station_episodes AS
+WITH stretches AS (
+    SELECT
+        system_id,
+        station_id,
+        min(began_at) AS began_at,
+        max(ended_at) AS ended_at,
+        any_value(state) AS state
+    FROM (
+        SELECT
+            *,
+            count(*) FILTER (WHERE is_change) OVER (PARTITION BY system_id, station_id ORDER BY began_at) AS run
+        FROM (
+            SELECT
+                *,
+                (lag(state) OVER in_time = state AND lag(ended_at) OVER in_time = began_at) IS NOT TRUE AS is_change
+            FROM (
+                SELECT
+                    system_id,
+                    station_id,
+                    began_at,
+                    ended_at,
+                    CASE
+                        WHEN parts.is_empty(bikes, spaces) THEN 'empty'
+                        WHEN parts.is_full(bikes, spaces, total_docks) THEN 'full'
+                        ELSE 'neither'
+                    END AS state
+                FROM main.station_parts
+                WHERE known
+                    AND bikes IS NOT NULL
+                    AND began_at < ended_at
+            )
+            WINDOW in_time AS (PARTITION BY system_id, station_id ORDER BY began_at)
+        )
+    )
+    GROUP BY system_id, station_id, run
+),
+bounded AS (
+    SELECT
+        *,
+        count(*) FILTER (WHERE lag_state IS DISTINCT FROM state) OVER in_time AS island
+    FROM (
+        SELECT
+            *,
+            lag(state) OVER in_time AS lag_state,
+            coalesce(lag(ended_at) OVER in_time, began_at) AS unknown_since,
+            coalesce(lead(began_at) OVER in_time, ended_at) AS unknown_until
+        FROM stretches
+        WINDOW in_time AS (PARTITION BY system_id, station_id ORDER BY began_at)
+    )
+    WINDOW in_time AS (PARTITION BY system_id, station_id ORDER BY began_at)
+)
+SELECT
+    system_id,
+    station_id,
+    state,
+    began_at,
+    ended_at,
+    (epoch_us(ended_at) - epoch_us(began_at)) / 1e6 AS seconds,
+    (epoch_us(max(unknown_until) OVER in_island) - epoch_us(min(unknown_since) OVER in_island)) / 1e6 AS seconds_at_most
+FROM bounded
+WHERE state <> 'neither'
+WINDOW in_island AS (PARTITION BY system_id, station_id, island)
+UNION ALL
+SELECT
+    system_id,
+    station_id,
+    'unknown',
+    unknown_since,
+    began_at,
+    (epoch_us(began_at) - epoch_us(unknown_since)) / 1e6,
+    (epoch_us(began_at) - epoch_us(unknown_since)) / 1e6
+FROM bounded
+WHERE unknown_since < began_at;
