@@ -1,0 +1,78 @@
+"""Whole histories of other cities, through the lake to the tables: the same as plain Python over the same documents."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import pytest
+
+from tests.answers.histories import History, histories
+from tests.answers.lake import Lake
+from tests.support.rounds import rounds
+
+POLLS = rounds(150, 1_000_000)
+
+
+@pytest.fixture(scope="module", params=histories(POLLS), ids=lambda history: history.name)
+def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[History, Lake]:
+    """A history and the lake that it became, published."""
+    history: History = request.param
+    lake = history.lake(tmp_path_factory.mktemp(history.name))
+    lake.publish()
+    return history, lake
+
+
+def test_history_holds_each_record_of_each_poll(published: tuple[History, Lake]) -> None:
+    _, lake = published
+    counted = {file.key: (file.count, len(file.records), file.count - len(file.records)) for file in lake.read}
+    assert lake.keyed("SELECT s3_source_key, lines, rows, rejected FROM pipeline_files") == counted
+    wanted = {
+        (file.key, one.kind, one.id): (file.time, one.name, one.lat, one.lon, one.state.bikes, one.state.spaces,
+                                       one.state.docks)
+        for file in lake.read
+        for one in file.records
+    }  # fmt: skip
+    columns = "s3_source_key, record_type, station_id, file_timestamp, name, lat, lon, bikes, spaces, total_docks"
+    assert lake.keyed(f"SELECT {columns} FROM history", 3) == wanted
+
+
+def test_a_poll_that_saw_nothing_new_left_no_raw_file(published: tuple[History, Lake]) -> None:
+    history, lake = published
+    stored, before = [], None
+    for at, body in history.polls:
+        content = json.loads(body)["data"]
+        stored += [at.replace(tzinfo=None)] * (content != before)
+        before = content
+    assert [file.time for file in lake.read] == stored
+
+
+def test_coverage_is_that_of_the_polls(published: tuple[History, Lake]) -> None:
+    _, lake = published
+    covered = lake.coverage()
+    assert lake.query("SELECT began_at, ended_at, known, reason, source FROM coverage ORDER BY 1") == covered
+    days: dict[dt.date, list[float]] = {}
+    for began, ended, known, *_ in covered:
+        day = began.date()
+        while day <= (ended - dt.timedelta(microseconds=1)).date():
+            midnight = dt.datetime.combine(day, dt.time())
+            here = min(ended, midnight + dt.timedelta(days=1)) - max(began, midnight)
+            days.setdefault(day, [0.0, 0.0])[not known] += here.total_seconds()
+            day += dt.timedelta(days=1)
+    assert lake.keyed("SELECT date, known_seconds, unknown_seconds FROM coverage_days") == {
+        day: tuple(seconds) for day, seconds in days.items()
+    }
+
+
+def test_the_newest_stations_and_those_that_are_gone(published: tuple[History, Lake]) -> None:
+    _, lake = published
+    telling = [file for file in lake.read if file.snapshot.stations]
+    newest = telling[-1].snapshot.stations if telling else {}
+    columns = "station_id, bikes, spaces, total_docks"
+    assert lake.keyed(f"SELECT {columns} FROM stations_latest") == {
+        key: (state.bikes, state.spaces, state.docks) for key, state in newest.items()
+    }
+    last = {key: file.time for file in telling for key in file.snapshot.stations}
+    assert lake.keyed("SELECT station_id, last_seen FROM former_stations") == {
+        key: (time,) for key, time in last.items() if key not in newest
+    }

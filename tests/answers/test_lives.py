@@ -1,0 +1,46 @@
+"""Whatever happens to a system, its tables are those that plain Python makes of its raw files and polls."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.answers.lake import Lake
+from tests.answers.lives import RandomLife
+from tests.support.rounds import rounds
+
+BEGINNINGS = [
+    ("Europe/Warsaw", dt.datetime(2024, 3, 29, 20, tzinfo=dt.UTC)),
+    ("Europe/Warsaw", dt.datetime(2024, 10, 25, 20, tzinfo=dt.UTC)),
+    ("America/Denver", dt.datetime(2022, 3, 12, 3, 0, 7, tzinfo=dt.UTC)),
+    ("Asia/Kolkata", dt.datetime(2024, 12, 30, 12, tzinfo=dt.UTC)),
+]
+
+
+def assert_known(lake: Lake) -> None:
+    covered = lake.coverage()
+    assert lake.query("SELECT began_at, ended_at, known, reason, source FROM coverage ORDER BY 1") == covered
+    wanted = {
+        (file.key, one.kind, one.id): (file.time, one.state.bikes, one.state.spaces, one.state.docks)
+        for file in lake.read
+        for one in file.records
+    }
+    columns = "s3_source_key, record_type, station_id, file_timestamp, bikes, spaces, total_docks"
+    assert lake.keyed(f"SELECT {columns} FROM history", 3) == wanted
+
+
+@pytest.mark.parametrize("seed", range(rounds(2, 40)))
+@pytest.mark.parametrize("form", ["wrm", "gbfs"])
+def test_at_every_moment_of_a_random_life(seed: int, form: str, tmp_path: Path) -> None:
+    zone, since = BEGINNINGS[seed % len(BEGINNINGS)]
+    lake = Lake(tmp_path, zone, form)
+    life = RandomLife(lake, Random(seed), since)
+    for _ in range(3):
+        life.live(30)
+        lake.publish()
+        assert_known(lake)
+    lake.rebuild()
+    assert_known(lake)
