@@ -25,6 +25,7 @@ CREATE OR REPLACE TEMP TABLE day_ends AS
 FROM state.spans WHERE (system_id, dt) IN (SELECT (unnest($1), unnest($2) - 1))
 """
 """What was seen on the days before."""
+_FORGET_TOTALS = "DELETE FROM state.station_totals WHERE system_id IN (SELECT unnest($1))"
 _TOTALS = """
 INSERT INTO state.station_totals BY NAME
 SELECT system_id, station_id, sum(COLUMNS('_us$'))
@@ -59,7 +60,8 @@ class Days:
     def __init__(self, connection: duckdb.DuckDBPyConnection, kept: KeptFiles) -> None:
         self._connection = connection
         self._kept = kept
-        self._sealed: Mapping[Partition, str] | None = None
+        self._known: set[Partition] | None = None
+        self._sealed: Mapping[Partition, str] = {}
 
     def update(
         self, sealed: Mapping[Partition, str], changed: Iterable[Partition], since: Mapping[str, dt.datetime]
@@ -69,22 +71,24 @@ class Days:
         `sealed` are the partitions that are, with their files in the mirror, `changed` those that were read or removed,
         `since` tells from when on the coverage of a system is not what it was.
         """
-        due, gone = set(changed), set[Partition]()
+        due, systems = set(changed), set[str]()
+        if self._known is None:
+            self._known = {Partition(*row) for row in self._connection.execute("FROM state.days").fetchall()}
+            systems |= {item.system_id for item in (*self._known, *sealed)}
         if sealed != self._sealed:
-            known = {Partition(*row) for row in self._connection.execute("FROM state.days").fetchall()}
-            gone = known - sealed.keys()
-            due |= gone | (sealed.keys() - known)
+            due |= self._known ^ sealed.keys()
             self._sealed = dict(sealed)
+        # a day begins with the last states of the one before
         due |= {Partition(item.system_id, item.day + _DAY) for item in due if item.day < dt.date.max}
         due |= {item for item in sealed if item.system_id in since and item.day >= since[item.system_id].date()}
-        due &= sealed.keys() | gone
-        if not due:
-            return
-        forget(self._connection, due)
-        self._read({partition: sealed[partition] for partition in sorted(due & sealed.keys())})
-        systems = sorted({partition.system_id for partition in due})
-        self._connection.execute("DELETE FROM state.station_totals WHERE system_id IN (SELECT unnest($1))", [systems])
-        self._connection.execute(_TOTALS, [systems])
+        old, new = due & self._known, due & sealed.keys()
+        forget(self._connection, old)
+        self._read({partition: sealed[partition] for partition in sorted(new)})
+        self._known = (self._known - old) | new
+        systems |= {item.system_id for item in old | new}
+        if systems:
+            self._connection.execute(_FORGET_TOTALS, [sorted(systems)])
+            self._connection.execute(_TOTALS, [sorted(systems)])
 
     def _read(self, files: Mapping[Partition, str]) -> None:
         run, remaining = self._connection.execute, iter(files.items())

@@ -6,14 +6,19 @@ import csv
 import datetime as dt
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from tests.answers import reference
+
 Row = dict[str, Any]
 CAP_SECONDS = 1800.0
+HOURLY = """local_date, local_hour, observations, mean_bikes, min_bikes, max_bikes, mean_spaces, min_spaces, max_spaces,
+            known_seconds, unknown_seconds, empty_seconds, full_seconds"""
 FOREVER = dt.datetime(9999, 1, 1)  # noqa: DTZ001 - naive UTC, as in the tables
 EPOCH = dt.datetime.fromtimestamp(0, dt.UTC).replace(tzinfo=None)
 FLAGS = ("outside_service_area", "over_capacity", "future_timestamp", "stale_timestamp")
@@ -185,56 +190,52 @@ def stations(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row["record_type"] == "station"]
 
 
-def station_hourly(rows: Iterable[Row]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
-    """By station, date and hour: observations, mean, least and most bikes, the same of spaces."""
-    groups = defaultdict(list)
+def life(rows: Iterable[Row], coverage: Iterable[tuple[dt.datetime, dt.datetime, bool]]) -> reference.Life:
+    """What is known of the stations, by their rows and by coverage."""
+    states: dict[tuple[str, dt.date, dt.datetime], dict[str, reference.State]] = defaultdict(dict)
     for row in stations(rows):
-        time = row["file_timestamp"]
-        groups[row["station_id"], time.date(), time.hour].append((row["bikes"], row["spaces"]))
+        state = reference.State(row["bikes"], row["spaces"], row["total_docks"])
+        states[row["s3_source_key"], row["date"], row["file_timestamp"]][row["station_id"]] = state
+    snapshots = [
+        reference.Snapshot(key, date, reference.microseconds(time), some) for (key, date, time), some in states.items()
+    ]
+    return reference.lived(snapshots, reference.Coverage.of(coverage), "Europe/Warsaw")
+
+
+def station_hourly(known: reference.Life) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """By station, date and hour: the columns of `tables.HOURLY`."""
     return {
-        key: (len(seen), *_extent([b for b, _ in seen]), *_extent([s for _, s in seen])) for key, seen in groups.items()
+        (station, told["date"], told["hour"]): tuple(_figure(told[name.strip()]) for name in HOURLY.split(","))
+        for (station, _), told in reference.station_hourly(known).items()
     }
 
 
-def _extent(values: Any) -> tuple[float, int, int]:
-    return fmean(values), min(values), max(values)
-
-
-def station_summary(rows: Iterable[Row]) -> dict[str, tuple[Any, ...]]:
+def station_summary(rows: Iterable[Row], known: reference.Life) -> dict[str, tuple[Any, ...]]:
     """By station: what it is, observations, first, last, bikes (mean, least, most), occupancy, shares, seconds."""
     groups = defaultdict(list)
     for row in stations(rows):
         groups[row["station_id"]].append(row)
-    return {station: _summary(seen) for station, seen in groups.items()}
+    told = reference.station_summary(known)
+    return {station: _summary(seen, told.get(station, {})) for station, seen in groups.items()}
 
 
-def _summary(seen: list[Row]) -> tuple[Any, ...]:
-    seen.sort(key=lambda row: (row["date"], row["file_timestamp"], row["s3_source_key"]))
-    lasted = []
-    for row, following in pairwise(seen):
-        gap = (following["file_timestamp"] - row["file_timestamp"]).total_seconds()
-        lasted.append((min(max(gap, 0.0), CAP_SECONDS), row))
-    occupied = [(seconds, row) for seconds, row in lasted if row["bikes"] + row["spaces"] > 0]
+def _summary(seen: list[Row], known: Mapping[str, object]) -> tuple[Any, ...]:
     last = max(seen, key=lambda row: (row["file_timestamp"], row["date"], row["s3_source_key"]))
     return (
         *(last[name] for name in ("name", "lat", "lon", "total_docks")),
         len(seen),
         min(row["file_timestamp"] for row in seen),
         last["file_timestamp"],
-        _mean((seconds, row["bikes"]) for seconds, row in lasted),
+        _figure(known.get("mean_bikes")),
         min(row["bikes"] for row in seen),
         max(row["bikes"] for row in seen),
-        _mean((seconds, row["bikes"] / (row["bikes"] + row["spaces"])) for seconds, row in occupied),
-        _mean((seconds, is_empty(row)) for seconds, row in lasted),
-        _mean((seconds, is_full(row)) for seconds, row in lasted),
-        sum(seconds for seconds, _ in lasted),
+        *(_figure(known.get(name)) for name in ("mean_occupancy", "share_empty", "share_full")),
+        _figure(known.get("known_seconds", 0)),
     )
 
 
-def _mean(weighted: Iterable[tuple[float, float]]) -> float | None:
-    pairs = list(weighted)
-    total = sum(seconds for seconds, _ in pairs)
-    return sum(seconds * value for seconds, value in pairs) / total if total else None
+def _figure(value: Any) -> Any:
+    return float(value) if isinstance(value, Fraction) else value
 
 
 def publication(rows: Iterable[Row], now: dt.datetime = FOREVER) -> tuple[Any, ...]:

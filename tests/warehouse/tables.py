@@ -8,11 +8,10 @@ from typing import Any
 
 from tests.warehouse import expected
 from tests.warehouse.conftest import Analytics
-from tests.warehouse.expected import Row, same
+from tests.warehouse.expected import HOURLY, Row, same
 
-HOURLY = "observations, mean_bikes, min_bikes, max_bikes, mean_spaces, min_spaces, max_spaces"
 SUMMARY = """name, lat, lon, total_docks, observations, first_seen, last_seen, mean_bikes, min_bikes, max_bikes,
-             mean_occupancy, share_empty, share_full, observed_seconds"""
+             mean_occupancy, share_empty, share_full, known_seconds"""
 QUALITY = """rows, station_rows, bike_rows, outside_service_area, over_capacity, future_timestamp, stale_timestamp,
              snapshots, future_snapshots, first_snapshot, last_snapshot, longest_gap_seconds"""
 DENSITY = "bike_count, station_count, mobile_bike_count, density_per_1000m2, stations"
@@ -25,11 +24,14 @@ def assert_tables(analytics: Analytics, rows: Iterable[Row], now: dt.datetime = 
     """All tables of results agree with `rows`; snapshots later than `now` are dated in the future."""
     rows = list(rows)
     past = expected.counted(rows, now)
+    life = expected.life(past, analytics.query("SELECT began_at, ended_at, known FROM coverage"))
     assert_same(
         keyed(analytics, f"SELECT station_id, date, hour, {HOURLY} FROM station_hourly", 3),
-        expected.station_hourly(rows),
+        expected.station_hourly(life),
     )
-    assert_same(keyed(analytics, f"SELECT station_id, {SUMMARY} FROM station_summary"), expected.station_summary(past))
+    assert_same(
+        keyed(analytics, f"SELECT station_id, {SUMMARY} FROM station_summary"), expected.station_summary(past, life)
+    )
     assert_same(keyed(analytics, f"SELECT date, {QUALITY} FROM data_quality"), expected.data_quality(rows, now))
     assert_same(keyed(analytics, f"SELECT cell_id, {DENSITY} FROM bike_density"), expected.bike_density(past))
     assert_same(
@@ -41,7 +43,8 @@ def assert_tables(analytics: Analytics, rows: Iterable[Row], now: dt.datetime = 
 
 def assert_same(found: dict[Any, Any], wanted: dict[Any, Any]) -> None:
     """The same keys with the same values, or the first that differ."""
-    assert found.keys() == wanted.keys()
+    missing, unwanted = wanted.keys() - found.keys(), found.keys() - wanted.keys()
+    assert not missing | unwanted, (sorted(missing)[:3], sorted(unwanted)[:3])
     differing = {key: (found[key], wanted[key]) for key in found if not same(found[key], wanted[key])}
     assert not differing, dict(list(differing.items())[:3])
 

@@ -146,7 +146,7 @@ async def test_a_kept_file_that_is_gone_costs_an_attempt_and_not_the_service(bot
     await both.analytics.layer.put_hour(8, *snapshot(at(8), "1"))
     await both.analytics.layer.seal()
     await both.analytics.refresh()
-    (file,) = both.analytics.data_dir.glob("mirror/kept/*/station_hours/*/dt=2*/*.parquet")
+    (file,) = both.analytics.data_dir.glob("mirror/kept/*/station_changes/*/dt=2*/*.parquet")
     file.unlink()
     with pytest.raises(Transient, match="reading the database"):
         await both.tables.export()

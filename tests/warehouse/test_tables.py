@@ -151,7 +151,7 @@ async def test_what_was_kept_of_a_sealed_day_is_written_again_when_it_is_lost(an
         await analytics.layer.put_hour(8, *snapshot(at(8, day=day), "1"), day=day)
         await analytics.layer.seal(day)
     await analytics.refresh()
-    first, second = sorted(analytics.data_dir.glob("mirror/kept/*/station_hours/*/dt=2*/*.parquet"))
+    first, second = sorted(analytics.data_dir.glob("mirror/kept/*/station_changes/*/dt=2*/*.parquet"))
     again = analytics.reopened()
     first.unlink()
     second.write_bytes(second.read_bytes()[:-5])
@@ -167,7 +167,7 @@ async def test_what_was_kept_goes_with_the_file_that_it_was_made_of(
     for number in range(versions):
         await analytics.layer.put(sealed_segment(PARTITION), snapshot(at(8, number), "1"))
         await analytics.refresh()
-    kept = "mirror/kept/*/station_hours/*/dt=2*/*.parquet"
+    kept = "mirror/kept/*/station_changes/*/dt=2*/*.parquet"
     assert len(list(analytics.data_dir.glob(kept))) == versions
     monkeypatch.setattr("bikeflow.warehouse.mirror.RETAINED_BYTES", -1)
     await analytics.mirror.prune()

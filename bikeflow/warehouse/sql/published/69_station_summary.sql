@@ -14,7 +14,7 @@ SELECT
     observations,
     first_seen,
     last_seen,
-    CAST(bikes_us AS DOUBLE) / nullif(known_us, 0) AS mean_bikes,
+    bikes_us / nullif(known_us, 0) AS mean_bikes,
     bikes_min AS min_bikes,
     bikes_max AS max_bikes,
     occupancy_us / nullif(occupied_us, 0) AS mean_occupancy,

@@ -51,7 +51,7 @@ hours AS (
     FROM query_table(changes)
     WHERE station_id IS NULL
 )
-SELECT *
+SELECT * EXCLUDE (is_covered)
 FROM (
     SELECT
         system_id,
@@ -64,7 +64,7 @@ FROM (
             least(until_at, cover.ended_at, hour_at + INTERVAL 1 HOUR),
             greatest(states.began_at, cover.began_at, hour_at)
         ) AS ended_at,
-        known,
+        coalesce(known, false) AS known,
         bikes,
         spaces,
         total_docks,
@@ -77,7 +77,7 @@ FROM (
             NULL
         ) AS change,
         if(
-            number = 1,
+            coalesce(number, 1) = 1 AND hours.first_snapshot IS NOT NULL,
             greatest(
                 least(coalesce(states.next_snapshot, hours.next_snapshot), hours.next_snapshot)
                     - greatest(states.first_snapshot, hours.first_snapshot),
@@ -85,11 +85,12 @@ FROM (
             ),
             0
         ) AS observations,
-        hour_us
+        coalesce(hour_us, 0) AS hour_us,
+        cover.number IS NOT NULL AS is_covered
     FROM states
-    JOIN cover USING (system_id, hour_at)
+    LEFT JOIN cover USING (system_id, hour_at)
     LEFT JOIN hours USING (system_id, date, hour_at)
 )
-WHERE began_at < ended_at
+WHERE (is_covered AND began_at < ended_at)
     OR change IS NOT NULL
     OR observations > 0;

@@ -6,7 +6,7 @@ SELECT
     date AS dt,
     station_id,
     CAST(sum(if(bikes IS NULL, 0, us)) AS BIGINT) AS known_us,
-    sum(CAST(coalesce(bikes, 0) AS HUGEINT) * us) AS bikes_us,
+    sum(CAST(coalesce(bikes, 0) AS DOUBLE) * us) AS bikes_us,
     CAST(sum(if(occupancy IS NULL, 0, us)) AS BIGINT) AS occupied_us,
     coalesce(sum(occupancy * us), 0) AS occupancy_us,
     CAST(sum(if({schema}.is_empty(bikes, spaces), us, 0)) AS BIGINT) AS empty_us,
