@@ -7,9 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 
-from tests.answers.reference import HOUR, SECOND, Episode, Life, Place, State, as_time
+from tests.answers.reference import HOUR, SECOND, Interval, Life, Place, State, as_time
 
+KINDS = ("empty", "full")
 USUAL_DAYS = 56
 QUANTILES = (Fraction(1, 10), Fraction(1, 2), Fraction(9, 10))
 
@@ -118,64 +120,82 @@ def _hour(life: Life, station: str, hour: int) -> dict[str, object]:
 
 
 def station_flows_hourly(life: Life) -> dict[Place, dict[str, object]]:
-    """By station and hour: bikes that left and came, as far as counts tell; None where nothing is known."""
+    """By station and hour with known time: bikes that left and came, as far as counts tell."""
     found: dict[Place, dict[str, object]] = {}
-    for place in _places(life):
-        known = Held(life.lasted.get(place, {})).known_seconds
-        departures, arrivals = life.departures[place], life.arrivals[place]
-        flows = (departures, arrivals, arrivals - departures) if known else (None, None, None)
-        found[place] = {
-            **dict(zip(("departures", "arrivals", "net_change"), flows, strict=True)),
-            "known_seconds": known,
-        }
+    for place, lasted in life.lasted.items():
+        known, departures, arrivals = Held(lasted).known_seconds, life.departures[place], life.arrivals[place]
+        if known:
+            flows = {"departures": departures, "arrivals": arrivals, "net_change": arrivals - departures}
+            found[place] = {**flows, "known_seconds": known}
     return found
 
 
-Period = tuple[str, str, dt.date, int]
-"""A station, `hour`, `day` or `week`, the local date (of a week its Monday's), and the hour (UTC; of others 0)."""
+def station_episodes(life: Life) -> dict[tuple[str, str, int], dict[str, object]]:
+    """By station, `empty` or `full`, and beginning: how long it lasted, at least and at most."""
+    found: dict[tuple[str, str, int], dict[str, object]] = {}
+    for station, kind in product(life.seen, KINDS):
+        possible = life.possible_episodes(station, kind)
+        for since, until in life.episodes(station, kind):
+            (at_most,) = (end - began for began, end in possible if began <= since and until <= end)
+            found[station, kind, since] = {
+                "ended_at": as_time(until),
+                "seconds": Fraction(until - since, SECOND),
+                "seconds_at_most": Fraction(at_most, SECOND),
+            }
+    return found
 
 
-def _period(life: Life, place: Place, kind: str) -> Period:
-    station, hour = place
+Period = tuple[str, dt.date, int]
+"""`hour`, `day` or `week`, the local date (of a week its Monday's), and the hour (UTC, microseconds; of others 0)."""
+
+
+def _period(life: Life, hour: int, kind: str) -> Period:
     date = local(life, hour).date()
     if kind == "week":
         date -= dt.timedelta(days=date.weekday())
-    return station, kind, date, hour if kind == "hour" else 0
+    return kind, date, hour if kind == "hour" else 0
 
 
-def station_service_levels(life: Life, kind: str) -> dict[Period, dict[str, object]]:
+def station_service_levels(life: Life, kind: str) -> dict[tuple[str, Period], dict[str, object]]:
     """By station and `hour`, `day` or `week` (local): seconds empty and full, at least and at most, and the episodes.
 
-    At most: all unknown time counts as well. An episode belongs to every period that it touches, with its whole length.
+    At most: as if it had been so in all unknown time. An episode belongs to every period that it touches, with its
+    whole length.
     """
-    hours: defaultdict[Period, list[int]] = defaultdict(list)
-    lasted: defaultdict[Period, Counter[State]] = defaultdict(Counter)
-    for place in _places(life):
-        period = _period(life, place, kind)
-        hours[period].append(place[1])
-        lasted[period].update(life.lasted.get(place, {}))
-    episodes: defaultdict[Period, list[Episode]] = defaultdict(list)
-    for episode in life.episodes:
-        touched = range(episode.since // HOUR * HOUR, episode.until, HOUR)
-        for period in {_period(life, (episode.station, hour), kind) for hour in touched}:
-            episodes[period].append(episode)
-    return {
-        period: _service(Held(lasted[period]), _told_seconds(life, hours[period]), episodes[period]) for period in hours
+    since, until = life.coverage.extent
+    told: defaultdict[Period, list[int]] = defaultdict(list)
+    for hour in range(since // HOUR * HOUR, until, HOUR):
+        told[_period(life, hour, kind)].append(hour)
+    lasted: defaultdict[tuple[str, Period], Counter[State]] = defaultdict(Counter)
+    for station, hour in _places(life):
+        lasted[station, _period(life, hour, kind)].update(life.lasted.get((station, hour), {}))
+    episodes = {
+        (station, name): (life.episodes(station, name), life.possible_episodes(station, name))
+        for station in life.seen
+        for name in KINDS
     }
-
-
-def _service(held: Held, told_seconds: Fraction, episodes: Iterable[Episode]) -> dict[str, object]:
-    unknown = told_seconds - held.known_seconds
-    found: dict[str, object] = {"known_seconds": held.known_seconds, "unknown_seconds": unknown}
-    for kind, seconds in (("empty", held.empty_seconds), ("full", held.full_seconds)):
-        lengths = [episode.seconds for episode in episodes if episode.kind == kind]
-        found |= {
-            f"{kind}_seconds": seconds,
-            f"{kind}_seconds_upper": seconds + unknown,
-            f"{kind}_episodes": len(lengths),
-            f"longest_{kind}_seconds": max(lengths, default=Fraction()),
-        }
+    found = {}
+    for (station, period), states in lasted.items():
+        held, hours = Held(states), told[period]
+        unknown = _told_seconds(life, hours) - held.known_seconds
+        row: dict[str, object] = {"known_seconds": held.known_seconds, "unknown_seconds": unknown}
+        for name, seconds in (("empty", held.empty_seconds), ("full", held.full_seconds)):
+            certain, possible = (_touching(intervals, hours) for intervals in episodes[station, name])
+            row |= {
+                f"{name}_seconds": seconds,
+                f"{name}_seconds_at_most": seconds + unknown,
+                f"{name}_episodes": len(certain),
+                f"longest_{name}_seconds": max(certain, default=Fraction()),
+                f"longest_{name}_seconds_at_most": max(possible, default=Fraction()),
+            }
+        found[station, period] = row
     return found
+
+
+def _touching(intervals: Iterable[Interval], hours: Sequence[int]) -> list[Fraction]:
+    """The lengths of those that touch these hours, which follow each other."""
+    first, last = (hours[0], hours[-1] + HOUR) if hours else (0, 0)
+    return [Fraction(until - since, SECOND) for since, until in intervals if since < last and until > first]
 
 
 def station_usual(life: Life) -> dict[tuple[str, int, int], dict[str, object]]:
@@ -209,8 +229,9 @@ def station_summary(life: Life) -> dict[str, dict[str, object]]:
     return {station: _summary(Held(lasted[station]), seen) for station, seen in life.seen.items()}
 
 
-def _summary(held: Held, seen: Sequence[tuple[int, int | None]]) -> dict[str, object]:
-    known, bikes = held.known_seconds, [count for _, count in seen if count is not None]
+def _summary(held: Held, seen: Sequence[tuple[int, State]]) -> dict[str, object]:
+    known, bikes = held.known_seconds, [state.bikes for _, state in seen if state.bikes is not None]
+    has_room = held.occupancy is not None or seen[-1][1].docks is not None  # else nobody knows whether it is full
     return {
         "observations": len(seen),
         "first_seen": as_time(seen[0][0]),
@@ -221,7 +242,7 @@ def _summary(held: Held, seen: Sequence[tuple[int, int | None]]) -> dict[str, ob
         "max_bikes": max(bikes, default=None),
         "mean_occupancy": held.occupancy,
         "share_empty": held.empty_seconds / known if known else None,
-        "share_full": held.full_seconds / known if known else None,
+        "share_full": held.full_seconds / known if known and has_room else None,
     }
 
 

@@ -54,6 +54,10 @@ class State:
             self.docks is not None and 0 < self.docks <= self.bikes
         )
 
+    def holds(self, kind: str) -> bool:
+        """Whether it is `empty`, or `full`."""
+        return self.is_empty if kind == "empty" else self.is_full
+
     @property
     def occupancy(self) -> Fraction | None:
         """The share of bikes among bikes and spaces."""
@@ -84,13 +88,7 @@ class Coverage:
         """From rows of the table: from, until, and whether the state is known."""
         rows = sorted((microseconds(began), microseconds(ended), known) for began, ended, known in intervals)
         extent = (min((row[0] for row in rows), default=0), max((row[1] for row in rows), default=0))
-        joined: list[Interval] = []
-        for began, ended, is_known in rows:
-            if is_known and joined and joined[-1][1] == began:
-                joined[-1] = (joined[-1][0], ended)
-            elif is_known:
-                joined.append((began, ended))
-        return cls(joined, extent)
+        return cls(joined((began, ended) for began, ended, is_known in rows if is_known), extent)
 
     def within(self, since: int, until: int) -> list[Interval]:
         """What is known of an interval."""
@@ -102,21 +100,6 @@ class Coverage:
             if max(began, since) < min(ended, until):
                 found.append((max(began, since), min(ended, until)))
         return found
-
-
-@dataclass
-class Episode:
-    """A time in which a station was known to be empty (or full) without a break."""
-
-    station: str
-    kind: str
-    since: int
-    until: int
-
-    @property
-    def seconds(self) -> Fraction:
-        """How long it lasted."""
-        return Fraction(self.until - self.since, SECOND)
 
 
 Place = tuple[str, int]
@@ -134,11 +117,34 @@ class Life:
     observations: Counter[Place] = field(default_factory=Counter)
     departures: Counter[Place] = field(default_factory=Counter)
     arrivals: Counter[Place] = field(default_factory=Counter)
-    episodes: list[Episode] = field(default_factory=list)
-    seen: dict[str, list[tuple[int, int | None]]] = field(default_factory=lambda: defaultdict(list))
-    """When each station was seen, in time, wherever the raw file lies, and its bikes."""
+    stretches: dict[str, list[tuple[Interval, State]]] = field(default_factory=lambda: defaultdict(list))
+    """What was known of each station when, in time, as far as bikes were known."""
+    seen: dict[str, list[tuple[int, State]]] = field(default_factory=lambda: defaultdict(list))
+    """When each station was seen, in time, wherever the raw file lies, and its state then."""
     latest: Mapping[str, State] = field(default_factory=dict)
     """The stations of the newest snapshot that has any."""
+
+    def episodes(self, station: str, kind: str) -> list[Interval]:
+        """When a station was known to be `empty` (or `full`) without a break."""
+        return joined(interval for interval, state in self.stretches[station] if state.holds(kind))
+
+    def possible_episodes(self, station: str, kind: str) -> list[Interval]:
+        """When nothing that is known says that it was not: from its first known state to the last."""
+        stretches = self.stretches[station]
+        otherwise = joined(interval for interval, state in stretches if not state.holds(kind))
+        borders = [(0, stretches[0][0][0]), *otherwise, (stretches[-1][0][1], 0)] if stretches else []
+        return [(before, since) for (_, before), (since, _) in pairwise(borders) if before < since]
+
+
+def joined(intervals: Iterable[Interval]) -> list[Interval]:
+    """Intervals, in time, with those made one that follow each other without a break."""
+    found: list[Interval] = []
+    for since, until in intervals:
+        if found and found[-1][1] == since:
+            found[-1] = (found[-1][0], until)
+        else:
+            found.append((since, until))
+    return found
 
 
 def telling(ordered: Iterable[Snapshot]) -> list[Snapshot]:
@@ -155,13 +161,13 @@ def lived(snapshots: Iterable[Snapshot], coverage: Coverage, zone: str, latest: 
     A state lasts until the next snapshot, as far as coverage reaches; without one on the same day or the next, until
     midnight (UTC). A change is seen where the state before it was known until that very moment.
     """
-    life, ongoing = Life(coverage, ZoneInfo(zone)), dict[tuple[str, str], Episode]()
+    life = Life(coverage, ZoneInfo(zone))
     counted = (one for one in snapshots if one.stations and one.at <= latest)
     ordered = sorted(counted, key=lambda one: (one.at, one.key))
     for one in ordered:
         life.latest = one.stations
         for station, state in one.stations.items():
-            life.seen[station].append((one.at, state.bikes))
+            life.seen[station].append((one.at, state))
     found = telling(ordered)
     for one in found:
         life.observations.update((station, one.at // HOUR * HOUR) for station in one.stations)
@@ -171,7 +177,6 @@ def lived(snapshots: Iterable[Snapshot], coverage: Coverage, zone: str, latest: 
         until = after.at if after is not None and is_followed else (before.at // DAY + 1) * DAY
         known = coverage.within(before.at, until)
         _last(life, before, known)
-        _note_episodes(life, ongoing, before, known)
         if after is not None and is_followed and known and known[-1][1] == after.at:
             _note_flows(life, before, after)
     return life
@@ -179,25 +184,13 @@ def lived(snapshots: Iterable[Snapshot], coverage: Coverage, zone: str, latest: 
 
 def _last(life: Life, snapshot: Snapshot, known: Iterable[Interval]) -> None:
     for since, until in known:
+        for station, state in snapshot.stations.items():
+            if state.bikes is not None:
+                life.stretches[station].append(((since, until), state))
         for hour in range(since // HOUR * HOUR, until, HOUR):
             lasted = min(until, hour + HOUR) - max(since, hour)
             for station, state in snapshot.stations.items():
                 life.lasted[station, hour][state] += lasted
-
-
-def _note_episodes(
-    life: Life, ongoing: dict[tuple[str, str], Episode], snapshot: Snapshot, known: Iterable[Interval]
-) -> None:
-    """An episode goes on where the station is still empty (or full) from the very moment until which it was."""
-    for since, until in known:
-        for station, state in snapshot.stations.items():
-            for kind in ["empty"] * state.is_empty + ["full"] * state.is_full:
-                episode = ongoing.get((station, kind))
-                if episode is not None and episode.until == since:
-                    episode.until = until
-                else:
-                    ongoing[station, kind] = episode = Episode(station, kind, since, until)
-                    life.episodes.append(episode)
 
 
 def _note_flows(life: Life, before: Snapshot, after: Snapshot) -> None:

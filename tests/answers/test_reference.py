@@ -89,7 +89,7 @@ def test_flows_are_counted_where_the_change_is_seen_and_only_without_a_break() -
     unchanged = life(*snapshots, known=[(0, 2), (2.05, 2.5)])  # a poll found what it was before
     assert hours(unchanged, "arrivals", station_flows_hourly)["a", 2] == 5
     unseen = life(snapshot(0.5, a=1), snapshot(1, a=2), known=[(0, 1)], until=2)
-    assert hours(unseen, "net_change", station_flows_hourly) == {("a", 0): 0, ("a", 1): None}
+    assert hours(unseen, "net_change", station_flows_hourly) == {("a", 0): 0}
 
 
 def test_unknown_bikes_are_no_state_of_bikes() -> None:
@@ -99,21 +99,25 @@ def test_unknown_bikes_are_no_state_of_bikes() -> None:
 
 
 def test_an_episode_goes_over_hours_and_days_and_ends_where_nothing_is_known() -> None:
+    """Empty from 22:00 to 25:30 and from 26:00 on, but for 15 minutes of which nothing is known."""
     found = life(snapshot(22, a=0), snapshot(25.5, a=2), snapshot(26, a=0), known=[(22, 26.25), (26.5, 27)])
-    assert [((episode.since - START) / HOUR, float(episode.seconds)) for episode in found.episodes] == [
-        (22, 12600),
-        (26, 900),
-        (26.5, 1800),
+    assert [((since - START) / HOUR, (until - START) / HOUR) for since, until in found.episodes("a", "empty")] == [
+        (22, 25.5),
+        (26, 26.25),
+        (26.5, 27),
     ]
-    levels = station_service_levels(found, "day")
-    days = {key[2].day: row for key, row in levels.items()}
-    assert list(days) == [30, 31]  # in Warsaw it is an hour later
-    assert [days[day]["empty_seconds"] for day in days] == [3600, 2.5 * 3600 + 900 + 1800]
-    assert [days[day]["empty_seconds_upper"] for day in days] == [3600, 2.5 * 3600 + 900 + 1800 + 900]
-    assert [(days[day]["empty_episodes"], days[day]["longest_empty_seconds"]) for day in days] == [
-        (1, 12600),
-        (3, 12600),
-    ]
+    days = {date.day: row for (_, (_, date, _)), row in station_service_levels(found, "day").items()}
+    assert {day: (row["empty_seconds"], row["empty_seconds_at_most"]) for day, row in days.items()} == {
+        30: (3600, 3600),
+        31: (2.5 * 3600 + 2700, 2.5 * 3600 + 3600),
+    }  # in Warsaw it is an hour later
+    longest = {day: (row["empty_episodes"], row["longest_empty_seconds"]) for day, row in days.items()}
+    assert longest == {30: (1, 12600), 31: (3, 12600)}
+    (last,) = (
+        row for (_, (_, _, hour)), row in station_service_levels(found, "hour").items() if hour == START + 26 * HOUR
+    )
+    assert (last["longest_empty_seconds"], last["longest_empty_seconds_at_most"]) == (1800, 3600)
+    assert (last["full_episodes"], last["longest_full_seconds_at_most"]) == (0, 900)
 
 
 @pytest.mark.parametrize(("day", "local_hours"), [("2024-03-31", 23), ("2024-10-27", 25), ("2024-10-28", 24)])
