@@ -61,16 +61,47 @@ WHERE is_there
 """
 """The log of a day, and the last states in it."""
 _NEVER = dt.datetime(9999, 12, 31)  # noqa: DTZ001 - naive, as all times in DuckDB
-_NEWEST = """
-SELECT DISTINCT ON (system_id) system_id, dt, newest_source_key
-FROM state.partitions
-WHERE newest_snapshot IS NOT NULL
-ORDER BY system_id, newest_snapshot DESC, newest_source_key DESC
+_CURRENT = """
+SELECT system_id, current.dt AS dt, current."key" AS "key", bool_and(only_stations) AS only_stations
+FROM (
+    SELECT
+        system_id,
+        arg_max({'dt': dt, 'key': newest_source_key}, (newest_snapshot, newest_source_key)) AS current,
+        false AS only_stations
+    FROM state.partitions
+    WHERE newest_snapshot IS NOT NULL
+    GROUP BY system_id
+    UNION ALL
+    SELECT
+        system_id,
+        arg_max({'dt': dt, 'key': newest_stations_key}, (newest_stations_at, newest_stations_key)),
+        true
+    FROM state.partitions
+    WHERE newest_stations_at IS NOT NULL
+    GROUP BY system_id
+)
+GROUP BY ALL
 """
-"""The newest snapshot of each system."""
+"""The newest snapshot of each system, and where that has no stations, the newest one that has, for its stations."""
+
+_ROWS_OF = """(
+    s3_source_key IN (SELECT unnest($1))
+    OR (s3_source_key IN (SELECT unnest($2)) AND record_type = 'station')
+)"""
+"""All rows of some snapshots, and those of stations of others."""
 
 Contents = Mapping[Segment, str]
 """The files (paths below the mirror's root) that a partition consists of, by segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class _CurrentSnapshot:
+    """A snapshot all of whose rows, or only those of stations, are among a system's current ones."""
+
+    system_id: str
+    day: dt.date
+    key: str
+    only_stations: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,39 +297,49 @@ class WorkingDatabase:
         run("INSERT INTO state.joined_until VALUES ($1, $2)", [system_id, day])
 
     def _take_current_rows(self) -> None:
-        """Where a system's newest snapshot is among what is being read, its rows are the current ones."""
-        run = self.connection.execute
-        rows = run(
-            f"SELECT system_id, newest_source_key FROM ({_NEWEST}) JOIN temp.sources USING (system_id, dt)"
-            " WHERE s3_source_key = newest_source_key AND counted_rows > 0"
-        ).fetchall()
-        if rows:
-            self._set_current_rows(dict(rows))
+        """Where a system's current snapshots are among what is being read, their rows are the current ones."""
+        found = self._current()
+        query = "SELECT s3_source_key FROM temp.sources WHERE s3_source_key IN (SELECT unnest($1))"
+        keys = [one.key for snapshots in found.values() for one in snapshots]
+        read = {key for (key,) in self.connection.execute(query, [keys]).fetchall()}
+        touched = [snapshots for snapshots in found.values() if any(one.key in read for one in snapshots)]
+        self._set_current_rows([one for snapshots in touched for one in snapshots], read)
 
     def _restore_current_rows(self) -> None:
-        """Where a system's newest snapshot has gone, another one is the newest: its rows are read from its file."""
-        run = self.connection.execute
-        shown = dict(run("SELECT system_id, any_value(s3_source_key) FROM state.current_rows GROUP BY 1").fetchall())
-        found = self._newest()
+        """Where current snapshots have gone, others are: their rows are read from their files."""
+        run, shown = self.connection.execute, dict[str, set[str]]()
+        for system_id, key in run("SELECT DISTINCT system_id, s3_source_key FROM state.current_rows").fetchall():
+            shown.setdefault(system_id, set()).add(key)
+        found = self._current()
         for system_id in shown.keys() - found.keys():
             run("DELETE FROM state.current_rows WHERE system_id = $1", [system_id])
-        for system_id, (day, key) in found.items():
-            if key != shown.get(system_id):
-                with self._view_of(self._contents[Partition(system_id, day)].values()):
-                    self._set_current_rows({system_id: key})
+        for system_id, snapshots in found.items():
+            keys = {one.key for one in snapshots}
+            if keys != shown.get(system_id):
+                files = {file for one in snapshots for file in self._contents[Partition(system_id, one.day)].values()}
+                with self._view_of(files):
+                    self._set_current_rows(snapshots, keys)
 
-    def _newest(self) -> dict[str, tuple[dt.date, str]]:
-        """The newest snapshot of each system: its partition's day and its key."""
-        return {system_id: (day, key) for system_id, day, key in self.connection.execute(_NEWEST).fetchall()}
+    def _current(self) -> dict[str, list[_CurrentSnapshot]]:
+        """The current snapshots of each system."""
+        found: dict[str, list[_CurrentSnapshot]] = {}
+        for row in self.connection.execute(_CURRENT).fetchall():
+            found.setdefault(row[0], []).append(_CurrentSnapshot(*row))
+        return found
 
-    def _set_current_rows(self, keys: Mapping[str, str]) -> None:
-        """Let these raw files, by system, be the current ones: their rows are among those that are being read."""
-        run = self.connection.execute
-        run("DELETE FROM state.current_rows WHERE system_id IN (SELECT unnest($1))", [list(keys)])
+    def _set_current_rows(self, snapshots: Collection[_CurrentSnapshot], read: Collection[str]) -> None:
+        """Let these be the current ones of their systems; of those that are being read, take the rows."""
+        run, systems = self.connection.execute, list({one.system_id for one in snapshots})
+        kept = _keys(one for one in snapshots if one.key not in read)
+        taken = _keys(one for one in snapshots if one.key in read)
+        run(
+            f"DELETE FROM state.current_rows WHERE system_id IN (SELECT unnest($3)) AND NOT {_ROWS_OF}",
+            [*kept, systems],
+        )
         run(
             "INSERT INTO state.current_rows BY NAME SELECT * EXCLUDE (dt, row_number) FROM temp.read_rows"
-            " WHERE s3_source_key IN (SELECT unnest($1))",
-            [list(keys.values())],
+            f" WHERE {_ROWS_OF}",
+            taken,
         )
 
     @contextlib.contextmanager
@@ -454,6 +495,12 @@ class WorkingDatabase:
             polls.create_tables(self.connection)
             days.create_tables(self.connection)
             run("CREATE TABLE state.stamp AS SELECT $1 AS value", [stamp()])
+
+
+def _keys(snapshots: Iterable[_CurrentSnapshot]) -> list[list[str]]:
+    """The parameters of `_ROWS_OF`."""
+    found = list(snapshots)
+    return [[one.key for one in found if one.only_stations is only] for only in (False, True)]
 
 
 def is_sealed(files: Collection[Segment]) -> bool:

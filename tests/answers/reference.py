@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -19,8 +19,6 @@ SECOND = 1_000_000
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
 EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as in the tables
-USUAL_DAYS = 56
-QUANTILES = (Fraction(1, 10), Fraction(1, 2), Fraction(9, 10))
 Interval = tuple[int, int]
 
 
@@ -56,6 +54,10 @@ class State:
             self.docks is not None and 0 < self.docks <= self.bikes
         )
 
+    def holds(self, kind: str) -> bool:
+        """Whether it is `empty`, or `full`."""
+        return self.is_empty if kind == "empty" else self.is_full
+
     @property
     def occupancy(self) -> Fraction | None:
         """The share of bikes among bikes and spaces."""
@@ -86,13 +88,7 @@ class Coverage:
         """From rows of the table: from, until, and whether the state is known."""
         rows = sorted((microseconds(began), microseconds(ended), known) for began, ended, known in intervals)
         extent = (min((row[0] for row in rows), default=0), max((row[1] for row in rows), default=0))
-        joined: list[Interval] = []
-        for began, ended, is_known in rows:
-            if is_known and joined and joined[-1][1] == began:
-                joined[-1] = (joined[-1][0], ended)
-            elif is_known:
-                joined.append((began, ended))
-        return cls(joined, extent)
+        return cls(joined((began, ended) for began, ended, is_known in rows if is_known), extent)
 
     def within(self, since: int, until: int) -> list[Interval]:
         """What is known of an interval."""
@@ -104,21 +100,6 @@ class Coverage:
             if max(began, since) < min(ended, until):
                 found.append((max(began, since), min(ended, until)))
         return found
-
-
-@dataclass
-class Episode:
-    """A time in which a station was known to be empty (or full) without a break."""
-
-    station: str
-    kind: str
-    since: int
-    until: int
-
-    @property
-    def seconds(self) -> Fraction:
-        """How long it lasted."""
-        return Fraction(self.until - self.since, SECOND)
 
 
 Place = tuple[str, int]
@@ -136,67 +117,80 @@ class Life:
     observations: Counter[Place] = field(default_factory=Counter)
     departures: Counter[Place] = field(default_factory=Counter)
     arrivals: Counter[Place] = field(default_factory=Counter)
-    episodes: list[Episode] = field(default_factory=list)
-    seen: dict[str, Interval] = field(default_factory=dict)
-    """The first and the last snapshot of each station."""
-    newest: int = 0
-    """The newest snapshot that tells of stations."""
+    stretches: dict[str, list[tuple[Interval, State]]] = field(default_factory=lambda: defaultdict(list))
+    """What was known of each station when, in time, as far as bikes were known."""
+    seen: dict[str, list[tuple[int, State]]] = field(default_factory=lambda: defaultdict(list))
+    """When each station was seen, in time, wherever the raw file lies, and its state then."""
+    latest: Mapping[str, State] = field(default_factory=dict)
+    """The stations of the newest snapshot that has any."""
+
+    def episodes(self, station: str, kind: str) -> list[Interval]:
+        """When a station was known to be `empty` (or `full`) without a break."""
+        return joined(interval for interval, state in self.stretches[station] if state.holds(kind))
+
+    def possible_episodes(self, station: str, kind: str) -> list[Interval]:
+        """When nothing that is known says that it was not: from its first known state to the last."""
+        stretches = self.stretches[station]
+        otherwise = joined(interval for interval, state in stretches if not state.holds(kind))
+        borders = [(0, stretches[0][0][0]), *otherwise, (stretches[-1][0][1], 0)] if stretches else []
+        return [(before, since) for (_, before), (since, _) in pairwise(borders) if before < since]
 
 
-def telling(snapshots: Iterable[Snapshot], latest: int) -> list[Snapshot]:
-    """The snapshots that tell of stations, in time: those with any, in their own day's folder, not of the future.
+def joined(intervals: Iterable[Interval]) -> list[Interval]:
+    """Intervals, in time, with those made one that follow each other without a break."""
+    found: list[Interval] = []
+    for since, until in intervals:
+        if found and found[-1][1] == since:
+            found[-1] = (found[-1][0], until)
+        else:
+            found.append((since, until))
+    return found
 
-    Of two at the same second the last one by key wins.
+
+def telling(ordered: Iterable[Snapshot]) -> list[Snapshot]:
+    """The snapshots that tell of states, given in the order of time and key: those in their own day's folder.
+
+    Of two at the same second the last one wins.
     """
-    ordered = sorted(snapshots, key=lambda one: (one.at, one.key))
-    found = {
-        one.at: one for one in ordered if one.stations and one.at <= latest and one.folder == as_time(one.at).date()
-    }
-    return list(found.values())
+    return list({one.at: one for one in ordered if one.folder == as_time(one.at).date()}.values())
 
 
 def lived(snapshots: Iterable[Snapshot], coverage: Coverage, zone: str, latest: int = 2**62) -> Life:
-    """All that is known: each state lasts until the next snapshot, as far as coverage reaches."""
-    life, ongoing = Life(coverage, ZoneInfo(zone)), dict[tuple[str, str], Episode]()
-    found = telling(snapshots, latest)
+    """All that is known, by snapshots that have stations, and are not later than `latest`.
+
+    A state lasts until the next snapshot, as far as coverage reaches; without one on the same day or the next, until
+    midnight (UTC). A change is seen where the state before it was known until that very moment.
+    """
+    life = Life(coverage, ZoneInfo(zone))
+    counted = (one for one in snapshots if one.stations and one.at <= latest)
+    ordered = sorted(counted, key=lambda one: (one.at, one.key))
+    for one in ordered:
+        life.latest = one.stations
+        for station, state in one.stations.items():
+            life.seen[station].append((one.at, state))
+    found = telling(ordered)
     for one in found:
-        for station in one.stations:
-            life.observations[station, one.at // HOUR * HOUR] += 1
-            life.seen[station] = (life.seen.get(station, (one.at, 0))[0], one.at)
-        life.newest = one.at
+        life.observations.update((station, one.at // HOUR * HOUR) for station in one.stations)
     for before, after in pairwise([*found, None]):
         assert before is not None
-        end_of_next_day = (before.at // DAY + 2) * DAY
-        until = end_of_next_day if after is None else min(after.at, end_of_next_day)
+        is_followed = after is not None and after.at // DAY - before.at // DAY <= 1
+        until = after.at if after is not None and is_followed else (before.at // DAY + 1) * DAY
         known = coverage.within(before.at, until)
         _last(life, before, known)
-        _note_episodes(life, ongoing, before, known)
-        if after is not None and known == [(before.at, after.at)]:  # without a break
+        if after is not None and is_followed and known and known[-1][1] == after.at:
             _note_flows(life, before, after)
     return life
 
 
 def _last(life: Life, snapshot: Snapshot, known: Iterable[Interval]) -> None:
     for since, until in known:
+        for station, state in snapshot.stations.items():
+            if state.bikes is not None:
+                life.stretches[station].append(((since, until), state))
         for hour in range(since // HOUR * HOUR, until, HOUR):
             lasted = min(until, hour + HOUR) - max(since, hour)
             for station, state in snapshot.stations.items():
                 life.lasted[station, hour][state] += lasted
-
-
-def _note_episodes(
-    life: Life, ongoing: dict[tuple[str, str], Episode], snapshot: Snapshot, known: Iterable[Interval]
-) -> None:
-    """An episode goes on where the station is still empty (or full) from the very moment until which it was."""
-    for since, until in known:
-        for station, state in snapshot.stations.items():
-            for kind in ["empty"] * state.is_empty + ["full"] * state.is_full:
-                episode = ongoing.get((station, kind))
-                if episode is not None and episode.until == since:
-                    episode.until = until
-                else:
-                    ongoing[station, kind] = episode = Episode(station, kind, since, until)
-                    life.episodes.append(episode)
 
 
 def _note_flows(life: Life, before: Snapshot, after: Snapshot) -> None:
@@ -207,225 +201,3 @@ def _note_flows(life: Life, before: Snapshot, after: Snapshot) -> None:
             continue
         life.departures[station, hour] += max(former.bikes - state.bikes, 0)
         life.arrivals[station, hour] += max(state.bikes - former.bikes, 0)
-
-
-# The tables. Each is a dictionary by its key; seconds are fractions.
-
-
-@dataclass(frozen=True)
-class Held:
-    """Figures of a time, from how long each state lasted in it (microseconds)."""
-
-    lasted: Mapping[State, int]
-
-    def seconds(self, states: Iterable[State]) -> Fraction:
-        """How long these lasted."""
-        return Fraction(sum(self.lasted[state] for state in states), SECOND)
-
-    @property
-    def known(self) -> list[State]:
-        """The states in which bikes are known."""
-        return [state for state in self.lasted if state.bikes is not None]
-
-    @property
-    def known_seconds(self) -> Fraction:
-        """For how long bikes were known."""
-        return self.seconds(self.known)
-
-    @property
-    def empty_seconds(self) -> Fraction:
-        """For how long there was no bike to take."""
-        return self.seconds(state for state in self.known if state.is_empty)
-
-    @property
-    def full_seconds(self) -> Fraction:
-        """For how long no bike could be returned."""
-        return self.seconds(state for state in self.known if state.is_full)
-
-    def figures(self, name: str) -> tuple[Fraction | None, int | None, int | None]:
-        """Mean, least and most of `bikes` or `spaces`, over the time in which they are known."""
-        values = Counter[int]()
-        for state, lasted in self.lasted.items():
-            if (value := getattr(state, name)) is not None:
-                values[value] += lasted
-        return mean(values), min(values, default=None), max(values, default=None)
-
-    @property
-    def occupancy(self) -> Fraction | None:
-        """The mean occupancy."""
-        values = Counter[Fraction]()
-        for state, lasted in self.lasted.items():
-            if (value := state.occupancy) is not None:
-                values[value] += lasted
-        return mean(values)
-
-
-def mean(values: Mapping[int, int] | Mapping[Fraction, int]) -> Fraction | None:
-    """The mean of values that lasted so long each."""
-    total = sum(values.values())
-    return sum((Fraction(value) * lasted for value, lasted in values.items()), Fraction()) / total if total else None
-
-
-def quantile(values: Mapping[int, int], share: Fraction) -> int:
-    """The smallest value such that it and all smaller ones lasted for this share of the time."""
-    reached, wanted = 0, share * sum(values.values())
-    for value in sorted(values):
-        reached += values[value]
-        if reached >= wanted:
-            return value
-    raise ValueError("no value")
-
-
-def _places(life: Life) -> Iterator[Place]:
-    """The stations and hours that have a row: the station was seen in the hour, or something is known of it."""
-    yield from sorted({*life.lasted, *life.observations})
-
-
-def local(life: Life, at: int) -> dt.datetime:
-    """A time on the clocks of the system."""
-    return as_time(at).replace(tzinfo=dt.UTC).astimezone(life.zone)
-
-
-def _told_seconds(life: Life, hours: Iterable[int]) -> Fraction:
-    """How much of these hours coverage reaches, known or not, until now."""
-    since, until = life.coverage.extent
-    return sum((Fraction(max(min(until, hour + HOUR) - max(since, hour), 0), SECOND) for hour in hours), Fraction())
-
-
-def station_hourly(life: Life) -> dict[Place, dict[str, object]]:
-    """By station and hour: how often it was seen, and its bikes and spaces over known time."""
-    return {place: _hour(life, *place) for place in _places(life)}
-
-
-def _hour(life: Life, station: str, hour: int) -> dict[str, object]:
-    held, here = Held(life.lasted.get((station, hour), {})), local(life, hour)
-    bikes, spaces = held.figures("bikes"), held.figures("spaces")
-    return {
-        "date": as_time(hour).date(),
-        "hour": as_time(hour).hour,
-        "local_date": here.date(),
-        "local_hour": here.hour,
-        "observations": life.observations[station, hour],
-        "known_seconds": held.known_seconds,
-        "unknown_seconds": _told_seconds(life, [hour]) - held.known_seconds,
-        **dict(zip(("mean_bikes", "min_bikes", "max_bikes"), bikes, strict=True)),
-        **dict(zip(("mean_spaces", "min_spaces", "max_spaces"), spaces, strict=True)),
-        "empty_seconds": held.empty_seconds,
-        "full_seconds": held.full_seconds,
-    }
-
-
-def station_flows_hourly(life: Life) -> dict[Place, dict[str, object]]:
-    """By station and hour: bikes that left and came, as far as counts tell; None where nothing is known."""
-    found: dict[Place, dict[str, object]] = {}
-    for place in _places(life):
-        known = Held(life.lasted.get(place, {})).known_seconds
-        departures, arrivals = life.departures[place], life.arrivals[place]
-        flows = (departures, arrivals, arrivals - departures) if known else (None, None, None)
-        found[place] = {
-            **dict(zip(("departures", "arrivals", "net_change"), flows, strict=True)),
-            "known_seconds": known,
-        }
-    return found
-
-
-Period = tuple[str, str, dt.date, int]
-"""A station, `hour`, `day` or `week`, the local date (of a week its Monday's), and the hour (UTC; of others 0)."""
-
-
-def _period(life: Life, place: Place, kind: str) -> Period:
-    station, hour = place
-    date = local(life, hour).date()
-    if kind == "week":
-        date -= dt.timedelta(days=date.weekday())
-    return station, kind, date, hour if kind == "hour" else 0
-
-
-def station_service_levels(life: Life, kind: str) -> dict[Period, dict[str, object]]:
-    """By station and `hour`, `day` or `week` (local): seconds empty and full, at least and at most, and the episodes.
-
-    At most: all unknown time counts as well. An episode belongs to every period that it touches, with its whole length.
-    """
-    hours: defaultdict[Period, list[int]] = defaultdict(list)
-    lasted: defaultdict[Period, Counter[State]] = defaultdict(Counter)
-    for place in _places(life):
-        period = _period(life, place, kind)
-        hours[period].append(place[1])
-        lasted[period].update(life.lasted.get(place, {}))
-    episodes: defaultdict[Period, list[Episode]] = defaultdict(list)
-    for episode in life.episodes:
-        touched = range(episode.since // HOUR * HOUR, episode.until, HOUR)
-        for period in {_period(life, (episode.station, hour), kind) for hour in touched}:
-            episodes[period].append(episode)
-    return {
-        period: _service(Held(lasted[period]), _told_seconds(life, hours[period]), episodes[period]) for period in hours
-    }
-
-
-def _service(held: Held, told_seconds: Fraction, episodes: Iterable[Episode]) -> dict[str, object]:
-    unknown = told_seconds - held.known_seconds
-    found: dict[str, object] = {"known_seconds": held.known_seconds, "unknown_seconds": unknown}
-    for kind, seconds in (("empty", held.empty_seconds), ("full", held.full_seconds)):
-        lengths = [episode.seconds for episode in episodes if episode.kind == kind]
-        found |= {
-            f"{kind}_seconds": seconds,
-            f"{kind}_seconds_upper": seconds + unknown,
-            f"{kind}_episodes": len(lengths),
-            f"longest_{kind}_seconds": max(lengths, default=Fraction()),
-        }
-    return found
-
-
-def station_usual(life: Life) -> dict[tuple[str, int, int], dict[str, object]]:
-    """By station, local weekday (1 is Monday) and hour: bikes over the last 8 weeks of finished local days."""
-    today = local(life, life.coverage.extent[1]).date()
-    first = today - dt.timedelta(days=USUAL_DAYS)
-    values: defaultdict[tuple[str, int, int], Counter[int]] = defaultdict(Counter)
-    days: defaultdict[tuple[str, int, int], set[dt.date]] = defaultdict(set)
-    for (station, hour), lasted in life.lasted.items():
-        here = local(life, hour)
-        key = (station, here.isoweekday(), here.hour)
-        for state, duration in lasted.items():
-            if state.bikes is not None and first <= here.date() < today:
-                values[key][state.bikes] += duration
-                days[key].add(here.date())
-    return {
-        key: {
-            **{name: quantile(found, share) for name, share in zip(("p10", "median", "p90"), QUANTILES, strict=True)},
-            "known_seconds": Fraction(sum(found.values()), SECOND),
-            "days": len(days[key]),
-        }
-        for key, found in values.items()
-    }
-
-
-def station_summary(life: Life) -> dict[str, dict[str, object]]:
-    """By station, over all known time."""
-    lasted: defaultdict[str, Counter[State]] = defaultdict(Counter)
-    observations = Counter[str]()
-    for (station, _), states in life.lasted.items():
-        lasted[station].update(states)
-    for (station, _), count in life.observations.items():
-        observations[station] += count
-    return {
-        station: _summary(Held(lasted[station]), observations[station], seen) for station, seen in life.seen.items()
-    }
-
-
-def _summary(held: Held, observations: int, seen: Interval) -> dict[str, object]:
-    known = held.known_seconds
-    return {
-        "observations": observations,
-        "first_seen": as_time(seen[0]),
-        "last_seen": as_time(seen[1]),
-        "known_seconds": known,
-        **dict(zip(("mean_bikes", "min_bikes", "max_bikes"), held.figures("bikes"), strict=True)),
-        "mean_occupancy": held.occupancy,
-        "share_empty": held.empty_seconds / known if known else None,
-        "share_full": held.full_seconds / known if known else None,
-    }
-
-
-def former_stations(life: Life) -> dict[str, dt.datetime]:
-    """Stations that are not in the newest snapshot that tells of stations, and when they were last seen."""
-    return {station: as_time(last) for station, (_, last) in life.seen.items() if last < life.newest}

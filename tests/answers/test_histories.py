@@ -14,7 +14,7 @@ from tests.support.rounds import rounds
 POLLS = rounds(150, 1_000_000)
 
 
-@pytest.fixture(scope="module", params=histories(POLLS), ids=lambda history: history.name)
+@pytest.fixture(scope="module", params=list(histories(POLLS)), ids=lambda history: history.name)
 def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[History, Lake]:
     """A history and the lake that it became, published."""
     history: History = request.param

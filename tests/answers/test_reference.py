@@ -7,16 +7,8 @@ from fractions import Fraction
 
 import pytest
 
-from tests.answers.reference import (
-    HOUR,
-    Coverage,
-    Life,
-    Snapshot,
-    State,
-    as_time,
+from tests.answers.figures import (
     former_stations,
-    lived,
-    microseconds,
     quantile,
     station_flows_hourly,
     station_hourly,
@@ -24,6 +16,7 @@ from tests.answers.reference import (
     station_summary,
     station_usual,
 )
+from tests.answers.reference import HOUR, Coverage, Life, Snapshot, State, as_time, lived, microseconds
 
 MIDNIGHT = dt.datetime(2024, 3, 30)  # noqa: DTZ001 - naive UTC, as in the tables
 START = microseconds(MIDNIGHT)
@@ -80,19 +73,23 @@ def test_of_two_files_of_one_second_the_last_by_key_counts_and_misplaced_ones_do
     assert hours(found, "observations") == {("a", 0): 1}
 
 
-def test_a_state_lasts_into_the_next_day_and_no_longer() -> None:
-    found = life(snapshot(22, a=1), snapshot(80, a=1), known=[(22, 81)])
-    assert station_summary(found)["a"]["known_seconds"] == 27 * 3600
-    assert sum(bool(seconds) for seconds in hours(found, "known_seconds").values()) == 27
+def test_a_day_without_a_snapshot_has_no_state() -> None:
+    """From 22:00 to midnight, and after two days from 8:00 on, over a midnight with a snapshot on either side."""
+    found = life(snapshot(22, a=1), snapshot(80, a=1), snapshot(97, a=3), known=[(22, 100)])
+    assert station_summary(found)["a"]["known_seconds"] == (2 + 20) * 3600
+    assert found.arrivals.total() == 2
 
 
 def test_flows_are_counted_where_the_change_is_seen_and_only_without_a_break() -> None:
     times = {0.9: 5, 1: 3, 1.9: 4, 2.1: 9, 2.2: 8}
-    found = life(*(snapshot(time, a=bikes) for time, bikes in times.items()), known=[(0, 2), (2.05, 2.5)])
+    snapshots = [snapshot(time, a=bikes) for time, bikes in times.items()]
+    found = life(*snapshots, known=[(0, 2), (2.1, 2.5)])
     assert hours(found, "departures", station_flows_hourly) == {("a", 0): 0, ("a", 1): 2, ("a", 2): 1}
     assert hours(found, "arrivals", station_flows_hourly) == {("a", 0): 0, ("a", 1): 1, ("a", 2): 0}
+    unchanged = life(*snapshots, known=[(0, 2), (2.05, 2.5)])  # a poll found what it was before
+    assert hours(unchanged, "arrivals", station_flows_hourly)["a", 2] == 5
     unseen = life(snapshot(0.5, a=1), snapshot(1, a=2), known=[(0, 1)], until=2)
-    assert hours(unseen, "net_change", station_flows_hourly) == {("a", 0): 0, ("a", 1): None}
+    assert hours(unseen, "net_change", station_flows_hourly) == {("a", 0): 0}
 
 
 def test_unknown_bikes_are_no_state_of_bikes() -> None:
@@ -102,21 +99,25 @@ def test_unknown_bikes_are_no_state_of_bikes() -> None:
 
 
 def test_an_episode_goes_over_hours_and_days_and_ends_where_nothing_is_known() -> None:
+    """Empty from 22:00 to 25:30 and from 26:00 on, but for 15 minutes of which nothing is known."""
     found = life(snapshot(22, a=0), snapshot(25.5, a=2), snapshot(26, a=0), known=[(22, 26.25), (26.5, 27)])
-    assert [((episode.since - START) / HOUR, float(episode.seconds)) for episode in found.episodes] == [
-        (22, 12600),
-        (26, 900),
-        (26.5, 1800),
+    assert [((since - START) / HOUR, (until - START) / HOUR) for since, until in found.episodes("a", "empty")] == [
+        (22, 25.5),
+        (26, 26.25),
+        (26.5, 27),
     ]
-    levels = station_service_levels(found, "day")
-    days = {key[2].day: row for key, row in levels.items()}
-    assert list(days) == [30, 31]  # in Warsaw it is an hour later
-    assert [days[day]["empty_seconds"] for day in days] == [3600, 2.5 * 3600 + 900 + 1800]
-    assert [days[day]["empty_seconds_upper"] for day in days] == [3600, 2.5 * 3600 + 900 + 1800 + 900]
-    assert [(days[day]["empty_episodes"], days[day]["longest_empty_seconds"]) for day in days] == [
-        (1, 12600),
-        (3, 12600),
-    ]
+    days = {date.day: row for (_, (_, date, _)), row in station_service_levels(found, "day").items()}
+    assert {day: (row["empty_seconds"], row["empty_seconds_at_most"]) for day, row in days.items()} == {
+        30: (3600, 3600),
+        31: (2.5 * 3600 + 2700, 2.5 * 3600 + 3600),
+    }  # in Warsaw it is an hour later
+    longest = {day: (row["empty_episodes"], row["longest_empty_seconds"]) for day, row in days.items()}
+    assert longest == {30: (1, 12600), 31: (3, 12600)}
+    (last,) = (
+        row for (_, (_, _, hour)), row in station_service_levels(found, "hour").items() if hour == START + 26 * HOUR
+    )
+    assert (last["longest_empty_seconds"], last["longest_empty_seconds_at_most"]) == (1800, 3600)
+    assert (last["full_episodes"], last["longest_full_seconds_at_most"]) == (0, 900)
 
 
 @pytest.mark.parametrize(("day", "local_hours"), [("2024-03-31", 23), ("2024-10-27", 25), ("2024-10-28", 24)])

@@ -67,10 +67,11 @@ def counted(rows: Iterable[Row], now: dt.datetime = FOREVER) -> list[Row]:
 
 
 def newest(rows: Iterable[Row]) -> list[Row]:
-    """All rows of the newest snapshot."""
+    """All rows of the newest snapshot; its stations are those of the newest one that has any."""
     rows = list(rows)
     last = max((_snapshot(row) for row in rows), default=None)
-    return [row for row in rows if _snapshot(row) == last]
+    told = max((_snapshot(row) for row in stations(rows)), default=None)
+    return [row for row in rows if _snapshot(row) == (told if row["record_type"] == "station" else last)]
 
 
 def _snapshot(row: Row) -> tuple[dt.datetime, str]:
@@ -245,7 +246,7 @@ def publication(rows: Iterable[Row], now: dt.datetime = FOREVER) -> tuple[Any, .
     outside = [row for row in seen if "outside_service_area" in row["quality_flags"]]
     inside = [row for row in seen if row not in outside]
     return (
-        seen[0]["file_timestamp"] if seen else None,
+        max((row["file_timestamp"] for row in seen), default=None),
         len({_snapshot(row) for row in rows} - {_snapshot(row) for row in counted(rows, now)}),
         len(rows),
         len(stations(inside)),

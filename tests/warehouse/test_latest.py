@@ -215,3 +215,40 @@ async def test_a_file_taken_just_after_midnight_counts_in_the_hour_of_its_own_da
         ((gap,),) = analytics.query(f"SELECT longest_gap_seconds FROM data_quality WHERE date = '{NEXT_DAY}'")
         assert gap == 0
         warehouse.close()
+
+
+@pytest.mark.parametrize("quick", [True, False])
+async def test_a_snapshot_without_any_station_neither_removes_nor_re_adds_one(
+    analytics: Analytics, quick: bool
+) -> None:
+    """Such as an empty station_status beside free bikes, or a CSV in which the stations are missing."""
+    first, last = snapshot(at(8), "1", "2", "fb1"), snapshot(at(8, 10), "1", "fb1")
+    await analytics.layer.put_hour(8, *first, *last)
+    await analytics.refresh(quick=quick)
+    none, later = snapshot(at(8, 20), "fb1", "fb2"), snapshot(at(8, 30), "fb3")
+    for rows, bikes in (([*none], ["fb1", "fb2"]), ([*none, *later], ["fb3"])):
+        await analytics.layer.put_hour(8, *first, *last, *rows)
+        await analytics.refresh(quick=quick)
+        assert latest(analytics) == (["1"], bikes, ["2"])
+        assert analytics.query("SELECT stations, bikes FROM publication") == [(1, len(bikes))]
+    await analytics.layer.put_hour(8, *first, *last, *none)  # the newest goes away again
+    await analytics.refresh(quick=quick)
+    assert latest(analytics) == (["1"], ["fb1", "fb2"], ["2"])
+    await analytics.layer.put_hour(8, *first, *last)
+    await analytics.refresh(quick=quick)
+    assert latest(analytics) == (["1"], ["fb1"], ["2"])
+    await analytics.layer.put_hour(0, *snapshot(at(0, day=NEXT_DAY), "fb9"), day=NEXT_DAY)
+    await analytics.refresh(quick=quick)
+    again = analytics.reopened()
+    await again.refresh()
+    assert latest(again) == (["1"], ["fb9"], ["2"])
+    await again.layer.put_hour(8, *first)
+    await again.refresh()
+    assert latest(again) == (["1", "2"], ["fb9"], [])
+    again.warehouse.close()
+
+
+def latest(analytics: Analytics) -> tuple[list[str], ...]:
+    """Stations now, bikes now, and stations that were."""
+    tables = ("wrm_stations_latest", "wrm_bikes_latest", "former_stations")
+    return tuple([row[0] for row in analytics.query(f"SELECT station_id FROM {name} ORDER BY 1")] for name in tables)

@@ -1,5 +1,5 @@
 -- One row a partition: what its raw files gave, how many rows have which flag, and its newest snapshot (of two at the same
--- second, the one whose key sorts last). Snapshots that are dated in the future are counted apart: when the time of the
+-- second, the one whose key sorts last), also among those that have stations. Snapshots that are dated in the future are counted apart: when the time of the
 -- first of them comes, the partition is read again.
 SELECT
     system_id,
@@ -16,6 +16,8 @@ SELECT
     min(snapshot_at) AS oldest_snapshot,
     max(snapshot_at) AS newest_snapshot,
     arg_max(s3_source_key, number) FILTER (WHERE snapshot_at IS NOT NULL) AS newest_source_key,
+    max(snapshot_at) FILTER (WHERE station_rows > 0) AS newest_stations_at,
+    arg_max(s3_source_key, number) FILTER (WHERE snapshot_at IS NOT NULL AND station_rows > 0) AS newest_stations_key,
     min(file_timestamp) FILTER (WHERE is_future) AS future_at
 FROM (SELECT *, if(is_future, NULL, file_timestamp) AS snapshot_at FROM temp.sources)
 GROUP BY system_id, dt

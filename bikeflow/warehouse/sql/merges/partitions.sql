@@ -13,5 +13,7 @@ WHEN MATCHED THEN UPDATE SET
     snapshots = known.snapshots + added.snapshots,
     oldest_snapshot = coalesce(known.oldest_snapshot, added.oldest_snapshot),
     newest_snapshot = coalesce(added.newest_snapshot, known.newest_snapshot),
-    newest_source_key = coalesce(added.newest_source_key, known.newest_source_key)
+    newest_source_key = coalesce(added.newest_source_key, known.newest_source_key),
+    newest_stations_at = coalesce(added.newest_stations_at, known.newest_stations_at),
+    newest_stations_key = coalesce(added.newest_stations_key, known.newest_stations_key)
 WHEN NOT MATCHED THEN INSERT BY NAME
