@@ -98,8 +98,8 @@ class Coverage:
     ) -> dict[str, dt.datetime]:
         """Take over polls that were added; `changed` are partitions whose raw files have changed.
 
-        The `suspects` are systems that are to be derived from all that is known. Gives the systems whose coverage is not
-        what it was, and from when on.
+        The `suspects` are systems that are to be derived from all that is known. Gives the systems whose coverage is
+        not what it was, and from when on.
         """
         since: dict[str, dt.datetime] = {}
         if self._ends is None:

@@ -16,10 +16,7 @@ _DAY = dt.timedelta(days=1)
 _BATCH = 64
 """So many days are read at a time."""
 _OF_THESE = "(system_id, dt) IN (SELECT (unnest($1), unnest($2)))"
-_READ = """
-INSERT INTO state.station_days BY NAME
-FROM state.station_days('temp.day_changes', 'working.state.coverage')
-"""
+_DAYS = "FROM state.station_days('temp.day_changes', 'working.state.coverage')"
 _ENDS = """
 CREATE OR REPLACE TEMP TABLE day_ends AS
 FROM state.spans WHERE (system_id, dt) IN (SELECT (unnest($1), unnest($2) - 1))
@@ -38,10 +35,8 @@ GROUP BY system_id, station_id
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """The tables `station_days`, `station_totals` and `days` (those that are in both), empty."""
     run = connection.execute
-    run(
-        "CREATE TABLE state.station_days AS"
-        " FROM state.station_days('working.state.station_changes', 'working.state.coverage') LIMIT 0"
-    )
+    run("CREATE TEMP VIEW day_changes AS SELECT *, dt + 1 AS next_dt FROM working.state.station_changes")
+    run(f"CREATE TABLE state.station_days AS {_DAYS} LIMIT 0")
     run("CREATE TABLE state.station_totals AS SELECT * EXCLUDE (dt) FROM state.station_days")
     run("CREATE TABLE state.days (system_id VARCHAR, dt DATE)")
 
@@ -98,8 +93,8 @@ class Days:
             run("INSERT INTO state.days SELECT unnest($1), unnest($2)", columns)
             run(_ENDS, columns)
             run(
-                f"CREATE OR REPLACE TEMP VIEW day_changes AS"
-                f" FROM read_parquet([{listed}], hive_partitioning = true, {HIVE_TYPES}) WHERE NOT is_last"
-                f" UNION ALL BY NAME FROM state.last_states('temp.day_ends')"
+                "CREATE OR REPLACE TEMP VIEW day_changes AS SELECT *, dt + 1 AS next_dt FROM ("
+                f"FROM read_parquet([{listed}], hive_partitioning = true, {HIVE_TYPES}) WHERE NOT is_last"
+                f" UNION ALL BY NAME FROM state.last_states('temp.day_ends'))"
             )
-            run(_READ)
+            run(f"INSERT INTO state.station_days BY NAME {_DAYS}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bikeflow.warehouse.statements import HIVE_TYPES, PARTS, quoted
+from bikeflow.warehouse.statements import FOLLOWED, HIVE_TYPES, PARTS, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class FileList:
 
 def open_sql(lists: Mapping[str, FileList], empty: Mapping[str, str]) -> Iterator[str]:
     """The statements that create the views of open days' files; the file in `empty` gives a list's schema."""
-    return (_view_sql(f"{name}_open", empty[name], files.open, files.former) for name, files in lists.items())
+    return (_view_sql(name, "open", empty[name], files.open, files.former) for name, files in lists.items())
 
 
 def sealed_sql(lists: Mapping[str, FileList], empty: Mapping[str, str]) -> Iterator[str]:
     """The statements that create the views of sealed days' files."""
-    return (_view_sql(f"{name}_sealed", empty[name], files.sealed, files.former) for name, files in lists.items())
+    return (_view_sql(name, "sealed", empty[name], files.sealed, files.former) for name, files in lists.items())
 
 
 def whole_sql(names: Iterable[str]) -> Iterator[str]:
@@ -43,11 +43,13 @@ def whole_sql(names: Iterable[str]) -> Iterator[str]:
         )
 
 
-def _view_sql(name: str, empty: str, files: Sequence[str], former: Collection[str]) -> str:
+def _view_sql(name: str, kind: str, empty: str, files: Sequence[str], former: Collection[str]) -> str:
     parts = [_files_sql([empty, *(file for file in files if file not in former)])]
     if apart := [file for file in files if file in former]:
         parts.append(_files_sql(apart))
-    return f"CREATE OR REPLACE VIEW {PARTS}.{name} AS {' UNION ALL BY NAME '.join(parts)}"
+    if name in FOLLOWED:  # here and nowhere else does a filter on it leave out files
+        parts = [f"SELECT *, dt + 1 AS next_dt {part}" for part in parts]
+    return f"CREATE OR REPLACE VIEW {PARTS}.{name}_{kind} AS {' UNION ALL BY NAME '.join(parts)}"
 
 
 def _files_sql(files: Sequence[str]) -> str:

@@ -111,7 +111,9 @@ class PollTables:
             self._run(f"INSERT INTO state.poll_runs BY NAME {poll_runs(read)}")
         suspects = {partition.system_id for partition in (*changed, *gone, *closed)}
         since = self._coverage.update(rows.values(), suspects, partitions)
-        changed_systems = suspects | {poll.system_id for poll in rows.values()} | {item.system_id for item in partitions}
+        changed_systems = (
+            suspects | {poll.system_id for poll in rows.values()} | {item.system_id for item in partitions}
+        )
         return changed_systems, since
 
     def _number(self) -> int:

@@ -10,9 +10,10 @@ for an index. In other texts a NUL becomes U+FFFD.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -50,6 +51,12 @@ _HELD = {
 }
 """Whether PostgreSQL can hold a value, by its type; a text only where it is part of a key."""
 _WHY_NOT = "PostgreSQL can't hold a timestamp before 4714-11-24 BC, nor an id with a NUL or of more than 2,600 bytes"
+_COVERAGE = """
+SELECT CAST(hour_at AS DATE), CAST(bit_xor(hash(hour_at, seconds, known_seconds)) AS VARCHAR)
+FROM coverage_hours
+GROUP BY ALL
+"""
+"""The coverage of each day, as a digest."""
 _BATCH_ROWS = 10_000
 log = get_logger()
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -134,8 +141,8 @@ class _Export:
         with self._target.transaction():
             latest = [self._upsert(table, f"FROM {table}", "true") for table in LATEST]
         rows, skipped = (sum(counts) for counts in zip(*latest, strict=True))
-        known = {row[0]: row[1] for row in self._execute("SELECT date, files FROM {}", DAYS).fetchall()}
-        wanted = _days(frozen.files, self._shown)
+        known: dict[object, object] = dict(self._execute("SELECT date, files FROM {}", DAYS).fetchall())
+        wanted: dict[object, str] = {**_days(frozen.files, self._shown, self._source.execute(_COVERAGE).fetchall())}
         # the newest first: they are what people look at
         changed = {day for day in known.keys() | wanted.keys() if known.get(day) != wanted.get(day)}
         for day in sorted(changed, key=str, reverse=True):
@@ -232,13 +239,21 @@ class _Export:
         return self._target.execute(sql.SQL(statement).format(self._named(table)), values)
 
 
-def _days(files: Mapping[Segment, Path], system_id: str) -> dict[object, str]:
-    """Which files each day of the system is made of, as a digest: their names tell their versions."""
-    names: defaultdict[object, list[str]] = defaultdict(list)
+def _days(files: Mapping[Segment, Path], system_id: str, coverage: Iterable[tuple[dt.date, str]]) -> dict[dt.date, str]:
+    """What each day of the system is made of, as a digest: coverage, and files, whose names tell their versions.
+
+    A day begins with what the day before ended with.
+    """
+    names: defaultdict[dt.date, list[str]] = defaultdict(list)
     for segment, path in files.items():
         if segment.partition.system_id == system_id:
             names[segment.partition.day].append(path.name)
-    return {day: hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest() for day, found in names.items()}
+    known = dict(coverage)
+    found = {}
+    for day, own in names.items():
+        told = [*sorted(own), *sorted(names.get(day - dt.timedelta(days=1), ())), known.get(day, "")]
+        found[day] = hashlib.sha256("\n".join(told).encode()).hexdigest()
+    return found
 
 
 def _storable(value: object) -> object:

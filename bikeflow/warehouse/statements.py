@@ -49,8 +49,6 @@ OF_ONE_SYSTEM = {
     "former_stations": "former_stations",
     "station_hourly": "station_hourly",
     "station_states": "station_states",
-    "station_parts": "station_parts",
-    "station_changes": "station_changes",
     "station_flows_hourly": "station_flows_hourly",
     "station_episodes": "station_episodes",
     "station_service_levels": "station_service_levels",
@@ -83,6 +81,8 @@ HIVE_TYPES = "hive_types = {'system_id': VARCHAR, 'dt': DATE}"
 MIRRORED = "files"
 KEPT = ("raw_files", "station_changes", "cell_hours")
 """The tables whose rows lie in files of their own once a day is sealed."""
+FOLLOWED = ("station_changes",)
+"""Those of `KEPT` that tell of the day after, too: their rows have it as `next_dt`."""
 POLLS = "polls"
 """The record of polls of closed days."""
 LISTS = (MIRRORED, *KEPT, POLLS)

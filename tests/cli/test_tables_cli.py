@@ -143,7 +143,7 @@ def test_the_catalog_describes_all_or_one_table(data_dir: Path) -> None:
 
 def test_lineage_goes_back_to_the_feed(data_dir: Path) -> None:
     edges = {(edge["object"], edge["source"]) for edge in document(data_dir, "lineage")}
-    assert ("raw files", "feed") in edges and ("station_hourly", "station_hours") in edges
+    assert ("raw files", "feed") in edges and ("station_changes", "open_station_changes") in edges
     assert {edge["object"] for edge in document(data_dir, "lineage", "bike_density")} == {"bike_density"}
     upstream = answer(data_dir, "lineage", "bike_density")
     assert all(name in upstream for name in ("current_rows", "mirror", "enhanced layer", "raw files", "feed"))

@@ -65,7 +65,9 @@ async def open_analytics(
     storage = storage or StorageSettings()
     async with open_store(storage, data_dir) as store:
         layer = EnhancedLayer(store, wrm_layout(storage.prefix))
-        warehouse = Warehouse(settings or WarehouseSettings(), data_dir, systems=dict.fromkeys(systems, "Europe/Warsaw"))
+        warehouse = Warehouse(
+            settings or WarehouseSettings(), data_dir, systems=dict.fromkeys(systems, "Europe/Warsaw")
+        )
         yield Analytics(data_dir, layer, Mirror(store, data_dir), warehouse)
         warehouse.close()
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
-from tests.answers import reference
+from tests.answers import figures, reference
 
 Row = dict[str, Any]
 CAP_SECONDS = 1800.0
@@ -207,7 +207,7 @@ def station_hourly(known: reference.Life) -> dict[tuple[Any, ...], tuple[Any, ..
     """By station, date and hour: the columns of `tables.HOURLY`."""
     return {
         (station, told["date"], told["hour"]): tuple(_figure(told[name.strip()]) for name in HOURLY.split(","))
-        for (station, _), told in reference.station_hourly(known).items()
+        for (station, _), told in figures.station_hourly(known).items()
     }
 
 
@@ -216,7 +216,7 @@ def station_summary(rows: Iterable[Row], known: reference.Life) -> dict[str, tup
     groups = defaultdict(list)
     for row in stations(rows):
         groups[row["station_id"]].append(row)
-    told = reference.station_summary(known)
+    told = figures.station_summary(known)
     return {station: _summary(seen, told.get(station, {})) for station, seen in groups.items()}
 
 

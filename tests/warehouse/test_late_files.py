@@ -62,7 +62,7 @@ async def test_a_late_file_of_a_sealed_day_counts_as_if_it_had_come_in_time(
     await analytics.layer.put_hour(1, row("1", at(1, day=NEXT_DAY)), day=NEXT_DAY)
     await analytics.layer.seal()
     await analytics.refresh()
-    summary = "SELECT last_seen, observed_seconds, round(share_empty * observed_seconds) FROM station_summary"
+    summary = "SELECT last_seen, known_seconds, round(share_empty * known_seconds) FROM station_summary"
     last_seen = at(1, day=NEXT_DAY).replace(tzinfo=None)
     assert analytics.query(summary) == [(last_seen, 2 * (1500 + 1800), 3000)]
     await analytics.layer.put_hour(8, row("1", at(8, 10), bikes=5))

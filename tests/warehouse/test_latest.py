@@ -208,7 +208,7 @@ async def test_a_file_taken_just_after_midnight_counts_in_the_hour_of_its_own_da
             await road.put_raw(name, raw_file(station(1)))
         await publish(road, analytics)
         hours = "SELECT date, hour, observations FROM station_hourly"
-        assert analytics.query(hours) == [(NEXT_DAY, 0, 2)]
+        assert analytics.query(hours) == [(NEXT_DAY, 0, 1)]
         assert analytics.query(f"{hours} WHERE date = '{DAY}'") == []
         density = "SELECT date, hour, mean_bike_count FROM station_density_hourly"
         assert analytics.query(density) == [(NEXT_DAY, 0, 5.0)]

@@ -109,9 +109,9 @@ async def test_only_days_that_changed_are_written_and_rows_that_are_gone_are_del
     assert (await both.publish())["days"] == 1
     both.assert_same()
     changed = {key[:2] for key in set(both.ask(versions)) - set(first)}
-    assert changed == {("1", DAY)}
+    assert changed == {("1", DAY), ("2", DAY)}, "station 2 is gone from 8:10 on"
     await layer.remove(segment_of(PARTITION, at(8), 60))
-    assert (await both.publish())["days"] == 1
+    assert (await both.publish())["days"] == 2, "coverage ends with the day before now"
     both.assert_same()
     assert both.ask("SELECT DISTINCT date FROM station_hourly") == [(before,)]
     assert (await both.publish())["days"] == 0

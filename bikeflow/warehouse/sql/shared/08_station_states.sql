@@ -32,7 +32,7 @@ FROM (
         WHERE station_id IS NOT NULL
             AND NOT is_last
         UNION ALL
-        SELECT system_id, dt + 1, station_id, CAST(dt + 1 AS TIMESTAMP), -1, bikes, spaces, total_docks, true
+        SELECT system_id, next_dt, station_id, CAST(next_dt AS TIMESTAMP), -1, bikes, spaces, total_docks, true
         FROM query_table(changes)
         WHERE is_last
     )
