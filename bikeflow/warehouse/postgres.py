@@ -141,8 +141,8 @@ class _Export:
         with self._target.transaction():
             latest = [self._upsert(table, f"FROM {table}", "true") for table in LATEST]
         rows, skipped = (sum(counts) for counts in zip(*latest, strict=True))
-        known: dict[object, object] = dict(self._execute("SELECT date, files FROM {}", DAYS).fetchall())
-        wanted: dict[object, str] = {**_days(frozen.files, self._shown, self._source.execute(_COVERAGE).fetchall())}
+        known = {row[0]: row[1] for row in self._execute("SELECT date, files FROM {}", DAYS).fetchall()}
+        wanted = _days(frozen.files, self._shown, self._source.execute(_COVERAGE).fetchall())
         # the newest first: they are what people look at
         changed = {day for day in known.keys() | wanted.keys() if known.get(day) != wanted.get(day)}
         for day in sorted(changed, key=str, reverse=True):
@@ -239,7 +239,7 @@ class _Export:
         return self._target.execute(sql.SQL(statement).format(self._named(table)), values)
 
 
-def _days(files: Mapping[Segment, Path], system_id: str, coverage: Iterable[tuple[dt.date, str]]) -> dict[dt.date, str]:
+def _days(files: Mapping[Segment, Path], system_id: str, coverage: Iterable[tuple[dt.date, str]]) -> dict[object, str]:
     """What each day of the system is made of, as a digest: coverage, and files, whose names tell their versions.
 
     A day begins with what the day before ended with.
@@ -249,7 +249,7 @@ def _days(files: Mapping[Segment, Path], system_id: str, coverage: Iterable[tupl
         if segment.partition.system_id == system_id:
             names[segment.partition.day].append(path.name)
     known = dict(coverage)
-    found = {}
+    found: dict[object, str] = {}
     for day, own in names.items():
         told = [*sorted(own), *sorted(names.get(day - dt.timedelta(days=1), ())), known.get(day, "")]
         found[day] = hashlib.sha256("\n".join(told).encode()).hexdigest()
