@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections import Counter
 
 import pytest
 
@@ -76,3 +77,12 @@ def test_the_newest_stations_and_those_that_are_gone(published: tuple[History, L
     assert lake.keyed("SELECT station_id, last_seen FROM former_stations") == {
         key: (time,) for key, time in last.items() if key not in newest
     }
+
+
+def test_documents_without_stations_are_counted(published: tuple[History, Lake]) -> None:
+    history, lake = published
+    empty = Counter(file.folder for file in lake.read if not file.snapshot.stations)
+    found = lake.keyed("SELECT date, files_without_stations FROM data_quality WHERE files_without_stations > 0")
+    assert found == {day: (count,) for day, count in empty.items()}
+    if history.document == "station_status":
+        assert empty.total() == sum(not json.loads(body)["data"]["stations"] for _, body in history.polls)
