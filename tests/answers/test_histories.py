@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tests.answers.histories import History, histories
 from tests.answers.lake import Lake
+from tests.answers.tables import assert_answers
 from tests.support.rounds import rounds
 
-POLLS = rounds(150, 1_000_000)
+HISTORIES = list(histories(rounds(150, 1_000_000)))
 
 
-@pytest.fixture(scope="module", params=list(histories(POLLS)), ids=lambda history: history.name)
+@pytest.fixture(scope="module", params=HISTORIES, ids=lambda history: history.name)
 def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[History, Lake]:
     """A history and the lake that it became, published."""
     history: History = request.param
@@ -64,15 +67,23 @@ def test_coverage_is_that_of_the_polls(published: tuple[History, Lake]) -> None:
     }
 
 
-def test_the_newest_stations_and_those_that_are_gone(published: tuple[History, Lake]) -> None:
+def test_answers_are_those_of_plain_python(published: tuple[History, Lake]) -> None:
     _, lake = published
-    telling = [file for file in lake.read if file.snapshot.stations]
-    newest = telling[-1].snapshot.stations if telling else {}
-    columns = "station_id, bikes, spaces, total_docks"
-    assert lake.keyed(f"SELECT {columns} FROM stations_latest") == {
-        key: (state.bikes, state.spaces, state.docks) for key, state in newest.items()
-    }
-    last = {key: file.time for file in telling for key in file.snapshot.stations}
-    assert lake.keyed("SELECT station_id, last_seen FROM former_stations") == {
-        key: (time,) for key, time in last.items() if key not in newest
-    }
+    assert_answers(lake)
+
+
+@pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.name)
+def test_answers_about_an_archive_without_polls(history: History, tmp_path: Path) -> None:
+    lake = history.lake(tmp_path, recorded=False)
+    lake.publish()
+    assert {row[4] for row in lake.coverage()} == {"raw files"}
+    assert_answers(lake)
+
+
+def test_documents_without_stations_are_counted(published: tuple[History, Lake]) -> None:
+    history, lake = published
+    empty = Counter(file.folder for file in lake.read if not file.snapshot.stations)
+    found = lake.keyed("SELECT date, files_without_stations FROM data_quality WHERE files_without_stations > 0")
+    assert found == {day: (count,) for day, count in empty.items()}
+    if history.document == "station_status":
+        assert empty.total() == sum(not json.loads(body)["data"]["stations"] for _, body in history.polls)

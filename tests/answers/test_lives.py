@@ -10,6 +10,7 @@ import pytest
 
 from tests.answers.lake import Lake
 from tests.answers.lives import RandomLife
+from tests.answers.tables import assert_answers
 from tests.support.rounds import rounds
 
 BEGINNINGS = [
@@ -20,7 +21,8 @@ BEGINNINGS = [
 ]
 
 
-def assert_known(lake: Lake) -> None:
+def assert_all(lake: Lake) -> None:
+    """Rows, coverage and answers are those of plain Python."""
     covered = lake.coverage()
     assert lake.query("SELECT began_at, ended_at, known, reason, source FROM coverage ORDER BY 1") == covered
     wanted = {
@@ -30,6 +32,7 @@ def assert_known(lake: Lake) -> None:
     }
     columns = "s3_source_key, record_type, station_id, file_timestamp, bikes, spaces, total_docks"
     assert lake.keyed(f"SELECT {columns} FROM history", 3) == wanted
+    assert_answers(lake)
 
 
 @pytest.mark.parametrize("seed", range(rounds(2, 40)))
@@ -41,6 +44,6 @@ def test_at_every_moment_of_a_random_life(seed: int, form: str, tmp_path: Path) 
     for _ in range(3):
         life.live(30)
         lake.publish()
-        assert_known(lake)
+        assert_all(lake)
     lake.rebuild()
-    assert_known(lake)
+    assert_all(lake)

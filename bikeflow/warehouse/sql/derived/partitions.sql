@@ -10,6 +10,7 @@ SELECT
     CAST(coalesce(sum(counted_rows), 0) AS BIGINT) AS "rows",
     CAST(coalesce(sum(station_rows), 0) AS BIGINT) AS station_rows,
     CAST(coalesce(sum(bike_rows), 0) AS BIGINT) AS bike_rows,
+    count(*) FILTER (WHERE coalesce(station_rows, 0) = 0) AS files_without_stations,
     CAST(coalesce(sum({flag}), 0) AS BIGINT) AS {flag},
     count(snapshot_at) AS snapshots,
     count(*) FILTER (WHERE is_future) AS future_snapshots,

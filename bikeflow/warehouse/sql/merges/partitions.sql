@@ -9,6 +9,7 @@ WHEN MATCHED THEN UPDATE SET
     "rows" = known."rows" + added."rows",
     station_rows = known.station_rows + added.station_rows,
     bike_rows = known.bike_rows + added.bike_rows,
+    files_without_stations = known.files_without_stations + added.files_without_stations,
     {flag} = known.{flag} + added.{flag},
     snapshots = known.snapshots + added.snapshots,
     oldest_snapshot = coalesce(known.oldest_snapshot, added.oldest_snapshot),

@@ -1,6 +1,7 @@
 -- One row a partition, also for days without any snapshot between the first and the last one: its raw files and lines,
--- how many were rejected, how many rows have which flag (one row may have several), and how complete the day is: for
--- how long the state was known, and the longest gap that touches the day (see coverage_days).
+-- how many were rejected, how many files have no station at all (a feed that has stations serves an empty list now and
+-- then), how many rows have which flag (one row may have several), and how complete the day is: for how long the state
+-- was known, and the longest gap that touches the day (see coverage_days).
 CREATE OR REPLACE VIEW main.data_quality AS
 WITH counts AS (
     SELECT
@@ -13,6 +14,7 @@ WITH counts AS (
         sum(rejected) / nullif(sum("lines"), 0) AS share_rejected,
         CAST(sum(station_rows) AS BIGINT) AS station_rows,
         CAST(sum(bike_rows) AS BIGINT) AS bike_rows,
+        CAST(sum(files_without_stations) AS BIGINT) AS files_without_stations,
         CAST(sum({flag}) AS BIGINT) AS {flag},
         CAST(sum(snapshots) AS BIGINT) AS snapshots,
         CAST(sum(future_snapshots) AS BIGINT) AS future_snapshots,
@@ -25,6 +27,7 @@ WITH counts AS (
             system_id,
             date,
             count(*) AS files,
+            count(*) AS files_without_stations,
             sum("lines") AS "lines",
             sum("rows") AS "rows",
             sum(rejected) AS rejected
@@ -44,6 +47,7 @@ SELECT
     share_rejected,
     coalesce(station_rows, 0) AS station_rows,
     coalesce(bike_rows, 0) AS bike_rows,
+    coalesce(files_without_stations, 0) AS files_without_stations,
     coalesce({flag}, 0) AS {flag},
     coalesce(snapshots, 0) AS snapshots,
     coalesce(future_snapshots, 0) AS future_snapshots,

@@ -1,7 +1,8 @@
 -- Episodes in which a station was empty or full, over hours and days: each from when it is known to have become so until
 -- it no longer is, or no longer known to be. seconds is how long that was, seconds_at_most counts the unknown time before
 -- and after it as well, and other episodes of its kind that only unknown time parts from it. An episode that lasts ends
--- where coverage does. Between two known states that something unknown parts there is an episode of state unknown.
+-- where coverage does. Between two known states that something unknown parts the station may have been empty or full: there
+-- the states are maybe_empty and maybe_full, and seconds_at_most counts the episodes of that kind before and after it.
 CREATE OR REPLACE VIEW main.station_episodes AS
 WITH stretches AS (
     SELECT
@@ -53,6 +54,18 @@ bounded AS (
         WINDOW in_time AS (PARTITION BY system_id, station_id ORDER BY began_at)
     )
     WINDOW in_time AS (PARTITION BY system_id, station_id ORDER BY began_at)
+),
+islands AS (
+    SELECT
+        *,
+        lag(state) OVER in_time AS state_before,
+        lag(at_most_us) OVER in_time AS at_most_us_before
+    FROM (
+        SELECT *, epoch_us(max(unknown_until) OVER in_island) - epoch_us(min(unknown_since) OVER in_island) AS at_most_us
+        FROM bounded
+        WINDOW in_island AS (PARTITION BY system_id, station_id, island)
+    )
+    WINDOW in_time AS (PARTITION BY system_id, station_id ORDER BY began_at)
 )
 SELECT
     system_id,
@@ -61,18 +74,21 @@ SELECT
     began_at,
     ended_at,
     (epoch_us(ended_at) - epoch_us(began_at)) / 1e6 AS seconds,
-    (epoch_us(max(unknown_until) OVER in_island) - epoch_us(min(unknown_since) OVER in_island)) / 1e6 AS seconds_at_most
-FROM bounded
+    at_most_us / 1e6 AS seconds_at_most
+FROM islands
 WHERE state <> 'neither'
-WINDOW in_island AS (PARTITION BY system_id, station_id, island)
 UNION ALL
 SELECT
     system_id,
     station_id,
-    'unknown',
+    'maybe_' || kind,
     unknown_since,
     began_at,
-    (epoch_us(began_at) - epoch_us(unknown_since)) / 1e6,
-    (epoch_us(began_at) - epoch_us(unknown_since)) / 1e6
-FROM bounded
-WHERE unknown_since < began_at;
+    unknown_us / 1e6,
+    greatest(unknown_us, if(state_before = kind, at_most_us_before, 0), if(state = kind, at_most_us, 0)) / 1e6
+FROM (
+    SELECT *, epoch_us(began_at) - epoch_us(unknown_since) AS unknown_us
+    FROM islands
+)
+CROSS JOIN (SELECT unnest(['empty', 'full']) AS kind)
+WHERE unknown_us > 0;

@@ -52,10 +52,10 @@ episodes AS (
         period_at,
         count(DISTINCT began_at) FILTER (WHERE state = 'empty') AS empty_episodes,
         max(seconds) FILTER (WHERE state = 'empty') AS longest_empty_seconds,
-        max(seconds_at_most) FILTER (WHERE state IN ('empty', 'unknown')) AS longest_empty_seconds_at_most,
+        max(seconds_at_most) FILTER (WHERE state IN ('empty', 'maybe_empty')) AS longest_empty_seconds_at_most,
         count(DISTINCT began_at) FILTER (WHERE state = 'full') AS full_episodes,
         max(seconds) FILTER (WHERE state = 'full') AS longest_full_seconds,
-        max(seconds_at_most) FILTER (WHERE state IN ('full', 'unknown')) AS longest_full_seconds_at_most
+        max(seconds_at_most) FILTER (WHERE state IN ('full', 'maybe_full')) AS longest_full_seconds_at_most
     FROM (
         SELECT
             *,
