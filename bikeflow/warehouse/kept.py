@@ -42,6 +42,11 @@ class KeptFiles:
         self._only_ours = False
 
     @property
+    def root(self) -> Path:
+        """The folder of this version's files."""
+        return self._root
+
+    @property
     def empty(self) -> dict[str, Path]:
         """A file without rows for each name: it gives the schema."""
         return {name: self._root / name / NO_PARTITION / "empty.parquet" for name in KEPT}

@@ -8,7 +8,7 @@ The working database (schema `state`) holds what has been derived from the enhan
   partition's day `dt` first. Those of `KEPT` are too many to be copied at each publication: once a day is sealed they
   lie in a Parquet file beside the mirror's.
 - `sql/merges/<table>.sql` adds what later raw files gave (`{added}`) to what is stored.
-- `sql/polls/` has what is derived from the record of polls, day by day.
+- `sql/polls/` has what is derived from the record of polls, day by day, `sql/usual/` what is once a day.
 - `sql/macros/` has what these share, `sql/shared/` what they share with the published database.
 
 A line with `{flag}` in it stands for one line for each of `FLAGS`.
@@ -50,6 +50,7 @@ OF_ONE_SYSTEM = {
     "station_hourly": "station_hourly",
     "station_states": "station_states",
     "station_flows_hourly": "station_flows_hourly",
+    "station_usual": "station_usual",
     "station_episodes": "station_episodes",
     "station_service_levels": "station_service_levels",
     "bike_density": "bike_density",
@@ -85,7 +86,9 @@ FOLLOWED = ("station_changes",)
 """Those of `KEPT` that tell of the day after, too: their rows have it as `next_dt`."""
 POLLS = "polls"
 """The record of polls of closed days."""
-LISTS = (MIRRORED, *KEPT, POLLS)
+USUAL = "station_usual"
+"""What is usual at each station, a file a system."""
+LISTS = (MIRRORED, *KEPT, POLLS, USUAL)
 """The lists of files that published objects read."""
 
 _FROM_STATE = re.compile(r"FROM (working\.state\.\w+)\b(?!\()")
@@ -164,6 +167,12 @@ def coverage(runs: str, file_runs: str) -> str:
 
 
 @cache
+def usual() -> str:
+    """The query of what is usual at the stations of a system."""
+    return _queries("usual")["station_usual"]
+
+
+@cache
 def macros() -> tuple[str, ...]:
     """The statements that create what the queries share."""
     return (*shared("state"), *_queries("macros").values())
@@ -197,7 +206,14 @@ def stamp() -> str:
     """Changes whenever what is derived would: a working database with another stamp is rebuilt."""
     queries = [item for named in (readings(), derived(), merges()) for pair in named.items() for item in pair]
     text = "\n".join(
-        [*queries, *macros(), poll_runs(""), coverage("", ""), *map(str, (ENHANCED, RUNS, FILES, SCHEMA_OF_POLLS))]
+        [
+            *queries,
+            *macros(),
+            poll_runs(""),
+            coverage("", ""),
+            usual(),
+            *map(str, (ENHANCED, RUNS, FILES, SCHEMA_OF_POLLS)),
+        ]
     )
     return hashlib.sha256(text.encode()).hexdigest()
 

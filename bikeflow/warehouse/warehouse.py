@@ -38,7 +38,8 @@ from bikeflow.warehouse.state import (
     quarantined,
     transaction,
 )
-from bikeflow.warehouse.statements import COMPATIBLE, KEPT, MIRRORED, POLLS, pattern
+from bikeflow.warehouse.statements import COMPATIBLE, KEPT, MIRRORED, POLLS, USUAL, pattern
+from bikeflow.warehouse.usual import Usual
 
 _PASSING = (
     "No space left", "Could not set lock", "Too many open files", "Cannot allocate memory", "Read-only file system",
@@ -122,6 +123,7 @@ class Warehouse:
         self._polls = polls or NoPolls()
         self._poll_tables: PollTables | None = None
         self._days: Days | None = None
+        self._usual: Usual | None = None
         self._systems = systems
         self.shown = settings.wrm_system or next(iter(systems))
         """The system that the views in `wrm_analytics` show."""
@@ -186,6 +188,7 @@ class Warehouse:
                 for name in KEPT
             }
             kept[POLLS] = dict(self._poll_tables.copies) if self._poll_tables is not None else {}
+            kept[USUAL] = dict(self._usual.files) if self._usual is not None else {}
             return Frozen(copy, files, kept, self._empties)
 
     def forget(self, segment: Segment) -> None:
@@ -239,10 +242,12 @@ class Warehouse:
         if self._facts is not None:
             with transaction(working.connection):
                 take_over(working.connection, self._facts)
-        if self._poll_tables is not None and self._days is not None:
+        if self._poll_tables is not None and self._days is not None and self._usual is not None:
+            sealed, differing = _sealed(working.contents), [*removed, *changed]
             with transaction(working.connection):
-                systems, since = self._poll_tables.update([*removed, *changed])
-                self._days.update(_sealed(working.contents), [*removed, *changed], since)
+                systems, since = self._poll_tables.update(differing)
+                self._days.update(sealed, differing, since)
+                systems |= self._usual.update(sealed, differing, set(differing) - added, since)
             self._unpublished |= systems
         publication = publisher.publish(self._lists(working.contents), self._unpublished)
         self._unpublished.clear()
@@ -304,7 +309,8 @@ class Warehouse:
 
     @property
     def _empties(self) -> dict[str, Path]:
-        return {MIRRORED: self._empty, **self._kept.empty, POLLS: empty_polls(copies_root(self._data_dir))}
+        usual = {USUAL: self._usual.empty} if self._usual is not None else {}
+        return {MIRRORED: self._empty, **self._kept.empty, POLLS: empty_polls(copies_root(self._data_dir)), **usual}
 
     def _lists(self, contents: Mapping[Partition, Contents]) -> dict[str, FileList]:
         """The lists of files that the published views read, the newest first."""
@@ -323,7 +329,13 @@ class Warehouse:
         opened = tuple(pattern(self._mirror / file) for file in open_files)
         kept = {name: FileList((), self._sealed[1].get(name, ())) for name in KEPT}
         polls = FileList((), self._poll_tables.files if self._poll_tables else ())
-        return {MIRRORED: FileList(opened, self._sealed[1].get(MIRRORED, ()), former), **kept, POLLS: polls}
+        usual = FileList((), tuple(map(pattern, self._usual.files.values())) if self._usual else ())
+        return {
+            MIRRORED: FileList(opened, self._sealed[1].get(MIRRORED, ()), former),
+            **kept,
+            POLLS: polls,
+            USUAL: usual,
+        }
 
     def _looked_at(self, files: Iterable[str], known: Mapping[str, bool]) -> dict[str, bool]:
         """Whether each of these files lacks columns; a file never changes under its name."""
@@ -335,9 +347,10 @@ class Warehouse:
         )
         try:
             template = self._directory / "template.duckdb"
-            empty = {name: pattern(file) for name, file in self._empties.items()}
             self._poll_tables = PollTables(working.connection, self._polls)
             self._days = Days(working.connection, self._kept)
+            self._usual = Usual(working.connection, self._kept, self._systems)
+            empty = {name: pattern(file) for name, file in self._empties.items()}
             publisher = Publisher(working.connection, template, self.path, empty, self._systems, self.shown)
             return working, publisher
         except BaseException:

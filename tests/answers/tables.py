@@ -37,6 +37,7 @@ def assert_answers(lake: Lake) -> Life:
         }
         key = ["station_id", "local_date", "coalesce(epoch_us(hour_at), 0)"]
         assert_same(lake, f"(FROM station_service_levels WHERE period = '{period}')", key, levels)
+    assert_same(lake, "station_usual", ["station_id", "local_weekday", "local_hour"], figures.station_usual(life))
     return life
 
 
