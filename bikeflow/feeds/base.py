@@ -108,9 +108,10 @@ class Format(Protocol):
     raw_suffix: str
     """How they end, with the dot."""
 
-    async def snapshot(self, url: str, ask: Ask) -> bytes | None:
+    async def snapshot(self, url: str, ask: Ask, *, whole: bool = False) -> bytes | None:
         """Fetch a snapshot: the content of one raw object, or None where the upstream says that nothing has changed.
 
+        A `whole` one is wanted even then.
         Raises `NotAFeed` where an answer is no document of this format, and what `ask` raises.
         """
         ...

@@ -37,7 +37,6 @@ WHOLE_SECONDS = 3600.0
 """A document that has not come whole for so long is asked for without conditions."""
 _SECOND = dt.timedelta(seconds=1)
 _NUDGE = dt.timedelta(minutes=1)
-_DAYS_BACK = (2, 62)
 _log = get_logger()
 
 
@@ -222,7 +221,7 @@ class Fetcher:
             return answer
 
         try:
-            data = await self._format.snapshot(self._settings.url, ask)
+            data = await self._format.snapshot(self._settings.url, ask, whole=self._begins_day(known))
         except (NotAFeed, MemoryError) as error:
             refused = error if isinstance(error, NotAFeed) else NotAFeed("there is not enough memory to read it")
             if not answers:
@@ -250,7 +249,7 @@ class Fetcher:
             sha256 = await asyncio.to_thread(self._format.fingerprint, data)
         except MemoryError:
             sha256 = hashlib.sha256(data).hexdigest()
-        if known is not None and sha256 == known.sha256:
+        if known is not None and sha256 == known.sha256 and not self._begins_day(known):
             key, outcome = known.key, FetchOutcome("duplicate", trace_id, bytes=len(data))
         else:
             key = await self._delivery.accept(self._next_second(at, known), trace_id, data)
@@ -267,7 +266,7 @@ class Fetcher:
         return self._clock().astimezone(UTC).replace(microsecond=0)
 
     async def _recall(self) -> FetchState | None:
-        """The last snapshot: from this process, the spool, the memory or, at the very first start, the archive."""
+        """The last snapshot: from this process, the spool, the memory or, at the very first start, the lake."""
         if self._known is None:
             known = await asyncio.to_thread(self._memory.fetch_state)
             waiting = self._delivery.spool.entries
@@ -288,6 +287,14 @@ class Fetcher:
     def _time(self, known: FetchState | None) -> dt.datetime | None:
         return self._delivery.layout.snapshot_time(known.key) if known else None
 
+    def _begins_day(self, known: FetchState | None) -> bool:
+        """Whether the last snapshot is of an earlier day (UTC): each day's first one is kept, whatever is in it.
+
+        So a day can be told by its own files.
+        """
+        last = self._time(known)
+        return last is not None and last.date() < self._now().date()
+
     def _next_second(self, at: dt.datetime, known: FetchState | None) -> dt.datetime:
         """`at`, or the second after the last snapshot where the clock has not come so far yet.
 
@@ -300,18 +307,16 @@ class Fetcher:
 async def newest_snapshot(
     store: Store, layout: Layout, now: dt.datetime, fingerprint: Callable[[bytes], str]
 ) -> FetchState | None:
-    """The raw file with the greatest key, or None in an empty archive; `fingerprint` is its format's.
+    """The newest raw file of today, or None if there is none yet; `fingerprint` is its format's.
 
-    In an archive in use a few LISTs of its last days find it; only one that has lain idle is listed from further back,
-    at last from the beginning. Raises what the store raises.
+    Raises what the store raises.
     """
-    for after in (*(layout.raw_folder((now - dt.timedelta(days)).date()) for days in _DAYS_BACK), ""):
-        key = ""
-        async for page in store.pages(layout.raw, after=after):
-            keys = (info.key for info in page if layout.raw_file(info) and layout.snapshot_time(info.key))
-            key = max(keys, default=key)
-        time = layout.snapshot_time(key)
-        if time is not None:
-            stored = await store.get(key)
-            return FetchState(fingerprint(stored.data), key, time)
-    return None
+    key = ""
+    async for page in store.pages(layout.raw, after=layout.raw_folder(now.astimezone(UTC).date())):
+        keys = (info.key for info in page if layout.raw_file(info) and layout.snapshot_time(info.key))
+        key = max(keys, default=key)
+    time = layout.snapshot_time(key)
+    if time is None:
+        return None
+    stored = await store.get(key)
+    return FetchState(fingerprint(stored.data), key, time)

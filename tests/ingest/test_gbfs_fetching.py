@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import time
 from collections.abc import AsyncIterator
@@ -54,6 +55,12 @@ class World:
     stack: AsyncExitStack
     memory: SystemIndex
     layout: Layout = LAYOUT
+    days: int = 0
+    """How many days the clock is ahead."""
+
+    def clock(self) -> dt.datetime:
+        """What time it is."""
+        return dt.datetime.now(dt.UTC) + dt.timedelta(self.days)
 
     async def restart(self, **changes: Any) -> Fetcher:
         """A fetcher that remembers what the one before has told the memory."""
@@ -61,7 +68,8 @@ class World:
         spool = await Spool.open(self.directory / "spool", feed.spool_max_bytes)
         self.delivery = Delivery(self.store, self.layout, spool, RETRY)
         connections = await self.stack.enter_async_context(Connections(feed.connections_per_host))
-        return Fetcher(system_of(feed), Upstream(feed, RETRY, connections), self.delivery, self.memory)
+        upstream = Upstream(feed, RETRY, connections)
+        return Fetcher(system_of(feed), upstream, self.delivery, self.memory, clock=self.clock)
 
     def forget(self) -> None:
         """Go on with a ledger that remembers nothing."""
@@ -276,6 +284,16 @@ async def test_an_unusable_status_becomes_a_snapshot_with_all_that_belongs_to_it
     assert documents.keys() == world.server.bodies.keys()
     assert documents["station_status"] == world.server.bodies["station_status"]
     assert count_records(await world.newest()).readable
+
+
+async def test_the_first_snapshot_of_a_day_is_kept_though_nothing_has_changed(world: World) -> None:
+    fetcher = await world.restart(clock_seconds=0)
+    for _ in range(3):
+        assert (await fetcher.fetch_once()).outcome == "stored"
+        assert (await fetcher.fetch_once()).outcome == "not_modified"
+        world.days += 1
+    first, *others = (told(data) for data in (await world.lake()).values())
+    assert len(others) == 2 and all(other.keys() == first.keys() for other in others)
 
 
 async def test_a_server_that_says_not_modified_for_ever_is_asked_without_conditions_now_and_then(

@@ -33,9 +33,9 @@ class GbfsFormat:
         patience_seconds = min(feed.interval_seconds / 2, PATIENCE_SECONDS)
         self._poller = Poller(patience_seconds, feed.max_ttl_seconds, max_records=feed.max_records)
 
-    async def snapshot(self, url: str, ask: Ask) -> bytes | None:
+    async def snapshot(self, url: str, ask: Ask, *, whole: bool = False) -> bytes | None:
         """The documents that `url`, an auto-discovery document, lists."""
-        return await self._poller.poll(url, ask)
+        return await self._poller.poll(url, ask, whole=whole)
 
     def reconsider(self, raw: bytes, charset: str | None) -> bytes:
         """The archive as it is, where the status in it can be read."""

@@ -111,19 +111,20 @@ class Poller:
         self._changed = False
         """Whether anything has changed since the last snapshot was given."""
 
-    async def poll(self, url: str, ask: Ask) -> bytes | None:
+    async def poll(self, url: str, ask: Ask, *, whole: bool = False) -> bytes | None:
         """The raw object of a snapshot, or None where no document has changed since the last one.
 
+        A `whole` one is given even then.
         Raises `NotAFeed` where `gbfs.json` or the status can't be used, and what `ask` raises for these.
         """
         try:
-            return await self._poll(url, ask)
+            return await self._poll(url, ask, whole=whole)
         except NotAFeed as error:
             documents = [_rejected(one, error) for one in (self._discovery, *self._held.values())]
             error.raw = await asyncio.to_thread(pack, documents)
             raise
 
-    async def _poll(self, url: str, ask: Ask) -> bytes | None:
+    async def _poll(self, url: str, ask: Ask, *, whole: bool) -> bytes | None:
         await self._discover(url, ask)
         states = [self._held[name] for name in (STATIONS, *VEHICLES) if name in self._held]
         await asyncio.gather(*(self._refresh(one, ask, needed=one is states[0]) for one in states))
@@ -134,7 +135,7 @@ class Poller:
         await asyncio.gather(*(self._refresh(one, ask) for one in others))
         if failure is not None:  # with all that belongs to it, it can become a snapshot later
             raise failure
-        if not self._changed:
+        if not self._changed and not whole:
             return None
         self._changed = False
         held = [self._discovery, *self._held.values()]

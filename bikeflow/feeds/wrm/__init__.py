@@ -24,9 +24,9 @@ class WrmFormat:
     def __init__(self, system: System) -> None:
         self._system = system
 
-    async def snapshot(self, url: str, ask: Ask) -> bytes | None:
+    async def snapshot(self, url: str, ask: Ask, *, whole: bool = False) -> bytes | None:
         """The one document, its encoding repaired."""
-        answer = await ask(url)
+        answer = await ask(url, ("", "") if whole else None)
         if answer.body is None:
             return None
         return (await asyncio.to_thread(self.document, answer.body, answer.charset)).encode()
