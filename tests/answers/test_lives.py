@@ -32,7 +32,7 @@ def assert_all(lake: Lake) -> None:
     }
     columns = "s3_source_key, record_type, station_id, file_timestamp, bikes, spaces, total_docks"
     assert lake.keyed(f"SELECT {columns} FROM history", 3) == wanted
-    assert_answers(lake)
+    assert_answers(lake.keyed, lake.life())
 
 
 @pytest.mark.parametrize("seed", range(rounds(2, 12)))
