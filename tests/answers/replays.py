@@ -28,10 +28,10 @@ def real(folder: Path, since: dt.date, days: int, every_seconds: int) -> Path:
     return folder
 
 
-def make_up(folder: Path, since: dt.date, hours: int, every_seconds: int, seed: int = 1) -> Path:
+def make_up(folder: Path, since: dt.date, days: int, every_seconds: int) -> Path:
     """Write `raw/dt=…/`, `truth_trips.csv` and `truth_moves.csv`: 40 bikes of 8 stations make short trips."""
-    chance, start = Random(seed), dt.datetime.combine(since, dt.time(), dt.UTC)
-    end = start + dt.timedelta(hours=hours)
+    chance, start = Random(1), dt.datetime.combine(since, dt.time(), dt.UTC)
+    end = start + dt.timedelta(days=days)
     counts = Counter(dict.fromkeys(PLACES, 5))
     trips = sorted(trip for number in range(40) for trip in _trips(chance, number, start, end))
     events = sorted([(trip[1], -1, trip[3]) for trip in trips] + [(trip[2], 1, trip[4]) for trip in trips])

@@ -13,30 +13,31 @@ from tests.answers.replays import TOOL, lake_of, make_up, real
 from tests.answers.tables import assert_answers
 from tests.benchmarks import flows
 from tests.benchmarks.measuring import Row
-from tests.support.rounds import rounds
 
-EVERY_SECONDS = rounds(600, 60)
-
-
-def made_up_days(folder: Path, since: dt.date) -> Path:
-    return make_up(folder, since, 48, EVERY_SECONDS)
-
-
-def real_days(folder: Path, since: dt.date) -> Path:
-    return real(folder, since, 2, EVERY_SECONDS)
+EVERY_SECONDS = 600
 
 
 @pytest.mark.parametrize("since", [dt.date(2024, 3, 30), dt.date(2023, 3, 25)])
-@pytest.mark.parametrize("replay", [made_up_days, *[real_days] * TOOL.exists()])
-def test_over_the_change_of_the_clocks(replay: Callable[[Path, dt.date], Path], since: dt.date, tmp_path: Path) -> None:
-    lake = lake_of(replay(tmp_path / "replay", since), tmp_path / "city", EVERY_SECONDS)
+@pytest.mark.parametrize("replay", [make_up, *[real] * TOOL.exists()])
+def test_over_the_change_of_the_clocks(replay: Callable[..., Path], since: dt.date, tmp_path: Path) -> None:
+    lake = lake_of(replay(tmp_path / "replay", since, 2, EVERY_SECONDS), tmp_path / "city", EVERY_SECONDS)
+    lake.publish()
+    assert_answers(lake.keyed, lake.life())
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("replay", [make_up, *[real] * TOOL.exists()])
+def test_a_week_every_minute_over_the_change_of_the_clocks(replay: Callable[..., Path], tmp_path: Path) -> None:
+    lake = lake_of(replay(tmp_path / "replay", dt.date(2024, 3, 25), 7, 60), tmp_path / "city", 60)
     lake.publish()
     assert_answers(lake.keyed, lake.life())
 
 
 def test_of_all_trips_counts_show_as_many_as_they_can(tmp_path: Path) -> None:
     """Every bike is at a station before its first trip, so that nothing happens but what the truth tells."""
-    replay = make_up(tmp_path / "replay", dt.date(2024, 3, 30), hours=6, every_seconds=60)
+    replay = make_up(tmp_path / "replay", dt.date(2024, 3, 30), 1, 60)
     seen, bound, *rarer = cast(list[Row], flows.measure(tmp_path / "city", replay)["rows"])
     figures = [name for name in seen if name != "what"]
     assert [seen[name] for name in figures] == [bound[name] for name in figures]
