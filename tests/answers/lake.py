@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
@@ -96,6 +97,12 @@ class Lake:
                 continue
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.publish()
+
+    def findings(self) -> list[Any]:
+        """What `bikeflow verify` finds, after parsing every raw file again."""
+        result = CliRunner().invoke(app, ["verify", "--full", "--json", "--config", str(self._config)])
+        found: list[Any] = json.loads(result.stdout)["findings"]
+        return found
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """What a reader gets."""
