@@ -130,10 +130,16 @@ class RandomLife:
         if self._chance.random() < 0.03:
             return {}
         return {
-            station: (self._maybe(bikes), self._maybe(max(DOCKS - bikes, self._chance.choice([0, 0, 1]))))
+            station: self._state(bikes)
             for station, bikes in self._bikes.items()
             if station not in self._closed and self._chance.random() < 0.97
         }
+
+    def _state(self, bikes: int) -> tuple[int | None, int | None]:
+        """Bikes and spaces: unknown, none of both for a while, or no room though docks are free."""
+        if self._chance.random() < 0.03:
+            return 0, 0
+        return self._maybe(bikes), self._maybe(max(DOCKS - bikes, self._chance.choice([0, 0, 1])))
 
     def _maybe(self, count: int) -> int | None:
         return None if self.lake.format == "gbfs" and self._chance.random() < 0.03 else count

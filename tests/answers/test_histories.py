@@ -15,7 +15,7 @@ from tests.answers.reference import joined, microseconds
 from tests.answers.tables import assert_answers
 from tests.support.rounds import rounds
 
-HISTORIES = list(histories(rounds(150, 1_000_000)))
+HISTORIES = list(histories(rounds(100, 1_000_000)))
 
 
 @pytest.fixture(scope="module", params=HISTORIES, ids=lambda history: history.name)

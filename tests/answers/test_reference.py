@@ -92,6 +92,17 @@ def test_flows_are_counted_where_the_change_is_seen_and_only_without_a_break() -
     assert hours(unseen, "net_change", station_flows_hourly) == {("a", 0): 0}
 
 
+def test_a_station_out_of_service_has_lost_no_bikes() -> None:
+    states = {0: State(9, 3, None), 0.25: State(0, 0, None), 0.5: State(9, 3, None), 0.75: State(0, 12, None)}
+    snapshots = [
+        Snapshot(f"{time}", at(time).date(), microseconds(at(time)), {"a": state}) for time, state in states.items()
+    ]
+    found = life(*snapshots, known=[(0, 1)])
+    assert hours(found, "departures", station_flows_hourly) == {("a", 0): 9}
+    assert hours(found, "arrivals", station_flows_hourly) == {("a", 0): 0}
+    assert hours(found, "empty_seconds") == {("a", 0): 900}
+
+
 def test_unknown_bikes_are_no_state_of_bikes() -> None:
     found = life(snapshot(0, a=5), snapshot(0.25, a=None), snapshot(0.5, a=7), known=[(0, 1)])
     assert hours(found, "known_seconds") == {("a", 0): 2700}
