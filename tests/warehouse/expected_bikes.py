@@ -155,6 +155,7 @@ def bike_moves(rows: Iterable[Row], now: dt.datetime = FOREVER) -> dict[tuple[st
             one.today = False
         moves = list(_walk(days[day], known))
         for move in moves:
+            unknown_seconds = move.seconds - _overlap(known_time, move.began_at, move.ended_at)
             near = [other for other in moves if other.bike == move.bike]
             at = near.index(move)
             found[move.bike, move.ended_at] = (
@@ -162,10 +163,10 @@ def bike_moves(rows: Iterable[Row], now: dt.datetime = FOREVER) -> dict[tuple[st
                 *(one[name] for one in (move.before, move.after) for name in ("lat", "lon")),
                 move.metres,
                 move.seconds,
-                move.seconds - _overlap(known_time, move.began_at, move.ended_at),
+                unknown_seconds,
                 move.out_of_sight,
                 *(one[name] for name in ("battery_level", "range_meters") for one in (move.before, move.after)),
-                _suspected(move, near[at - 1 : at] + near[at + 1 : at + 2], moves),
+                _suspected(move, near[at - 1 : at] + near[at + 1 : at + 2], moves if unknown_seconds == 0 else []),
                 move.ended_at.date(),
                 move.ended_at.hour,
             )
@@ -187,7 +188,7 @@ def _suspected(move: Move, neighbours: list[Move], moves: list[Move]) -> str | N
     )
     if kmh > 30 or charged or together >= 4:
         return "relocation"
-    return "trip" if move.seconds <= 3 * 3600 else None
+    return "trip" if move.seconds <= 90 * 60 else None
 
 
 def _leads_back(move: Move, other: Move) -> bool:
@@ -197,8 +198,8 @@ def _leads_back(move: Move, other: Move) -> bool:
     return not is_moved(earlier.before, later.after)
 
 
-def _cell(move: Move) -> tuple[float, float]:
-    return round(move.after["lat"], 3), round(move.after["lon"], 3)
+def _cell(move: Move) -> tuple[int, int]:
+    return math.floor(1000 * move.after["lat"]), math.floor(1000 * move.after["lon"])
 
 
 def fleet_hourly(rows: Iterable[Row], now: dt.datetime = FOREVER) -> dict[tuple[dt.date, int], tuple[float, ...]]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import json
 import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from tests.support.gbfs import history
 from tests.support.parquet import DAY, Row, at, row, snapshot
 from tests.support.real import REAL
 from tests.warehouse import expected, expected_bikes
@@ -17,6 +22,8 @@ from tests.warehouse.conftest import Analytics, open_analytics
 from tests.warehouse.tables import assert_same, keyed
 from tests.warehouse.test_quick_and_sure import City
 
+SHARED = Path(__file__).parents[3] / "shared"
+REPLAY, TRIPS = SHARED / "tools/replay_wrm.py", SHARED / "data/history/wrm_trips/trips_2024-03.csv.zst"
 NEXT_DAY = DAY + dt.timedelta(days=1)
 MOVES = """SELECT bike_id, ended_at, began_at, from_lat, from_lon, to_lat, to_lon, distance_meters, duration_seconds,
                   unknown_seconds, out_of_sight, battery_before, battery_after, range_before, range_after, suspected,
@@ -98,7 +105,7 @@ async def test_what_a_move_was_is_suspected_by_battery_speed_company_and_way_bac
     await published(
         analytics,
         [row(bike, at(8), lat=51.0 + 0.01 * number) for number, bike in enumerate(four)],
-        [row("1", at(8, 1))],
+        [row("1", at(8, 25))],
         [row(bike, at(8, 50), lat=51.12001) for bike in four],
     )
     assert analytics.query(SUSPECTED) == [("relocation", True)] * 4
@@ -165,21 +172,71 @@ async def test_the_fleet_over_midnight_is_that_of_the_day_before_until_its_first
 
 
 async def test_real_snapshots(analytics: Analytics) -> None:
-    for path in sorted(REAL.glob("dt=*/*.txt")):
-        rows = expected.raw_rows(path, path.name)
+    await add(analytics, [lines(path) for path in sorted(REAL.glob("dt=*/*.txt"))])
+    assert analytics.query("SELECT round(distance_meters), suspected FROM bike_moves") == [(2337, "trip")]
+
+
+@pytest.mark.skipif(not REPLAY.exists(), reason="needs the real trips")
+async def test_a_replayed_day(analytics: Analytics, tmp_path: Path) -> None:
+    command = [sys.executable, str(REPLAY), str(TRIPS), str(tmp_path), "--from", "2024-03-14", "--every", "900"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
+    assert await process.wait() == 0
+    await add(analytics, [lines(path) for path in sorted((tmp_path / "raw").glob("dt=*/*.txt"))])
+    assert analytics.query("SELECT count(*) > 0 FROM bike_moves WHERE suspected = 'trip'") == [(True,)]
+
+
+async def test_real_scooters(analytics: Analytics) -> None:
+    polls = sorted(history("tier_wolfsburg"))
+    if not polls:
+        pytest.skip("needs the recorded polls")
+    snapshots = []
+    for name, document in polls:
+        time = dt.datetime.strptime(name[-21:-5], "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
+        snapshots.append([scooter(record, time) for record in json.loads(document)["data"]["bikes"]])
+    await add(analytics, snapshots)
+    suspected = keyed(analytics, "SELECT coalesce(suspected, ''), count(*) FROM bike_moves GROUP BY ALL")
+    assert suspected["trip"][0] > 150 and suspected["jitter"][0] < 20
+
+
+async def add(analytics: Analytics, snapshots: list[list[Row]]) -> None:
+    """Publish after each hour of snapshots: all agrees, in the quick way, and rebuilt."""
+    hours: dict[tuple[dt.date, int], list[Row]] = {}
+    for rows in snapshots:
         time = rows[0]["file_timestamp"]
-        complete = [row(item["station_id"], time.replace(tzinfo=dt.UTC), **_columns(item)) for item in rows]
-        known = [one for one in analytics.layer.rows if one["date"] == time.date()]
-        await analytics.layer.put_hour(0, *known, *complete, day=time.date())
+        hours.setdefault((time.date(), time.hour), []).extend(rows)
+    for (day, hour), rows in hours.items():
+        await analytics.layer.put_hour(hour, *rows, day=day)
         await analytics.refresh(quick=True)
     assert_bikes(analytics, analytics.layer.rows)
-    assert analytics.query("SELECT count(*) FROM bike_moves") == [(1,)]
+    await analytics.layer.seal(min(hours)[0])
+    await analytics.refresh()
+    assert_bikes(analytics, analytics.layer.rows)
 
 
-def _columns(item: Row) -> Row:
-    """Those of a raw file's line that count here."""
+def lines(path: Path) -> list[Row]:
+    """A raw file's rows, in the columns that count here."""
     names = ("lat", "lon", "bikes", "spaces", "record_type", "quality_flags", "file_timestamp", "s3_source_key", "date")
-    return {name: item[name] for name in names}
+    return [
+        row(item["station_id"], item["file_timestamp"].replace(tzinfo=dt.UTC), **{name: item[name] for name in names})
+        for item in expected.raw_rows(path, path.name)
+    ]
+
+
+def scooter(record: Row, time: dt.datetime) -> Row:
+    """The row of a record of GBFS."""
+    return row(
+        record["bike_id"],
+        time,
+        record_type="bike",
+        lat=record["lat"],
+        lon=record["lon"],
+        bikes=int(not (record["is_reserved"] or record["is_disabled"])),
+        locked=record["is_reserved"],
+        bikes_disabled=int(record["is_disabled"]),
+        battery_level=None,
+        range_meters=float(record["current_range_meters"]),
+        vehicle_type=record["vehicle_type_id"],
+    )
 
 
 class Bikes:

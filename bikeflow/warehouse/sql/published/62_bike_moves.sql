@@ -5,8 +5,8 @@
 -- "jitter" where it went faster than 130 km/h, or where the bike was always in sight and another such move, an hour before
 -- or after at most and on the same day, leads back;
 -- "relocation" where its battery gained 5 points or its range 2 km, where it went faster than 30 km/h as the crow flies,
--- or where four bikes or more arrived at the same place (110 m) within ten minutes;
--- "trip" where it was none of these and took 3 hours at most;
+-- or where four bikes or more arrived at the same place (110 m) within ten minutes, all of the time known;
+-- "trip" where it was none of these and took 90 minutes at most;
 -- null where it took longer: there may have been many trips, and stays at stations, where bikes have no id in many feeds.
 -- A filter on date or system_id reads little.
 CREATE OR REPLACE VIEW main.bike_moves AS
@@ -124,7 +124,7 @@ neighbours AS (
         lag({'out_of_sight': out_of_sight, 'at': ended_at, 'here': here}) OVER of_bike AS last_move,
         lead({'out_of_sight': out_of_sight, 'at': ended_at, 'there': there}) OVER of_bike AS next_move,
         count(*) OVER (
-            PARTITION BY system_id, date, round(there.lat, 3), round(there.lon, 3)
+            PARTITION BY system_id, date, floor(1000 * there.lat), floor(1000 * there.lon)
             ORDER BY ended_at
             RANGE BETWEEN INTERVAL 5 MINUTE PRECEDING AND INTERVAL 5 MINUTE FOLLOWING
         ) AS arrivals
@@ -145,7 +145,7 @@ known_time AS (
     )
 )
 SELECT
-    moves.system_id,
+    system_id,
     bike_id,
     vehicle_type,
     began_at,
@@ -156,11 +156,7 @@ SELECT
     there.lon AS to_lon,
     distance_meters,
     duration_us / 1e6 AS duration_seconds,
-    (
-        duration_us
-        - coalesce(at_end.known_us + if(at_end.known, epoch_us(ended_at) - epoch_us(at_end.since), 0), 0)
-        + coalesce(at_begin.known_us + if(at_begin.known, epoch_us(began_at) - epoch_us(at_begin.since), 0), 0)
-    ) / 1e6 AS unknown_seconds,
+    unknown_us / 1e6 AS unknown_seconds,
     out_of_sight,
     here.battery AS battery_before,
     there.battery AS battery_after,
@@ -184,15 +180,23 @@ SELECT
         WHEN distance_meters > 30 / 3.6 * duration_us / 1e6
             OR there.battery - here.battery >= 5
             OR there.range - here.range >= 2000
-            OR arrivals >= 4 THEN 'relocation'
-        WHEN duration_us <= 3 * 3600 * 1e6 THEN 'trip'
+            OR (arrivals >= 4 AND unknown_us = 0) THEN 'relocation'
+        WHEN duration_us <= 90 * 60 * 1e6 THEN 'trip'
     END AS suspected,
     date,
     CAST(hour(ended_at) AS INTEGER) AS hour
-FROM neighbours AS moves
-ASOF LEFT JOIN known_time AS at_begin
-    ON at_begin.system_id = moves.system_id
-    AND at_begin.since <= moves.began_at
-ASOF LEFT JOIN known_time AS at_end
-    ON at_end.system_id = moves.system_id
-    AND at_end.since <= moves.ended_at;
+FROM (
+    SELECT
+        moves.*,
+        duration_us
+        - coalesce(at_end.known_us + if(at_end.known, epoch_us(ended_at) - epoch_us(at_end.since), 0), 0)
+        + coalesce(at_begin.known_us + if(at_begin.known, epoch_us(began_at) - epoch_us(at_begin.since), 0), 0)
+            AS unknown_us
+    FROM neighbours AS moves
+    ASOF LEFT JOIN known_time AS at_begin
+        ON at_begin.system_id = moves.system_id
+        AND at_begin.since <= moves.began_at
+    ASOF LEFT JOIN known_time AS at_end
+        ON at_end.system_id = moves.system_id
+        AND at_end.since <= moves.ended_at
+);
