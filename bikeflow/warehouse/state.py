@@ -53,8 +53,27 @@ WHERE newest_snapshot IS NOT NULL
 ORDER BY system_id, newest_snapshot DESC, newest_source_key DESC
 """
 """The newest snapshot of each system."""
-_FORMER_ROWS = "SELECT CAST(file_timestamp AS DATE) AS dt, * FROM state.current_rows WHERE record_type <> 'unknown'"
-"""The rows of the newest snapshot of each system, and its day."""
+_FORMER_ROWS = """
+SELECT *
+FROM (
+    SELECT
+        system_id,
+        CAST(file_timestamp AS DATE) AS dt,
+        s3_source_key,
+        file_timestamp,
+        station_id,
+        record_type,
+        lat,
+        lon,
+        battery_level,
+        range_meters,
+        vehicle_type
+    FROM state.current_rows
+    QUALIFY rank() OVER (PARTITION BY system_id ORDER BY file_timestamp DESC, s3_source_key DESC) = 1
+)
+WHERE record_type <> 'unknown'
+"""
+"""What changes of bikes are told by: the rows of the newest snapshot of each system, and its day."""
 
 Contents = Mapping[Segment, str]
 """The files (paths below the mirror's root) that a partition consists of, by segment."""
@@ -311,10 +330,10 @@ class WorkingDatabase:
             " row_number() OVER () AS row_number FROM added_rows"
         )
         self.connection.unregister("added_rows")
-        self.connection.execute(f"CREATE TEMP VIEW former_rows AS {_FORMER_ROWS}")
+        self.connection.execute(f"CREATE TEMP TABLE former_rows AS {_FORMER_ROWS}")
         with self._tables({partition: addition.records for partition, addition in additions.items()}):
             yield
-        self.connection.execute("DROP VIEW temp.former_rows")
+        self.connection.execute("DROP TABLE temp.former_rows")
         self.connection.execute("DROP TABLE temp.read_rows")
 
     @contextlib.contextmanager

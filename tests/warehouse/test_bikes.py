@@ -178,7 +178,7 @@ async def test_real_snapshots(analytics: Analytics) -> None:
 
 @pytest.mark.skipif(not REPLAY.exists(), reason="needs the real trips")
 async def test_a_replayed_day(analytics: Analytics, tmp_path: Path) -> None:
-    command = [sys.executable, str(REPLAY), str(TRIPS), str(tmp_path), "--from", "2024-03-14", "--every", "900"]
+    command = [sys.executable, str(REPLAY), str(TRIPS), str(tmp_path), "--from", "2024-03-15", "--every", "900"]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
     assert await process.wait() == 0
     await add(analytics, [lines(path) for path in sorted((tmp_path / "raw").glob("dt=*/*.txt"))])
