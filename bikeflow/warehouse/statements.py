@@ -85,7 +85,7 @@ HIVE_TYPES = "hive_types = {'system_id': VARCHAR, 'dt': DATE}"
 MIRRORED = "files"
 KEPT = ("raw_files", "station_changes", "cell_hours", "bike_changes")
 """The tables whose rows lie in files of their own once a day is sealed."""
-FOLLOWED = ("station_changes",)
+FOLLOWED = ("raw_files", "station_changes", "bike_changes")
 """Those of `KEPT` that tell of the day after, too: their rows have it as `next_dt`."""
 POLLS = "polls"
 """The record of polls of closed days."""

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import json
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -169,6 +170,22 @@ async def test_the_fleet_over_midnight_is_that_of_the_day_before_until_its_first
     await published(analytics, snapshot(at(0, 5, day=NEXT_DAY), "fb1"), day=NEXT_DAY)
     wanted = {(DAY, 23): (1.5, 600.0), (NEXT_DAY, 0): (2.0, 300.0)}
     assert keyed(analytics, "SELECT date, hour, mean_free_bikes, known_seconds FROM fleet_hourly", 2) == wanted
+
+
+async def test_a_date_reads_the_files_of_that_day_and_the_one_before(analytics: Analytics, tmp_path: Path) -> None:
+    days = [DAY + dt.timedelta(days=number) for number in range(5)]
+    for day in days:
+        await published(analytics, snapshot(at(8, day=day), "1", "fb1", lat=51.1 + day.day / 100), day=day)
+        await analytics.layer.seal(day)
+    await analytics.refresh()
+    profile = tmp_path / "profile.json"
+    for table, files in (("bike_moves", 6), ("fleet_hourly", 2)):
+        analytics.query(
+            f"PRAGMA enable_profiling = 'json'; PRAGMA profiling_output = '{profile}';"
+            f" FROM {table} WHERE date = DATE '{days[3]}'"
+        )
+        read = re.findall(r'"Total Files Read": *"(\d+)"', profile.read_text())
+        assert read and sum(map(int, read)) <= files
 
 
 async def test_real_snapshots(analytics: Analytics) -> None:

@@ -8,6 +8,7 @@ CREATE OR REPLACE VIEW main.bike_changes AS
 SELECT
     system_id,
     date,
+    next_dt,
     bike_id,
     vehicle_type,
     changed_at,
@@ -21,5 +22,6 @@ FROM (
     SELECT * EXCLUDE (dt), dt AS date
     FROM {bike_changes}
     UNION ALL BY NAME
+    SELECT *, date + 1 AS next_dt
     FROM main.open_bike_changes
 );

@@ -10,7 +10,46 @@
 -- null where it took longer: there may have been many trips, and stays at stations, where bikes have no id in many feeds.
 -- A filter on date or system_id reads little.
 CREATE OR REPLACE VIEW main.bike_moves AS
-WITH changes AS NOT MATERIALIZED (
+WITH last_snapshots AS (
+    SELECT system_id, next_dt, max(file_timestamp) AS last_at
+    FROM (
+        FROM {raw_files}
+        UNION ALL BY NAME
+        SELECT *, dt + 1 AS next_dt
+        FROM main.open_raw_files
+    )
+    WHERE stations + bikes > 0
+        AND CAST(file_timestamp AS DATE) = dt
+    GROUP BY system_id, next_dt
+),
+-- where each bike was last on the day before
+days_before AS (
+    SELECT
+        system_id,
+        next_dt AS date,
+        bike_id,
+        CAST(next_dt AS TIMESTAMP) - INTERVAL 1 MICROSECOND AS changed_at,
+        if(last.change = 'left', 'left', 'stayed') AS change,
+        if(last.change = 'left', last.seen_at, last_at) AS seen_at,
+        last.lat AS lat,
+        last.lon AS lon,
+        last.battery_level AS battery_level,
+        last.range_meters AS range_meters
+    FROM (
+        SELECT system_id, next_dt, bike_id, arg_max(changes, (changed_at, change <> 'left')) AS last
+        FROM (
+            SELECT
+                *,
+                max(changed_at) FILTER (WHERE change = 'reset') OVER (PARTITION BY system_id, next_dt) AS reset_at
+            FROM main.bike_changes
+        ) AS changes
+        WHERE bike_id IS NOT NULL
+            AND coalesce(changed_at > reset_at, true)
+        GROUP BY system_id, next_dt, bike_id
+    )
+    JOIN last_snapshots USING (system_id, next_dt)
+),
+placed AS (
     SELECT
         system_id,
         date,
@@ -19,43 +58,23 @@ WITH changes AS NOT MATERIALIZED (
         changed_at,
         change,
         {
-            'at': if(change = 'left', seen_at, changed_at),
+            'at': coalesce(seen_at, changed_at),
             'lat': lat,
             'lon': lon,
             'battery': battery_level,
             'range': range_meters
         } AS place,
-        max(changed_at) FILTER (WHERE change = 'reset') OVER (PARTITION BY system_id, date ORDER BY changed_at) AS reset_at
-    FROM main.bike_changes
-),
-last_snapshots AS NOT MATERIALIZED (
-    SELECT system_id, date, max(file_timestamp) AS last_at
-    FROM main.pipeline_files
-    WHERE stations + bikes > 0
-        AND CAST(file_timestamp AS DATE) = date
-    GROUP BY system_id, date
-),
--- where each bike was last on the day before
-days_before AS NOT MATERIALIZED (
-    SELECT
-        system_id,
-        CAST(date + 1 AS DATE) AS date,
-        bike_id,
-        CAST(date + 1 AS TIMESTAMP) - INTERVAL 1 MICROSECOND AS changed_at,
-        if(last.change = 'left', 'left', 'stayed') AS change,
-        if(last.change = 'left', last.place, struct_update(last.place, at := last_at)) AS place
+        reset_at
     FROM (
         SELECT
-            system_id,
-            date,
-            bike_id,
-            arg_max({'change': change, 'place': place}, (changed_at, change <> 'left')) AS last
-        FROM (SELECT *, max(reset_at) OVER (PARTITION BY system_id, date) AS last_reset_at FROM changes)
-        WHERE bike_id IS NOT NULL
-            AND coalesce(changed_at > last_reset_at, true)
-        GROUP BY system_id, date, bike_id
+            *,
+            max(changed_at) FILTER (WHERE change = 'reset') OVER (PARTITION BY system_id, date ORDER BY changed_at)
+                AS reset_at
+        FROM main.bike_changes
+        UNION ALL BY NAME
+        FROM days_before
     )
-    JOIN last_snapshots USING (system_id, date)
+    WHERE bike_id IS NOT NULL
 ),
 followed AS (
     SELECT
@@ -64,13 +83,7 @@ followed AS (
             PARTITION BY system_id, date, bike_id
             ORDER BY changed_at, change <> 'left'
         ) AS before
-    FROM (
-        SELECT *
-        FROM changes
-        WHERE bike_id IS NOT NULL
-        UNION ALL BY NAME
-        FROM days_before
-    )
+    FROM placed
 ),
 -- from where to where; `here` is null where the bike is not known to have been anywhere before
 paired AS (

@@ -3,10 +3,11 @@
 -- station or a bike, or until the end of the next day. A vehicle that stands at a station counts there, if the feed says
 -- so. Hours of which nothing is known have no row. A filter on date or system_id reads little.
 CREATE OR REPLACE VIEW main.fleet_hourly AS
-WITH snapshots AS NOT MATERIALIZED (
+WITH snapshots AS (
     SELECT
         system_id,
         dt AS date,
+        next_dt,
         file_timestamp,
         s3_source_key,
         station_bikes,
@@ -16,6 +17,7 @@ WITH snapshots AS NOT MATERIALIZED (
     FROM (
         FROM {raw_files}
         UNION ALL BY NAME
+        SELECT *, dt + 1 AS next_dt
         FROM main.open_raw_files
     )
     WHERE stations + bikes > 0
@@ -29,12 +31,13 @@ states AS (
             CAST(date + 1 AS TIMESTAMP)
         ) AS ended_at
     FROM (
+        SELECT * EXCLUDE (next_dt)
         FROM snapshots
         UNION ALL BY NAME
         SELECT
             system_id,
-            CAST(date + 1 AS DATE) AS date,
-            CAST(CAST(date + 1 AS DATE) AS TIMESTAMP) AS file_timestamp,
+            next_dt AS date,
+            CAST(next_dt AS TIMESTAMP) AS file_timestamp,
             '' AS s3_source_key,
             unnest(arg_max(
                 {
@@ -46,7 +49,7 @@ states AS (
                 (file_timestamp, s3_source_key)
             ))
         FROM snapshots
-        GROUP BY system_id, date
+        GROUP BY system_id, next_dt
     )
 ),
 pieces AS (
