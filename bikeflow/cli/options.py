@@ -124,13 +124,14 @@ class Days:
     def scope(self, settings: Settings) -> Scope:
         """The days and systems that the options name; raises `ConfigError`."""
         systems = frozenset(system.id for system in chosen_systems(settings, self.system))
-        wanted = Scope(_day("--from", self.first) or dt.date.min, _day("--to", self.last) or dt.date.max, systems)
+        wanted = Scope(day_of("--from", self.first) or dt.date.min, day_of("--to", self.last) or dt.date.max, systems)
         if wanted.first > wanted.last:
             raise ConfigError(f"--from {self.first} is after --to {self.last}")
         return wanted
 
 
-def _day(option: str, text: str | None) -> dt.date | None:
+def day_of(option: str, text: str | None) -> dt.date | None:
+    """The day that an option names, if it does; raises ConfigError."""
     try:
         return dt.date.fromisoformat(text) if text else None
     except ValueError as error:

@@ -202,22 +202,26 @@ def station_usual(life: Life) -> dict[tuple[str, int, int], dict[str, object]]:
     """By station, local weekday (1 is Monday) and hour: bikes over the last 8 weeks of finished local days."""
     today = local(life, life.coverage.extent[1]).date()
     first = today - dt.timedelta(days=USUAL_DAYS)
-    values: defaultdict[tuple[str, int, int], Counter[int]] = defaultdict(Counter)
-    days: defaultdict[tuple[str, int, int], set[dt.date]] = defaultdict(set)
-    for (station, hour), lasted in life.lasted.items():
+    hours: defaultdict[tuple[str, int, int], list[int]] = defaultdict(list)
+    for (station, hour), states in life.lasted.items():
         here = local(life, hour)
-        key = (station, here.isoweekday(), here.hour)
-        for state, duration in lasted.items():
-            if state.bikes is not None and first <= here.date() < today:
-                values[key][state.bikes] += duration
-                days[key].add(here.date())
+        if first <= here.date() < today and Held(states).known:
+            hours[station, here.isoweekday(), here.hour].append(hour)
+    return {key: _usual(life, key[0], found) for key, found in hours.items()}
+
+
+def _usual(life: Life, station: str, hours: Sequence[int]) -> dict[str, object]:
+    held, bikes = Held(sum((life.lasted[station, hour] for hour in hours), Counter[State]())), Counter[int]()
+    for state in held.known:
+        bikes[state.bikes or 0] += held.lasted[state]
     return {
-        key: {
-            **{name: quantile(found, share) for name, share in zip(("p10", "median", "p90"), QUANTILES, strict=True)},
-            "known_seconds": Fraction(sum(found.values()), SECOND),
-            "days": len(days[key]),
-        }
-        for key, found in values.items()
+        **{name: quantile(bikes, share) for name, share in zip(("p10", "median", "p90"), QUANTILES, strict=True)},
+        "known_seconds": held.known_seconds,
+        "empty_seconds": held.empty_seconds,
+        "full_seconds": held.full_seconds,
+        "departures": sum(life.departures[station, hour] for hour in hours),
+        "arrivals": sum(life.arrivals[station, hour] for hour in hours),
+        "days": len({local(life, hour).date() for hour in hours}),
     }
 
 

@@ -29,8 +29,8 @@ class History:
     zone: str
     interval_seconds: float
 
-    def lake(self, folder: Path, *, recorded: bool = True) -> Lake:
-        """A lake with a raw object for each poll that saw something new, and the record of polls if there is one."""
+    def lake(self, folder: Path) -> Lake:
+        """A lake with a raw object for each poll that saw something new, and the record of polls."""
         lake, known, former = Lake(folder, self.zone, "gbfs", self.name), Lasting(), ""
         for at, body in self.polls:
             data = packed({self.document: body, "station_information": self.information}, at)
@@ -41,8 +41,6 @@ class History:
                 lake.put(lake.key(at), data)
                 lake.poll(at, "stored", self.interval_seconds, lake.key(at))
             former = found
-        if not recorded:
-            lake.polls.clear()
         return lake
 
 

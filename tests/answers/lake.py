@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from bikeflow.cli.app import app
 from bikeflow.polls.poll import Poll, PollOutcome, to_parquet
 from tests.answers.reading import RawFile, read_raw
-from tests.answers.reference import Coverage, Life, lived
+from tests.answers.reference import Coverage, Life, lived, microseconds
 from tests.support.service import configure
 from tests.warehouse import expected
 
@@ -117,19 +117,21 @@ class Lake:
 
     def coverage(self) -> list[expected.Interval]:
         """From when to when the state is known or not, why not, and who tells; by plain Python."""
+        now = _naive(dt.datetime.now(dt.UTC))
         polls = [{name: _naive(value) for name, value in asdict(poll).items()} for poll in self.polls]
         files = [
             {"date": file.folder, "file_timestamp": file.time, "s3_source_key": file.key}
             for file in self.read
-            if file.records
+            if file.records and file.time <= now
         ]
         return expected.coverage(polls, files)
 
     def life(self) -> Life:
         """All that is known of the stations, by plain Python."""
         coverage = Coverage.of(row[:3] for row in self.coverage())
-        return lived((file.snapshot for file in self.read), coverage, self.zone)
+        now = microseconds(dt.datetime.now(dt.UTC))
+        return lived((file.snapshot for file in self.read), coverage, self.zone, now)
 
 
-def _naive(value: object) -> object:
+def _naive(value: Any) -> Any:
     return value.replace(tzinfo=None) if isinstance(value, dt.datetime) else value

@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import io
 import json
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -15,7 +16,6 @@ from tests.support.lines import PACKED, bike, raw_file
 
 STATIONS = ("101", "102", "103", "104")
 DOCKS = 4
-INTERVALS = (300, 600, 900)
 GAPS = [dt.timedelta(minutes=50), dt.timedelta(hours=5), dt.timedelta(hours=30), dt.timedelta(days=3)]
 QUIET = [dt.timedelta(hours=2), dt.timedelta(hours=9), dt.timedelta(hours=30), dt.timedelta(hours=55)]
 """For so long nothing changes, now and then."""
@@ -24,13 +24,16 @@ Counts = dict[str, tuple[int | None, int | None]]
 
 
 class RandomLife:
-    """A system of four stations, and whatever happens to it from `now` on, in a lake."""
+    """A system of four stations, and whatever happens to it from `now` on, in a lake; intervals are in seconds."""
 
-    def __init__(self, lake: Lake, chance: Random, now: dt.datetime) -> None:
+    def __init__(
+        self, lake: Lake, chance: Random, now: dt.datetime, intervals: Sequence[int] = (300, 600, 900)
+    ) -> None:
         self.lake = lake
         self.now = now
         self._chance = chance
-        self._interval_seconds = chance.choice(INTERVALS)
+        self._intervals = intervals
+        self._interval_seconds = chance.choice(intervals)
         self._bikes = {station: chance.randrange(DOCKS + 2) for station in STATIONS}
         self._closed: set[str] = set()
         self._former: Counts = {}
@@ -55,7 +58,7 @@ class RandomLife:
             case 4:
                 self._closed ^= {self._chance.choice(STATIONS)}
             case 5:
-                self._interval_seconds = self._chance.choice(INTERVALS)
+                self._interval_seconds = self._chance.choice(self._intervals)
             case _:
                 for _ in range(self._chance.randrange(1, 12)):
                     self._poll()
@@ -65,15 +68,24 @@ class RandomLife:
         self.now += dt.timedelta(seconds=self._interval_seconds)
 
     def _gap(self) -> None:
-        """bikeflow does not run for a while; the next start records what was missed, if it is a good day."""
+        """bikeflow does not run for a while; the next start records what was missed, if it is a good day.
+
+        Or it runs, and the record of its polls is lost.
+        """
         until = self.now + self._chance.choices(GAPS, [8, 4, 2, 1])[0]
-        if self._chance.random() < 0.7:
+        if self._chance.random() < 0.3:
+            self._record("unrecorded")
+            for number in range(self._chance.randrange(6)):
+                at = self.now + dt.timedelta(seconds=1 + number * self._interval_seconds)
+                self.lake.put(self.lake.key(at), self._data(self._counts(), at))
+        elif self._chance.random() < 0.7:
             self._record("missed")
         self.now = until.replace(second=self._chance.randrange(60))
 
     def _quiet(self) -> None:
         """Nothing changes for a while, or the feed does not answer."""
-        outcome, duration = self._chance.choice([("unchanged", self._chance.choice(QUIET)), ("failed", QUIET[0])])
+        bad = self._chance.choice(["failed", "not_a_feed", "lost", "skipped"])
+        outcome, duration = self._chance.choice([("unchanged", self._chance.choice(QUIET)), (bad, QUIET[0])])
         for _ in range(int(duration.total_seconds() // self._interval_seconds)):
             self._record(outcome)
             self._next()
@@ -94,6 +106,8 @@ class RandomLife:
     def _of_others(self) -> None:
         """Somebody else's file: of a second that already has one, of another time, or in a wrong folder."""
         at = self.now - dt.timedelta(seconds=self._chance.randrange(20_000))
+        if self._chance.random() < 0.1:
+            at = at.replace(year=2199)
         name = f"{self._chance.choice('ax')}{self._chance.randrange(99)}"
         if self.lake.raw_files and self._chance.random() < 0.5:
             at = self._chance.choice(self.lake.read).time.replace(tzinfo=dt.UTC)

@@ -46,6 +46,11 @@ class State:
         return self.bikes is not None and self.bikes <= 0 and (self.spaces is None or self.spaces > 0)
 
     @property
+    def is_out_of_service(self) -> bool:
+        """There are neither bikes nor spaces: it is closed for a while."""
+        return self.bikes is not None and self.bikes <= 0 and self.spaces is not None and self.spaces <= 0
+
+    @property
     def is_full(self) -> bool:
         """It has bikes, and no more can be returned: there is no space, or a bike for each dock."""
         if self.bikes is None or self.bikes <= 0:
@@ -198,6 +203,8 @@ def _note_flows(life: Life, before: Snapshot, after: Snapshot) -> None:
     for station, state in after.stations.items():
         former = before.stations.get(station)
         if former is None or former.bikes is None or state.bikes is None:
+            continue
+        if former.is_out_of_service or state.is_out_of_service:
             continue
         life.departures[station, hour] += max(former.bikes - state.bikes, 0)
         life.arrivals[station, hour] += max(state.bikes - former.bikes, 0)

@@ -3,48 +3,53 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
 from tests.answers import figures
-from tests.answers.lake import Lake
 from tests.answers.reference import Life
 
 HOUR_AT = "epoch_us(date + to_hours(hour))"
 Rows = Mapping[Any, Mapping[str, object]]
+Keyed = Callable[[str, int], dict[Any, tuple[Any, ...]]]
+"""Gives the rows of a query by so many of their first columns."""
 
 
-def assert_answers(lake: Lake) -> Life:
-    """All tables hold what plain Python makes of the lake's raw files and polls; gives that."""
-    life = lake.life()
+def assert_answers(keyed: Keyed, life: Life) -> None:
+    """All tables about stations hold what plain Python knows of their life."""
     latest = {
         station: {"bikes": state.bikes, "spaces": state.spaces, "total_docks": state.docks}
         for station, state in life.latest.items()
     }
     former = {station: {"last_seen": at} for station, at in figures.former_stations(life).items()}
-    assert_same(lake, "stations_latest", ["station_id"], latest)
-    assert_same(lake, "former_stations", ["station_id"], former)
-    assert_same(lake, "station_hourly", ["station_id", HOUR_AT], figures.station_hourly(life))
-    assert_same(lake, "station_flows_hourly", ["station_id", HOUR_AT], figures.station_flows_hourly(life))
-    assert_same(lake, "station_summary", ["station_id"], figures.station_summary(life))
+    assert_same(keyed, "stations_latest", ["station_id"], latest)
+    assert_same(keyed, "former_stations", ["station_id"], former)
+    assert_same(keyed, "station_summary", ["station_id"], figures.station_summary(life))
+    assert_hours(keyed, life)
     key = ["station_id", "state", "epoch_us(began_at)"]
-    assert_same(lake, "(FROM station_episodes WHERE state IN ('empty', 'full'))", key, figures.station_episodes(life))
+    episodes = figures.station_episodes(life)
+    assert_same(keyed, "(FROM station_episodes WHERE state IN ('empty', 'full'))", key, episodes)
     for period in ("hour", "day", "week"):
         levels = {
             (station, date, hour): row
             for (station, (_, date, hour)), row in figures.station_service_levels(life, period).items()
         }
         key = ["station_id", "local_date", "coalesce(epoch_us(hour_at), 0)"]
-        assert_same(lake, f"(FROM station_service_levels WHERE period = '{period}')", key, levels)
-    assert_same(lake, "station_usual", ["station_id", "local_weekday", "local_hour"], figures.station_usual(life))
-    return life
+        assert_same(keyed, f"(FROM station_service_levels WHERE period = '{period}')", key, levels)
+    assert_same(keyed, "station_usual", ["station_id", "local_weekday", "local_hour"], figures.station_usual(life))
 
 
-def assert_same(lake: Lake, table: str, key: list[str], wanted: Rows) -> None:
+def assert_hours(keyed: Keyed, life: Life) -> None:
+    """The tables by hour do."""
+    assert_same(keyed, "station_hourly", ["station_id", HOUR_AT], figures.station_hourly(life))
+    assert_same(keyed, "station_flows_hourly", ["station_id", HOUR_AT], figures.station_flows_hourly(life))
+
+
+def assert_same(keyed: Keyed, table: str, key: list[str], wanted: Rows) -> None:
     """A table has the rows that are wanted, by their key; columns that are not wanted may hold anything."""
     names = list(next(iter(wanted.values()), {}))
-    found = lake.keyed(f"SELECT {', '.join([*key, *names])} FROM {table}", len(key))
+    found = keyed(f"SELECT {', '.join([*key, *names])} FROM {table}", len(key))
     differing = sorted(found.keys() ^ wanted.keys(), key=str)
     assert not differing, f"{table}: {len(differing)} too few or too many, {differing[:5]}, of {len(wanted)}"
     wrong = [

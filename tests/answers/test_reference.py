@@ -140,7 +140,9 @@ def test_usual_is_of_finished_local_days_and_weighted_by_time() -> None:
         snapshot(8, a=1), snapshot(8.5, a=6), snapshot(9, a=0), snapshot(second + 8, a=2), snapshot(third + 8, a=9),
         known=[(8, 9), (second + 8, second + 9), (third + 8, third + 9)],
     )  # fmt: skip
-    assert station_usual(found) == {("a", 6, 9): {"p10": 1, "median": 2, "p90": 6, "known_seconds": 7200, "days": 2}}
+    ((key, usual),) = station_usual(found).items()
+    assert (key, usual["p10"], usual["median"], usual["p90"]) == (("a", 6, 9), 1, 2, 6)
+    assert (usual["known_seconds"], usual["days"]) == (7200, 2)
     late = life(snapshot(8, a=1), snapshot(57 * 24, a=1), known=[(8, 9), (57 * 24, 58 * 24)])
     assert {key[1] for key in station_usual(late)} == {7}  # neither the Saturday, 58 days ago, nor today
 

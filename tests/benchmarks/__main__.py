@@ -13,7 +13,21 @@ from typing import cast
 
 from bikeflow.runtime import log
 from bikeflow.settings.sections import LogSettings
-from tests.benchmarks import arrival, day, idle, memory, parse, poll, segments, start, systems, uptime, world, year
+from tests.benchmarks import (
+    arrival,
+    day,
+    flows,
+    idle,
+    memory,
+    parse,
+    poll,
+    segments,
+    start,
+    systems,
+    uptime,
+    world,
+    year,
+)
 from tests.benchmarks.measuring import Row
 
 BENCHMARKS: dict[str, Callable[[Path, int], dict[str, object]]] = {
@@ -44,13 +58,17 @@ def main() -> None:
     arguments.add_argument("--systems", type=int, default=usual.systems, help="of world: how many systems")
     arguments.add_argument("--minutes", type=float, default=usual.minutes, help="of world: how long it runs")
     arguments.add_argument("--s3", action="store_true", help="of world: the lake lies on an S3 server (rclone)")
+    arguments.add_argument("--replay", type=Path, metavar="FOLDER", help="of flows: raw files, and the true trips")
     given = arguments.parse_args()
     log.configure(LogSettings(level="error"))
-    names = BENCHMARKS if "all" in given.names else given.names or DEFAULT
-    if unknown := set(names) - BENCHMARKS.keys():
-        arguments.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)} and all")
     options = world.Options(given.systems, given.minutes, given.s3)
     benchmarks = BENCHMARKS | {"world": partial(world.measure, options=options)}
+    if given.replay is not None:
+        benchmarks["flows"] = lambda folder, _: flows.measure(folder, given.replay)
+    names = benchmarks if "all" in given.names else given.names or DEFAULT
+    if unknown := set(names) - benchmarks.keys():
+        known = ", ".join([*benchmarks, "flows (with --replay)"] if given.replay is None else benchmarks)
+        arguments.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {known} and all")
     results = {}
     for name in names:
         with tempfile.TemporaryDirectory(prefix="bikeflow-bench-") as folder:
@@ -65,7 +83,7 @@ def main() -> None:
 
 
 def _choices() -> str:
-    return f"which ones of {', '.join(BENCHMARKS)}, or all (default: {' '.join(DEFAULT)})"
+    return f"which ones of {', '.join(BENCHMARKS)}, flows, or all (default: {' '.join(DEFAULT)})"
 
 
 def print_table(rows: list[Row]) -> None:

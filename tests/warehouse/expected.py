@@ -17,8 +17,6 @@ from tests.answers import figures, reference
 
 Row = dict[str, Any]
 CAP_SECONDS = 1800.0
-HOURLY = """local_date, local_hour, observations, mean_bikes, min_bikes, max_bikes, mean_spaces, min_spaces, max_spaces,
-            known_seconds, unknown_seconds, empty_seconds, full_seconds"""
 FOREVER = dt.datetime(9999, 1, 1)  # noqa: DTZ001 - naive UTC, as in the tables
 EPOCH = dt.datetime.fromtimestamp(0, dt.UTC).replace(tzinfo=None)
 FLAGS = ("outside_service_area", "over_capacity", "future_timestamp", "stale_timestamp")
@@ -201,14 +199,6 @@ def life(rows: Iterable[Row], coverage: Iterable[tuple[dt.datetime, dt.datetime,
         reference.Snapshot(key, date, reference.microseconds(time), some) for (key, date, time), some in states.items()
     ]
     return reference.lived(snapshots, reference.Coverage.of(coverage), "Europe/Warsaw")
-
-
-def station_hourly(known: reference.Life) -> dict[tuple[Any, ...], tuple[Any, ...]]:
-    """By station, date and hour: the columns of `tables.HOURLY`."""
-    return {
-        (station, told["date"], told["hour"]): tuple(_figure(told[name.strip()]) for name in HOURLY.split(","))
-        for (station, _), told in figures.station_hourly(known).items()
-    }
 
 
 def station_summary(rows: Iterable[Row], known: reference.Life) -> dict[str, tuple[Any, ...]]:

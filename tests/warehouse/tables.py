@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
+from tests.answers.tables import assert_hours
 from tests.warehouse import expected
 from tests.warehouse.conftest import Analytics
-from tests.warehouse.expected import HOURLY, Row, same
+from tests.warehouse.expected import Row, same
 
 SUMMARY = """name, lat, lon, total_docks, observations, first_seen, last_seen, mean_bikes, min_bikes, max_bikes,
              mean_occupancy, share_empty, share_full, known_seconds"""
@@ -25,10 +27,7 @@ def assert_tables(analytics: Analytics, rows: Iterable[Row], now: dt.datetime = 
     rows = list(rows)
     past = expected.counted(rows, now)
     life = expected.life(past, analytics.query("SELECT began_at, ended_at, known FROM coverage"))
-    assert_same(
-        keyed(analytics, f"SELECT station_id, date, hour, {HOURLY} FROM station_hourly", 3),
-        expected.station_hourly(life),
-    )
+    assert_hours(partial(keyed, analytics), life)
     assert_same(
         keyed(analytics, f"SELECT station_id, {SUMMARY} FROM station_summary"), expected.station_summary(past, life)
     )

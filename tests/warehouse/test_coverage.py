@@ -9,6 +9,7 @@ import random
 from collections.abc import AsyncIterator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from bikeflow.polls.archive import copies_root
 from bikeflow.settings.sections import StorageSettings, WarehouseSettings
 from bikeflow.store import open_store
 from bikeflow.warehouse import Mirror, Warehouse
+from tests.answers.tables import assert_answers
 from tests.support.parquet import DAY, EnhancedLayer, at, row
 from tests.support.wrm import wrm_layout
 from tests.warehouse import expected
 from tests.warehouse.conftest import Analytics
+from tests.warehouse.tables import keyed
 
 LAYOUT = wrm_layout("bike-data/gen_info/")
 COVERAGE = "SELECT began_at, ended_at, known, reason, source FROM coverage ORDER BY began_at"
@@ -88,13 +91,25 @@ class Poller:
         layer, day = self.analytics.layer, taken_at.date()
         hour = [one for one in layer.rows if one["date"] == day and one["file_timestamp"].hour == taken_at.hour]
         if all(one["file_timestamp"] != taken_at.replace(tzinfo=None) for one in hour):
-            await layer.put_hour(taken_at.hour, *hour, row("1", taken_at), day=day)
+            await layer.put_hour(taken_at.hour, *hour, *self._stations(taken_at), day=day)
+
+    def _stations(self, taken_at: dt.datetime) -> list[dict[str, Any]]:
+        """One station has some bikes, one is full or empty, one is away now and then."""
+        number = round(taken_at.timestamp()) // 37
+        bikes = {"1": number % 3, "2": 15 * (number // 5 % 2), "3": 7}
+        return [
+            row(station, taken_at, bikes=count, spaces=max(15 - count, 1))
+            for station, count in bikes.items()
+            if station != "3" or number % 7
+        ]
 
     async def matches(self) -> list[tuple[Any, ...]]:
         """Publish; coverage must be what plain Python makes of the published polls and the raw files. Gives it."""
         await self.analytics.refresh(quick=True)
         told = self.analytics.query(COVERAGE)
         assert told == expected.coverage(self.polls(), self.analytics.layer.rows)
+        life = expected.life(self.analytics.layer.rows, [interval[:3] for interval in told])
+        assert_answers(partial(keyed, self.analytics), life)
         return told
 
     def polls(self) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 -- Departures and arrivals of each station hour by hour, as seen from its counts of bikes: the sums of all decreases and
 -- of all increases from one snapshot to the next. They are lower bounds: a bike that comes and one that goes between two
--- snapshots are not seen, and bikes that the operator moves are seen as well. A change across a gap in coverage, or
--- while the station was not in the feed, does not count. Hours without known time have no row. Date and hour are UTC; the
+-- snapshots are not seen, and bikes that the operator moves are seen as well. A change across a gap in coverage,
+-- while the station was not in the feed, or to or from having neither bikes nor spaces (it is closed for a while), does
+-- not count. Hours without known time have no row. Date and hour are UTC; the
 -- local ones are those of the system's time zone. A filter on date, station_id or system_id reads little.
 CREATE OR REPLACE VIEW main.station_flows_hourly AS
 SELECT

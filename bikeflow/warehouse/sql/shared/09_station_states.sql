@@ -22,7 +22,12 @@ FROM (
         bikes,
         spaces,
         total_docks,
-        if(ordinal > 0 AND lag(ordinal) OVER in_time < 0, NULL, lag(bikes) OVER in_time) AS bikes_before,
+        if(
+            (ordinal > 0 AND lag(ordinal) OVER in_time < 0)
+                OR {schema}.is_out_of_service(lag(bikes) OVER in_time, lag(spaces) OVER in_time),
+            NULL,
+            lag(bikes) OVER in_time
+        ) AS bikes_before,
         ordinal AS first_snapshot,
         if(ordinal < 0, 0, lead(ordinal) OVER in_time) AS next_snapshot,
         is_there

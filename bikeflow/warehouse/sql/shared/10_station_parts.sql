@@ -72,7 +72,8 @@ FROM (
             known
                 AND states.began_at > cover.began_at
                 AND states.began_at <= cover.ended_at
-                AND date_trunc('hour', states.began_at) = hour_at,
+                AND date_trunc('hour', states.began_at) = hour_at
+                AND {schema}.is_out_of_service(bikes, spaces) IS NOT TRUE,
             bikes - bikes_before,
             NULL
         ) AS change,
