@@ -44,6 +44,7 @@ _LAKE = (
     ("mirror", "local files", "enhanced layer", "lake", "Each version of a segment's file under a name of its own."),
     (_ROWS, "temporary table", "mirror", "local files", "The rows that are being read: a partition's, or new ones."),
     ("current_rows", "derived table", _ROWS, "temporary table", "The rows of each system's newest snapshot."),
+    ("former_rows", "temporary table", "current_rows", "derived table", "The newest rows that were known before."),
     ("totals", "derived table", "spans", "derived table", "Spans joined over all days before the first open one."),
     ("open_ends", "derived table", "spans", "derived table", "Those of open days and of the days before these."),
     ("station_totals", "derived table", "station_changes", "derived table", "Sums over known time on sealed days."),

@@ -89,6 +89,27 @@ _ROWS_OF = """(
     OR (s3_source_key IN (SELECT unnest($2)) AND record_type = 'station')
 )"""
 """All rows of some snapshots, and those of stations of others."""
+_FORMER_ROWS = """
+SELECT *
+FROM (
+    SELECT
+        system_id,
+        CAST(file_timestamp AS DATE) AS dt,
+        s3_source_key,
+        file_timestamp,
+        station_id,
+        record_type,
+        lat,
+        lon,
+        battery_level,
+        range_meters,
+        vehicle_type
+    FROM state.current_rows
+    QUALIFY rank() OVER (PARTITION BY system_id ORDER BY file_timestamp DESC, s3_source_key DESC) = 1
+)
+WHERE record_type <> 'unknown'
+"""
+"""What changes of bikes are told by: the rows of the newest snapshot of each system, and its day."""
 
 Contents = Mapping[Segment, str]
 """The files (paths below the mirror's root) that a partition consists of, by segment."""
@@ -189,7 +210,8 @@ class WorkingDatabase:
         """The quick way: add the rows of new raw files to their partitions; gives those that must be read whole.
 
         Only rows can be added whose snapshots are later than all that the partition knows, not dated in the future, and
-        in the folder of their own day.
+        in the folder of their own day. The newest one that it knows must be the newest of its system: then its rows are
+        at hand, and what changed since then can be told.
         """
         with transaction(self.connection):
             with self._reading_rows(additions):
@@ -236,7 +258,9 @@ class WorkingDatabase:
         """The partitions that what is being read can't be added to."""
         rows = self.connection.execute(
             "SELECT system_id, dt FROM temp.sources LEFT JOIN state.partitions AS known USING (system_id, dt)"
-            " WHERE is_future OR CAST(file_timestamp AS DATE) <> dt OR file_timestamp <= known.newest_snapshot"
+            " LEFT JOIN (SELECT DISTINCT system_id, dt, s3_source_key AS former_key FROM temp.former_rows)"
+            " USING (system_id, dt) WHERE is_future OR CAST(file_timestamp AS DATE) <> dt"
+            " OR file_timestamp <= known.newest_snapshot OR known.newest_source_key IS DISTINCT FROM former_key"
         ).fetchall()
         return {Partition(*row) for row in rows}
 
@@ -363,8 +387,10 @@ class WorkingDatabase:
             " row_number() OVER () AS row_number FROM added_rows"
         )
         self.connection.unregister("added_rows")
+        self.connection.execute(f"CREATE TEMP TABLE former_rows AS {_FORMER_ROWS}")
         with self._tables({partition: addition.records for partition, addition in additions.items()}):
             yield
+        self.connection.execute("DROP TABLE temp.former_rows")
         self.connection.execute("DROP TABLE temp.read_rows")
 
     @contextlib.contextmanager
@@ -379,7 +405,9 @@ class WorkingDatabase:
             f" FROM read_parquet({listed}, hive_partitioning = true, {HIVE_TYPES}, union_by_name = true,"
             f" file_row_number = true)"
         )
+        self.connection.execute("CREATE TEMP VIEW former_rows AS FROM temp.read_rows LIMIT 0")
         yield
+        self.connection.execute("DROP VIEW temp.former_rows")
         self.connection.execute("DROP VIEW temp.read_rows")
 
     @contextlib.contextmanager

@@ -55,6 +55,9 @@ OF_ONE_SYSTEM = {
     "station_service_levels": "station_service_levels",
     "bike_density": "bike_density",
     "station_density_hourly": "station_density_hourly",
+    "bike_changes": "bike_changes",
+    "bike_moves": "bike_moves",
+    "fleet_hourly": "fleet_hourly",
     "data_quality": "data_quality",
     "pipeline_partitions": "pipeline_partitions",
     "pipeline_runs": "pipeline_runs",
@@ -80,9 +83,9 @@ HIVE_TYPES = "hive_types = {'system_id': VARCHAR, 'dt': DATE}"
 """The types of what the paths of the mirror's and the kept files tell: an option of `read_parquet`."""
 
 MIRRORED = "files"
-KEPT = ("raw_files", "station_changes", "cell_hours")
+KEPT = ("raw_files", "station_changes", "cell_hours", "bike_changes")
 """The tables whose rows lie in files of their own once a day is sealed."""
-FOLLOWED = ("station_changes",)
+FOLLOWED = ("raw_files", "station_changes", "bike_changes")
 """Those of `KEPT` that tell of the day after, too: their rows have it as `next_dt`."""
 POLLS = "polls"
 """The record of polls of closed days."""

@@ -120,17 +120,26 @@ class City:
                 rows = [row(str(n), time, bikes=step.bikes, spaces=2 - step.bikes) for n in range(step.stations)]
                 for item in rows:
                     item["timestamp"] -= dt.timedelta(minutes=step.minutes_old)
-                self.raw[time] = rows
-                await self._write(time)
+                await self.put(time, rows)
             case Vanished():
-                time = at(step.hour, step.minute, day=day)
-                if self.raw.pop(time, None) is not None:
-                    await self._write(time)
+                await self.put(at(step.hour, step.minute, day=day), [])
             case Sealed():
-                mine = {time for time in self.raw if time.date() == day}
-                if mine:
-                    await self.analytics.layer.seal(day)
-                    self.sealed[day] = mine
+                await self.seal(day)
+
+    async def put(self, time: dt.datetime, rows: list[Row]) -> None:
+        """A raw file appears or is overwritten, or vanishes where it has no rows."""
+        if rows:
+            self.raw[time] = rows
+        elif self.raw.pop(time, None) is None:
+            return
+        await self._write(time)
+
+    async def seal(self, day: dt.date) -> None:
+        """Join the segments of a day that has any."""
+        mine = {time for time in self.raw if time.date() == day}
+        if mine:
+            await self.analytics.layer.seal(day)
+            self.sealed[day] = mine
 
     async def _write(self, time: dt.datetime) -> None:
         day = time.date()

@@ -66,6 +66,7 @@ def test_its_table_names_all_objects_but_those_that_others_are_made_of(data_dir:
         "station_spans",
         "station_totals",
         "open_cell_hours",
+        "open_bike_changes",
         "open_raw_files",
         "open_polls",
         "pipeline_files_without_rows",

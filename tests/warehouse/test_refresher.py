@@ -136,7 +136,7 @@ async def test_a_refresh_is_told_in_one_line(analytics: Analytics) -> None:
     assert first.items() >= told.items()
     assert (first["segments"], first["rows"], first["stations"], first["bikes"]) == (1, 3, 2, 1)
     assert first["newest_snapshot"] == "2025-06-01T08:00:00Z"
-    assert first["bytes"] == analytics.warehouse.path.stat().st_size
+    assert second["bytes"] == analytics.warehouse.path.stat().st_size
     assert 0 < first["duration_seconds"] < PATIENCE_SECONDS
     assert (second["partitions_read"], second["partitions_added_to"], second["traces"]) == (0, 0, 0)
 

@@ -1,4 +1,4 @@
--- What each raw file gave: its record, and counts of its rows.
+-- What each raw file gave: its record, counts of its rows, and how many bikes these tell of.
 SELECT
     system_id,
     dt,
@@ -17,5 +17,9 @@ SELECT
     rejected,
     coalesce(station_rows, 0) AS stations,
     coalesce(bike_rows, 0) AS bikes,
-    coalesce(flagged, 0) AS flagged
+    coalesce(flagged, 0) AS flagged,
+    coalesce(station_bikes, 0) AS station_bikes,
+    coalesce(station_bikes_outside, 0) AS station_bikes_outside,
+    coalesce(free_bikes, 0) AS free_bikes,
+    coalesce(free_bikes_outside, 0) AS free_bikes_outside
 FROM temp.sources

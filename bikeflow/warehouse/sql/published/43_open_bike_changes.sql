@@ -1,0 +1,4 @@
+-- Changes of bikes of days that are not sealed yet. Part of bike_changes.
+CREATE OR REPLACE TABLE main.open_bike_changes AS
+SELECT * EXCLUDE (dt)
+FROM working.state.bike_changes;
