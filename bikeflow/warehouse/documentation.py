@@ -46,7 +46,7 @@ _LAKE = (
     ("current_rows", "derived table", _ROWS, "temporary table", "The rows of each system's newest snapshot."),
     ("former_rows", "temporary table", "current_rows", "derived table", "The newest rows that were known before."),
     ("totals", "derived table", "spans", "derived table", "Spans joined over all days before the first open one."),
-    ("open_ends", "derived table", "spans", "derived table", "Those of open days and of the days before these."),
+    ("day_ends", "derived table", "spans", "derived table", "The last states of days that another one follows."),
     ("station_totals", "derived table", "station_changes", "derived table", "Sums over known time on sealed days."),
     ("station_totals", "derived table", "coverage", "derived table", "When that time is."),
     ("systems", "table", "feed", "feed", "The configured ones."),

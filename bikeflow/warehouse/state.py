@@ -157,6 +157,7 @@ class WorkingDatabase:
         self._kept = kept
         self._unsaved_changes = self._unsaved_bytes = 0
         self._threads = settings.threads
+        self._settled = False
         self.connection = self._connect()
         try:
             if self._stamp() != stamp():
@@ -219,6 +220,8 @@ class WorkingDatabase:
                 if not unfit:
                     for partition in additions:
                         self._reset_totals(partition)
+                        if following(partition) in self._contents:
+                            self._settled = False
                     for table, merge in merges().items():
                         self.connection.execute(merge.replace("{added}", derived()[table]))
                     self._take_current_rows()
@@ -242,13 +245,17 @@ class WorkingDatabase:
 
         The spans of all partitions before a system's first open one are joined once, and kept.
         """
+        if self._settled:
+            return
         with transaction(self.connection) as run:
             self._restore_current_rows()
+            self._end_days(sealed)
             bounds = _first_open_days(sealed)
             known = dict(run("SELECT system_id, dt FROM state.joined_until").fetchall())
             for system_id, day in bounds.items():
                 if known.get(system_id) != day:
                     self._join_totals(system_id, day)
+        self._settled = True
 
     def close(self) -> None:
         """Close the file; all is saved in it."""
@@ -296,16 +303,35 @@ class WorkingDatabase:
         )
 
     def _forget(self, partition: Partition) -> None:
+        self._settled = False
         self._reset_totals(partition)
         for table in (*derived(), "applied"):
             self._delete(table, [partition])
         days.forget(self.connection, [partition])
+
+    def _end_days(self, sealed: Mapping[Partition, bool]) -> None:
+        """Tell the last states of each day that another one follows, if either of them is open."""
+        days = {day: following(day) for day in sealed}
+        wanted = [day for day, after in days.items() if after in sealed and not (sealed[day] and sealed[after])]
+        keys = [[day.system_id for day in wanted], [day.day for day in wanted], [sealed[day] for day in wanted]]
+        self.connection.execute("DELETE FROM state.day_ends")
+        self.connection.execute(
+            "CREATE OR REPLACE TEMP TABLE ends AS SELECT spans.* FROM state.spans"
+            " SEMI JOIN (SELECT unnest($1) AS system_id, unnest($2) AS dt) USING (system_id, dt)",
+            keys[:2],
+        )
+        self.connection.execute(
+            "INSERT INTO state.day_ends BY NAME FROM state.last_states('temp.ends')"
+            " JOIN (SELECT unnest($1) AS system_id, unnest($2) AS dt, unnest($3) AS is_copy) USING (system_id, dt)",
+            keys,
+        )
 
     def _reset_totals(self, partition: Partition) -> None:
         """What was joined no longer holds if it includes this partition."""
         run, system = self.connection.execute, [partition.system_id]
         joined = run("SELECT dt FROM state.joined_until WHERE system_id = $1", system).fetchall()
         if joined and partition.day < joined[0][0]:
+            self._settled = False
             run("DELETE FROM state.joined_until WHERE system_id = $1", system)
             run("DELETE FROM state.totals WHERE system_id = $1", system)
 
@@ -514,11 +540,7 @@ class WorkingDatabase:
                 " WHERE joined.dt IS NULL OR spans.dt >= joined.dt)"
                 f" WHERE {OF_CHANGED_SYSTEMS}"
             )
-            run(
-                "CREATE VIEW state.open_ends AS FROM working.state.spans WHERE (system_id, dt) IN ("
-                " SELECT (system_id, unnest([dt, dt - 1])) FROM (SELECT DISTINCT system_id, dt FROM"
-                f" working.state.station_changes)) AND {OF_CHANGED_SYSTEMS}"
-            )
+            run("CREATE TABLE state.day_ends AS SELECT *, false AS is_copy FROM state.station_changes")
             create_tables(self.connection)
             polls.create_tables(self.connection)
             days.create_tables(self.connection)
@@ -530,6 +552,11 @@ def _keys(snapshots: Iterable[_CurrentSnapshot]) -> list[list[str]]:
     """The parameters of `_ROWS_OF`."""
     found = list(snapshots)
     return [[one.key for one in found if one.only_stations is only] for only in (False, True)]
+
+
+def following(day: Partition) -> Partition:
+    """The day after."""
+    return Partition(day.system_id, day.day + dt.timedelta(days=day.day < dt.date.max))
 
 
 def is_sealed(files: Collection[Segment]) -> bool:

@@ -1,6 +1,6 @@
 -- The log of the stations' states within a partition: a row when a station is first seen or has other bikes, spaces or
 -- docks than before, and one (is_there is false) at the first snapshot that no longer has it. A row without a station
--- counts the snapshots of an hour.
+-- counts snapshots of an hour.
 WITH seen AS (
     SELECT
         partition_number,

@@ -9,8 +9,6 @@ SELECT
     CAST(sum(observations) AS BIGINT) AS observations,
     min(bikes_min) AS bikes_min,
     max(bikes_max) AS bikes_max,
-    max(ended_at) AS ended_at,
-    arg_max(last_state, ended_at) AS last_state,
     arg_max(newest, (last_seen, dt)) AS newest
 FROM query_table(source)
 GROUP BY system_id, station_id;

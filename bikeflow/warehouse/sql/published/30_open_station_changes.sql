@@ -4,5 +4,5 @@ CREATE OR REPLACE TABLE main.open_station_changes AS
 SELECT *, dt + 1 AS next_dt, false AS is_copy
 FROM working.state.station_changes
 UNION ALL BY NAME
-SELECT *, dt + 1 AS next_dt, (system_id, dt) NOT IN (SELECT (system_id, dt) FROM working.state.station_changes) AS is_copy
-FROM working.state.last_states('working.state.open_ends');
+SELECT *, dt + 1 AS next_dt
+FROM working.state.day_ends;

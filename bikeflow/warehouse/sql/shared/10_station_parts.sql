@@ -46,10 +46,11 @@ hours AS (
         system_id,
         dt AS date,
         began_at AS hour_at,
-        ordinal AS first_snapshot,
-        ordinal + snapshots AS next_snapshot
+        min(ordinal) AS first_snapshot,
+        max(ordinal + snapshots) AS next_snapshot
     FROM query_table(changes)
     WHERE station_id IS NULL
+    GROUP BY ALL
 )
 SELECT * EXCLUDE (is_covered)
 FROM (
