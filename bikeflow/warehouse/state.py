@@ -47,6 +47,11 @@ is added to, and as much in a file for each small table."""
 
 _OF_THE_PARTITION = ("raw_files", "station_changes")
 """Those of `KEPT` that have no day of their own beside their partition's."""
+_LOG_COLUMNS = """
+system_id VARCHAR, dt DATE, station_id VARCHAR, began_at TIMESTAMP, ordinal BIGINT, snapshots BIGINT, bikes BIGINT,
+spaces BIGINT, total_docks BIGINT, is_there BOOLEAN, is_last BOOLEAN
+"""
+"""What a log has, which goes on from what it tells already."""
 _LOG = """
 WITH log AS (
 {log}
@@ -525,9 +530,10 @@ class WorkingDatabase:
             for statement in macros():
                 run(statement)
             run("SET VARIABLE latest_time = $1", [_NEVER])
+            run(f"CREATE TABLE state.station_changes ({_LOG_COLUMNS})")
             with self._reading_files(none, [str(self._empty.relative_to(self._mirror))]):
                 for table, query in derived().items():
-                    run(f"CREATE TABLE state.{table} AS {query} LIMIT 0")
+                    run(f"CREATE TABLE IF NOT EXISTS state.{table} AS {query} LIMIT 0")
                 run("CREATE TABLE state.current_rows AS SELECT * EXCLUDE (dt, row_number) FROM temp.read_rows LIMIT 0")
             run("CREATE TABLE state.totals AS FROM state.spans LIMIT 0")
             run("CREATE TABLE state.joined_until (system_id VARCHAR, dt DATE)")
