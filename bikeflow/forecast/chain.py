@@ -20,6 +20,7 @@ from bikeflow.forecast.rates import Rates
 _TAIL = 1e-7
 _TINY = 1e-9
 """Events an hour that stand for none."""
+_TOGETHER = 64
 _MOST_JUMPS = 256.0
 """The Poisson weights of so many jumps still begin above the smallest number."""
 
@@ -41,39 +42,48 @@ def forecast(rates: Rates, stations: Names, bikes: Floats, docks: Floats, moment
     `docks` is the number of bikes with which a station counts as full, NaN where that is unknown (`docks_of`). A
     station that `rates` does not know is taken for an average one of the city.
     """
-    which = positions(rates.stations, stations)
-    slots = ((moment.weekday, moment.hour), (moment.next_weekday, moment.next_hour))
-    coming, leaving = (
-        [table[which, int(weekday > 5), hour][:, np.newaxis] for weekday, hour in slots]
-        for table in (rates.arrivals, rates.departures)
-    )
-    most = max(*rates.of_bikes, *rates.of_spaces) * max(rate.max(initial=0) for rate in coming + leaving)
-    counts = _counts(bikes, most * max(HORIZONS) / 60)
-    has_dock = np.where(np.isnan(docks)[:, np.newaxis], np.nan, counts < docks[:, np.newaxis])
-    of_bikes = rates.of_bikes[_state(counts)]
-    of_spaces = rates.of_spaces[_state(np.where(np.isnan(has_dock), PLENTY, docks[:, np.newaxis] - counts))]
-    likely = np.zeros(counts.shape)
-    likely[:, counts.shape[1] // 2] = 1
-    bike, dock = np.empty((2, len(counts), len(HORIZONS)))
-    for i, (begin, end) in enumerate(pairwise((0, *HORIZONS))):
-        cut = min(max(moment.minutes_left, begin), end)
-        for slot, minutes in enumerate((cut - begin, end - cut)):
-            if minutes:
-                likely = _advance(likely, coming[slot] * of_spaces, leaving[slot] * of_bikes, minutes / 60)
-        bike[:, i] = (likely * (counts > 0)).sum(axis=1)
-        dock[:, i] = (likely * has_dock).sum(axis=1)
+    which = positions(rates.stations, stations)[:, np.newaxis]
+    weekend = np.array([moment.weekday > 5, moment.next_weekday > 5], dtype=np.int64)
+    hour = np.array([moment.hour, moment.next_hour])
+    coming, leaving = rates.arrivals[which, weekend, hour], rates.departures[which, weekend, hour]
+    bike, dock = np.empty((2, len(stations), len(HORIZONS)))
+    # Stations that are alike busy go together: the busiest one says how far, and in how many steps, all are followed.
+    order = np.argsort((coming + leaving).max(axis=1), kind="stable")
+    for begin in range(0, len(order), _TOGETHER):
+        some = order[begin : begin + _TOGETHER]
+        bike[some], dock[some] = _follow(
+            rates, coming[some], leaving[some], bikes[some], docks[some, np.newaxis], moment.minutes_left
+        )
     return Forecast(*(np.clip(chance, 0, 1).round(4) for chance in (bike, dock)))
 
 
-def _state(numbers: Floats) -> Ints:
-    return np.clip(numbers, 0, PLENTY).astype(np.int64)
-
-
-def _counts(bikes: Floats, most: float) -> Floats:
-    """A row for each station: the numbers of bikes around the one of now that `most` events on average can lead to."""
+def _follow(
+    rates: Rates, coming: Floats, leaving: Floats, bikes: Floats, docks: Floats, minutes_left: float
+) -> tuple[Floats, Floats]:
+    """The chances of a bike and of a dock; `coming` and `leaving` have the rates of this hour and of the next one."""
+    most = max(*rates.of_bikes, *rates.of_spaces) * max(coming.max(), leaving.max()) * max(HORIZONS) / 60
     reach = math.ceil(most + 6 * math.sqrt(most) + 6)
-    around: Floats = np.maximum(bikes, 0)[:, np.newaxis] + np.arange(-reach, reach + 1.0)
-    return around
+    # Columns are the numbers of bikes that there may be, around the one of now.
+    counts = np.maximum(bikes, 0)[:, np.newaxis] + np.arange(-reach, reach + 1.0)
+    of_bikes, of_spaces = rates.of_bikes[_state(counts)], rates.of_spaces[_state(docks - counts)]
+    likely = np.zeros(counts.shape)
+    likely[:, reach] = 1
+    has_dock = np.where(np.isnan(docks), np.nan, counts < docks)
+    bike, dock = np.empty((2, len(counts), len(HORIZONS)))
+    for i, (begin, end) in enumerate(pairwise((0, *HORIZONS))):
+        cut = min(max(minutes_left, begin), end)
+        for slot, minutes in enumerate((cut - begin, end - cut)):
+            if minutes:
+                come, leave = coming[:, [slot]] * of_spaces, leaving[:, [slot]] * of_bikes
+                likely = _advance(likely, come, leave, minutes / 60)
+        bike[:, i] = (likely * (counts > 0)).sum(axis=1)
+        dock[:, i] = (likely * has_dock).sum(axis=1)
+    return bike, dock
+
+
+def _state(numbers: Floats) -> Ints:
+    """The state of a number of bikes or spaces; what is unknown is plenty."""
+    return np.clip(np.nan_to_num(numbers, nan=PLENTY), 0, PLENTY).astype(np.int64)
 
 
 def _advance(likely: Floats, coming: Floats, leaving: Floats, hours: float) -> Floats:
