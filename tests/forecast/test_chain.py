@@ -71,11 +71,14 @@ def test_a_station_never_seen_is_an_average_one() -> None:
     assert found.bike[:, 2] == pytest.approx([1 - math.exp(-1), 1 - math.exp(-3)], abs=1e-4)
 
 
-def test_weekends_have_rates_of_their_own() -> None:
+@pytest.mark.parametrize(
+    ("weekday", "next_weekday", "expected"), [(1, 1, 1), (5, 6, 2), (6, 6, 3), (7, 7, 3), (7, 1, 2)]
+)
+def test_weekends_have_rates_of_their_own(weekday: int, next_weekday: int, expected: float) -> None:
     known = rates(come=1)
     known.arrivals[:, 1] = 3
-    sunday = replace(MONDAY_AT_SEVEN, weekday=7, next_weekday=7)
-    assert chances(known, 0, moment=sunday).bike[0, 2] == pytest.approx(1 - math.exp(-3), abs=1e-4)
+    bike = chances(known, 0, moment=Moment(weekday, 23, 30, next_weekday, 0)).bike[0, 2]
+    assert bike == pytest.approx(1 - math.exp(-expected), abs=1e-4)
 
 
 def test_no_stations_are_no_forecast() -> None:

@@ -22,7 +22,7 @@ UNKNOWN = float("nan")
         ("2024-03-31T00:50:00+00:00", "Europe/Warsaw", Moment(7, 1, 10, 7, 3)),
         ("2024-10-27T00:30:00+00:00", "Europe/Warsaw", Moment(7, 2, 30, 7, 2)),
         # Hours are those of UTC, which begin at half past here.
-        ("2024-03-04T07:45:30+05:30", "Asia/Kolkata", Moment(1, 7, 44.5, 1, 8)),
+        ("2024-03-04T08:15:30+05:30", "Asia/Kolkata", Moment(1, 7, 14.5, 1, 8)),
     ],
 )
 def test_a_forecast_uses_the_local_hours_that_it_reaches(at: str, zone: str, moment: Moment) -> None:

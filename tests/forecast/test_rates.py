@@ -100,3 +100,11 @@ def test_one_busy_hour_of_a_station_is_believed_in_part_only() -> None:
     found = learn(flows(rows))
     assert 1 < found.departures[0, 0, 7] < 12
     assert found.departures[1, 0, 8] == pytest.approx(1, abs=0.3)
+
+
+def test_stations_that_differ_by_chance_only_are_taken_for_equal() -> None:
+    random = np.random.default_rng(16)
+    rows = [(f"{i:02}", 1, hour, 5, 5, float(random.poisson(0.5)), 0.0, HOUR) for i in range(60) for hour in range(24)]
+    found = learn(flows(rows)).departures[:-1, 0]
+    assert found.mean() == pytest.approx(0.5, rel=0.1)
+    assert found.mean(axis=1).std() < 0.03  # by themselves they vary by the root of 0.5 / 24, which is 0.14
