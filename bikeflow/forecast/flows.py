@@ -69,16 +69,16 @@ class Moment:
         return cls(here.isoweekday(), here.hour, left, there.isoweekday(), there.hour)
 
 
-def docks_of(bikes: npt.ArrayLike, spaces: npt.ArrayLike, total_docks: npt.ArrayLike) -> Floats:
+def docks_of(bikes: Floats, spaces: Floats, total_docks: Floats, usual_docks: Floats) -> Floats:
     """With how many bikes a station counts as full; of the arguments and of the result, NaN is unknown.
 
     It is the number of its docks, or less if there are fewer spaces than that leaves (docks out of order). Where the
-    feed does not tell docks, `total_docks` should be what bikes and spaces usually come to while there are spaces:
-    without that, a full station may hold any number of bikes too many, and the result is unknown.
+    feed does not tell docks, it is bikes and spaces. If there are no spaces then, there may be bikes too many: it is
+    `usual_docks`, what bikes and spaces usually came to while there were spaces.
     """
-    total, seen = np.asarray(total_docks, dtype=np.float64), np.add(bikes, spaces, dtype=np.float64)
-    told = total > 0
-    docks = np.fmin(np.where(told, total, np.nan), np.where(told | (np.asarray(spaces) > 0), seen, np.nan))
+    told = np.fmin(total_docks, bikes + spaces)
+    untold = np.where(spaces > 0, bikes + spaces, np.where(spaces <= 0, np.minimum(usual_docks, bikes), np.nan))
+    docks = np.where(total_docks > 0, told, untold)
     return np.where(docks > 0, docks, np.nan)
 
 

@@ -78,9 +78,8 @@ class Recording:
         return Flows(self.stations[station], hour // 24 + 1, hour % 24, bikes, spaces, *columns)
 
     def docks(self, now: int, begin: int) -> Floats:
-        """With how many bikes stations count as full; docks that are not told are those of the days before `begin`."""
-        told = self.total_docks[now]
-        return docks_of(self.bikes[now], self.spaces[now], np.where(told > 0, told, self._usual_docks(begin)))
+        """With how many bikes stations count as full; what is usual are the days before `begin`."""
+        return docks_of(self.bikes[now], self.spaces[now], self.total_docks[now], self._usual_docks(begin))
 
     def _usual_docks(self, begin: int) -> Floats:
         if begin not in self.usual:

@@ -30,21 +30,23 @@ def test_a_forecast_uses_the_local_hours_that_it_reaches(at: str, zone: str, mom
 
 
 @pytest.mark.parametrize(
-    ("bikes", "spaces", "total_docks", "docks"),
+    ("bikes", "spaces", "total_docks", "usual_docks", "docks"),
     [
-        (4, 11, 15, 15),
-        (4, 9, 15, 13),  # two docks are out of order
-        (20, 1, 15, 15),  # the WRM: bikes beside the docks, and never less than one space
-        (4, UNKNOWN, 15, 15),
-        (4, 9, UNKNOWN, 13),
-        (4, 9, 0, 13),
-        (20, 0, UNKNOWN, UNKNOWN),  # there may be any number of bikes too many
-        (4, UNKNOWN, UNKNOWN, UNKNOWN),
-        (0, 0, 15, UNKNOWN),  # out of service
+        (4, 11, 15, UNKNOWN, 15),
+        (4, 9, 15, 15, 13),  # two docks are out of order
+        (20, 1, 15, 15, 15),  # the WRM: bikes beside the docks, and never less than one space
+        (4, UNKNOWN, 15, UNKNOWN, 15),
+        (4, 9, UNKNOWN, 10, 13),
+        (4, 9, 0, UNKNOWN, 13),
+        (20, 0, UNKNOWN, 15, 15),  # five bikes too many
+        (20, 0, UNKNOWN, 25, 20),
+        (20, 0, UNKNOWN, UNKNOWN, UNKNOWN),
+        (4, UNKNOWN, UNKNOWN, 15, UNKNOWN),
+        (0, 0, 15, 15, UNKNOWN),  # out of service
     ],
 )
 def test_a_station_is_full_with_as_many_bikes_as_the_feed_tells(
-    bikes: float, spaces: float, total_docks: float, docks: float
+    bikes: float, spaces: float, total_docks: float, usual_docks: float, docks: float
 ) -> None:
-    found = docks_of(np.array([bikes, 1]), np.array([spaces, 1]), np.array([total_docks, 2]))
+    found = docks_of(*(np.array([float(value), 2]) for value in (bikes, spaces, total_docks, usual_docks)))
     assert found == pytest.approx(np.array([docks, 2]), nan_ok=True)
