@@ -6,6 +6,7 @@ of it, `verdicts` judges the sums. Pure functions of numpy arrays of one system;
 
 from bikeflow.forecast.chain import Forecast, forecast
 from bikeflow.forecast.climatology import Climatology, climatology
+from bikeflow.forecast.day import QUARTERS, score_day
 from bikeflow.forecast.flows import DAYS_NEEDED, HORIZONS, PLENTY, Flows, Moment, docks_of
 from bikeflow.forecast.rates import Rates, learn
 from bikeflow.forecast.scores import BINS, SUMS, Verdict, rows, score, verdicts
@@ -15,6 +16,7 @@ __all__ = [
     "DAYS_NEEDED",
     "HORIZONS",
     "PLENTY",
+    "QUARTERS",
     "SUMS",
     "Climatology",
     "Flows",
@@ -28,5 +30,6 @@ __all__ = [
     "learn",
     "rows",
     "score",
+    "score_day",
     "verdicts",
 ]

@@ -49,9 +49,10 @@ def learn(flows: Flows) -> Rates:
     def table(state: Ints, values: Floats) -> Floats:
         return sums(cells * (PLENTY + 1) + state, values, (*shape, PLENTY + 1))
 
+    bikes, spaces = (np.clip(numbers, 0, PLENTY) for numbers in (flows.bikes, flows.spaces))
     hours = flows.seconds / 3600
-    departures, of_bikes = _fit(table(flows.bikes, flows.departures), table(flows.bikes, hours * (flows.bikes > 0)))
-    arrivals, of_spaces = _fit(table(flows.spaces, flows.arrivals), table(flows.spaces, hours))
+    departures, of_bikes = _fit(table(bikes, flows.departures), table(bikes, hours * (bikes > 0)))
+    arrivals, of_spaces = _fit(table(spaces, flows.arrivals), table(spaces, hours))
     of_bikes[0] = 0
     return Rates(stations, departures, arrivals, of_bikes, of_spaces)
 

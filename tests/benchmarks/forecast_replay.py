@@ -16,22 +16,12 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from bikeflow.forecast import (
-    SUMS,
-    Flows,
-    climatology,
-    forecast,
-    learn,
-    rows,
-    score,
-    verdicts,
-)
-from bikeflow.forecast.flows import HORIZONS, Ints
+from bikeflow.forecast import QUARTERS, Flows, climatology, learn, rows, score_day, verdicts
+from bikeflow.forecast.flows import Ints
 from tests.benchmarks.__main__ import print_table
 from tests.benchmarks.measuring import Row
 from tests.benchmarks.recording import DAY, Recording, read
 
-QUARTER = 900
 TARGETS = ("bike", "dock")
 SHORT = {
     "horizon_minutes": "minutes",
@@ -45,27 +35,13 @@ SHORT = {
 
 def scored_day(recording: Recording, begin: int, flows: Flows) -> tuple[Ints, Ints]:
     """The sums for bikes and for docks of a day (UTC), forecast from `flows` at each quarter of an hour."""
-    rates, usual = learn(flows), climatology(flows)
-    totals = [np.zeros((len(SUMS), len(HORIZONS), 10), dtype=np.int64) for _ in range(2)]
-    for second in range(begin, begin + DAY, QUARTER):
-        now = recording.at(second)
-        if now is None:
-            continue
-        shown = ~np.isnan(recording.bikes[now])
-        stations, bikes = recording.stations[shown], recording.bikes[now, shown]
-        moment = recording.moment(second)
-        made = forecast(rates, stations, bikes, recording.docks(now, begin)[shown], moment)
-        has_bike, has_dock = np.full((2, len(stations), len(HORIZONS)), np.nan)
-        for i, minutes in enumerate(HORIZONS):
-            then = recording.at(second + 60 * minutes)
-            if then is not None and second + 60 * minutes < begin + DAY:
-                later = recording.bikes[then, shown]
-                has_bike[:, i] = np.where(np.isnan(later), np.nan, later > 0)
-                has_dock[:, i] = np.where(np.isnan(later), np.nan, ~recording.full[then, shown])
-        usual_bike, usual_dock = usual.at(stations, moment)
-        totals[0] += score(made.bike, bikes > 0, has_bike, usual_bike)
-        totals[1] += score(made.dock, ~recording.full[now, shown], has_dock, usual_dock)
-    return totals[0], totals[1]
+    bikes, docks = np.full((2, QUARTERS, len(recording.stations)), np.nan)
+    for quarter in range(QUARTERS):
+        now = recording.at(begin + quarter * DAY // QUARTERS)
+        if now is not None:
+            bikes[quarter], docks[quarter] = recording.bikes[now], recording.docks(now, begin)
+    day = dt.datetime.fromtimestamp(begin, dt.UTC).date()
+    return score_day(learn(flows), climatology(flows), day, recording.zone, recording.stations, bikes, docks)
 
 
 def joined(days: list[Flows]) -> Flows:
@@ -108,7 +84,7 @@ def main() -> None:
             scored_day(recording, begin, joined([flows[day] for day in flows if day < begin][-most:]))
             for begin in list(flows)[-given.days :]
         ]
-        cost = (time.process_time() - started) / given.days / (DAY / QUARTER)
+        cost = (time.process_time() - started) / given.days / QUARTERS
         print(f"{most} days: {1000 * cost:.1f} ms of CPU for all forecasts of one moment, with learning and scoring")
         for target, days in zip(TARGETS, zip(*scored, strict=True), strict=True):
             lines.extend(table(f"{most} d", target, list(days)))

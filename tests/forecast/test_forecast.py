@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 from collections import defaultdict
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from bikeflow.forecast import HORIZONS, PLENTY, SUMS, Moment, climatology, forecast, learn, score, verdicts
+from bikeflow.forecast import (
+    BINS,
+    HORIZONS,
+    PLENTY,
+    QUARTERS,
+    SUMS,
+    Moment,
+    climatology,
+    forecast,
+    learn,
+    score,
+    score_day,
+    verdicts,
+)
 from tests.forecast.simulation import bikes_at, changes
 from tests.forecast.test_rates import flows
 
 DOCKS = 6
 STATIONS = tuple("abcdefgh")
 WEEK = 7 * 24
+MONDAY = dt.date(2024, 3, 4)
 Steps = list[tuple[float, int]]
 
 
@@ -56,20 +72,51 @@ def test_a_city_that_is_as_the_model_thinks_is_forecast_well() -> None:
     stations = city(weeks=3)
     known = flows(seen(stations, 2 * WEEK))
     rates, usual, names = learn(known), climatology(known), np.array(STATIONS)
-    bike, dock = np.zeros((2, len(SUMS), len(HORIZONS), 10), dtype=np.int64)
-    for quarter in range(4 * 2 * WEEK, 4 * 3 * WEEK - 4):
-        time, hour = quarter / 4, quarter // 4
-        moment = Moment(
-            hour // 24 % 7 + 1, hour % 24, 60 * (hour + 1 - time), (hour + 1) // 24 % 7 + 1, (hour + 1) % 24
-        )
-        now = np.array([bikes_at(steps, time, 3) for steps in stations.values()])
-        later = np.array([[bikes_at(steps, time + m / 60, 3) for m in HORIZONS] for steps in stations.values()])
-        made = forecast(rates, names, now.astype(np.float64), np.full(len(names), float(DOCKS)), moment)
-        usual_bike, usual_dock = usual.at(names, moment)
-        bike += score(made.bike, now > 0, (later > 0).astype(np.float64), usual_bike)
-        dock += score(made.dock, now < DOCKS, (later < DOCKS).astype(np.float64), usual_dock)
+    bike, dock = np.zeros((2, len(SUMS), len(HORIZONS), BINS), dtype=np.int64)
+    for day in range(2 * 7, 3 * 7):
+        times = [24 * day + quarter / 4 for quarter in range(QUARTERS)]
+        bikes = np.array([[float(bikes_at(steps, time, 3)) for steps in stations.values()] for time in times])
+        docks = np.full(bikes.shape, float(DOCKS))
+        found = score_day(rates, usual, MONDAY + dt.timedelta(days=day), ZoneInfo("UTC"), names, bikes, docks)
+        bike, dock = bike + found[0], dock + found[1]
     for verdict in (*verdicts(bike), *verdicts(dock)):
-        assert verdict.forecasts == len(names) * (4 * WEEK - 4)
+        assert verdict.forecasts == len(names) * 7 * (QUARTERS - verdict.horizon_minutes // 15)
         assert min(verdict.skill_persistence or 0, verdict.skill_calibrated_persistence or 0) > 0.03
         assert (verdict.skill_climatology or 0) > 0.1
         assert (verdict.calibration_error or 1) < 0.04
+
+
+def test_a_day_is_scored_by_its_own_known_states_in_local_hours() -> None:
+    zone, saturday = ZoneInfo("Europe/Warsaw"), dt.date(2024, 3, 30)  # from 23:00 on it is Sunday there
+    random = np.random.default_rng(16)
+    known = flows(
+        [
+            (name, weekday, hour, 3, 3, float(random.poisson(2)), float(random.poisson(1)), 3600.0)
+            for name in "ab"
+            for weekday in range(1, 8)
+            for hour in range(24)
+        ]
+    )
+    rates, usual, names = learn(known), climatology(known), np.array(["a", "b", "c"])
+    bikes = random.integers(0, 5, (QUARTERS, 3)).astype(np.float64)
+    bikes[40:50, 1] = np.nan
+    bikes[70] = np.nan
+    docks = np.tile([4.0, np.nan, 3.0], (QUARTERS, 1))
+    bike, dock = np.zeros((2, len(SUMS), len(HORIZONS), BINS), dtype=np.int64)
+    for quarter, station in np.ndindex(QUARTERS, 3):
+        at = dt.datetime.combine(saturday, dt.time(), dt.UTC) + dt.timedelta(minutes=15 * quarter)
+        now, full = bikes[[quarter], station], docks[[quarter], station]
+        if np.isnan(now).any():
+            continue
+        moment, one = Moment.of(at, zone), names[[station]]
+        later = np.array(
+            [[bikes[q, station] if q < QUARTERS else np.nan for q in (quarter + 1, quarter + 2, quarter + 4)]]
+        )
+        made, (usual_bike, usual_dock) = forecast(rates, one, now, full, moment), usual.at(one, moment)
+        unknown = np.isnan(later)
+        bike += score(made.bike, now > 0, np.where(unknown, np.nan, later > 0), usual_bike)
+        dock += score(made.dock, now < full, np.where(unknown | np.isnan(full), np.nan, later < full), usual_dock)
+    found = score_day(rates, usual, saturday, zone, names, bikes, docks)
+    assert np.array_equal(found[0], bike)
+    assert np.array_equal(found[1], dock)
+    assert 0 < dock[0].sum() < bike[0].sum()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -108,3 +109,17 @@ def test_stations_that_differ_by_chance_only_are_taken_for_equal() -> None:
     found = learn(flows(rows)).departures[:-1, 0]
     assert found.mean() == pytest.approx(0.5, rel=0.1)
     assert found.mean(axis=1).std() < 0.03  # by themselves they vary by the root of 0.5 / 24, which is 0.14
+
+
+def test_a_query_of_duckdb_gives_the_columns() -> None:
+    query = """
+    SELECT
+        's' || range % 3 AS station, range % 7 + 1 AS weekday, range % 24 AS hour,
+        least(range % 9, 5)::TINYINT AS bikes, 5::UTINYINT AS spaces,
+        sum(1) AS departures, count(*) AS arrivals, sum(1800) AS seconds,
+    FROM range(2000)
+    GROUP BY ALL
+    """
+    found = learn(Flows(**duckdb.sql(query).fetchnumpy()))
+    assert found.stations.tolist() == ["s0", "s1", "s2"]
+    assert found.arrivals.mean() == pytest.approx(2, rel=0.05)
