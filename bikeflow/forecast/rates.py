@@ -50,9 +50,9 @@ def learn(flows: Flows) -> Rates:
         return sums(cells * (PLENTY + 1) + state, values, (*shape, PLENTY + 1))
 
     bikes, spaces = (np.clip(numbers, 0, PLENTY) for numbers in (flows.bikes, flows.spaces))
-    hours = flows.seconds / 3600
-    departures, of_bikes = _fit(table(bikes, flows.departures), table(bikes, hours * (bikes > 0)))
-    arrivals, of_spaces = _fit(table(spaces, flows.arrivals), table(spaces, hours))
+    # Whole seconds are summed, so that the order of the rows does not matter.
+    departures, of_bikes = _fit(table(bikes, flows.departures), table(bikes, flows.seconds * (bikes > 0)) / 3600)
+    arrivals, of_spaces = _fit(table(spaces, flows.arrivals), table(spaces, flows.seconds) / 3600)
     of_bikes[0] = 0
     return Rates(stations, departures, arrivals, of_bikes, of_spaces)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import duckdb
 import numpy as np
@@ -75,14 +75,20 @@ def test_the_city_stands_for_stations_that_were_not_seen() -> None:
 
 
 def test_the_order_of_rows_and_their_splitting_into_days_do_not_matter() -> None:
+    random = np.random.default_rng(16)
     given = city(weeks=4)
-    half = Flows(**{field.name: getattr(given, field.name) for field in fields(Flows)} | {
-        name: getattr(given, name) / 2 for name in ("departures", "arrivals", "seconds")
-    })  # fmt: skip
-    twice = Flows(**{field.name: np.concatenate([getattr(half, field.name)] * 2) for field in fields(Flows)})
-    order = np.random.default_rng(1).permutation(len(given.hour))
-    assert same(learn(given), learn(reordered(given, order)))
-    assert same(learn(given), learn(twice))
+    departures, arrivals, seconds = random.integers(1, 4000, (3, len(given.hour))).astype(np.float64)
+    more = replace(given, departures=departures, arrivals=arrivals, seconds=seconds)
+    both = Flows(*(np.concatenate([getattr(one, field.name) for one in (given, more)]) for field in fields(Flows)))
+    added = replace(
+        given,
+        departures=given.departures + departures,
+        arrivals=given.arrivals + arrivals,
+        seconds=given.seconds + seconds,
+    )
+    whole = learn(added)
+    for _ in range(5):
+        assert same(whole, learn(reordered(both, random.permutation(len(both.hour)))))
 
 
 def test_without_data_nothing_happens() -> None:
