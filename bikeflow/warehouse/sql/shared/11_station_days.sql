@@ -1,5 +1,6 @@
 -- Sums over each station's known time on a day (UTC), in microseconds, by a log of changes and by coverage (two
--- relations' names): of bikes and of occupancy (times their duration), and how long it was empty and full.
+-- relations' names): of bikes and of occupancy (times their duration), and how long it was empty and full. Where the feed
+-- tells no docks, also how many they mostly seemed to be.
 CREATE OR REPLACE MACRO {schema}.station_days(changes, coverage) AS TABLE
 SELECT
     system_id,
@@ -10,7 +11,8 @@ SELECT
     CAST(sum(if(occupancy IS NULL, 0, us)) AS BIGINT) AS occupied_us,
     coalesce(sum(occupancy * us), 0) AS occupancy_us,
     CAST(sum(if({schema}.is_empty(bikes, spaces), us, 0)) AS BIGINT) AS empty_us,
-    CAST(sum(if({schema}.is_full(bikes, spaces, total_docks), us, 0)) AS BIGINT) AS full_us
+    CAST(sum(if({schema}.is_full(bikes, spaces, total_docks), us, 0)) AS BIGINT) AS full_us,
+    quantile_disc(bikes + spaces, 0.5) FILTER (WHERE spaces > 0 AND (total_docks > 0) IS NOT TRUE) AS docks
 FROM (
     SELECT
         *,
