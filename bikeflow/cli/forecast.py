@@ -88,9 +88,9 @@ def _told(scores: list[dict[str, Any]]) -> list[str]:
     if not chosen:
         return ["how good such forecasts are is not known yet: no finished day comes after 14 days of history"]
     return [
-        f"a {row['target']} in {MINUTES} minutes, {row['forecasts']:,} forecasts on the last {row['days']} days: the mean"
-        f" squared error is {row['brier']:.4f}; that is {_than(row['skill_persistence'])} than if what is now stayed,"
-        f" and {_than(row['skill_climatology'])} than of the usual share at that hour; what was forecast is"
+        f"a {row['target']} in {MINUTES} minutes ({row['forecasts']:,} forecasts of {row['days']} days): the mean"
+        f" squared error is {row['brier']:.4f}, {_than(row['skill_persistence'])} than if what is now stayed and"
+        f" {_than(row['skill_climatology'])} than of the usual share at that hour; probabilities are"
         f" {100 * row['calibration_error']:.1f} points off what happened"
         for row in chosen
     ]

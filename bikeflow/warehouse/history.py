@@ -32,9 +32,9 @@ SELECT
     CAST(hour AS BIGINT) AS hour,
     CAST(bikes AS BIGINT) AS bikes,
     CAST(spaces AS BIGINT) AS spaces,
-    CAST(sum(departures) AS DOUBLE) AS departures,
-    CAST(sum(arrivals) AS DOUBLE) AS arrivals,
-    CAST(sum(seconds) AS DOUBLE) AS seconds
+    sum(departures) AS departures,
+    sum(arrivals) AS arrivals,
+    sum(seconds) AS seconds
 FROM state.forecast_flows
 WHERE system_id = $1 AND dt >= $2 AND dt < $3
 GROUP BY ALL
@@ -68,7 +68,7 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """These tables, empty."""
     connection.execute(
         "CREATE TABLE state.forecast_flows (system_id VARCHAR, dt DATE, station_id VARCHAR, weekday TINYINT,"
-        " hour TINYINT, bikes TINYINT, spaces TINYINT, departures INTEGER, arrivals INTEGER, seconds INTEGER)"
+        " hour TINYINT, bikes TINYINT, spaces TINYINT, departures DOUBLE, arrivals DOUBLE, seconds DOUBLE)"
     )
     connection.execute("CREATE TABLE state.forecast_days (system_id VARCHAR, dt DATE)")
 

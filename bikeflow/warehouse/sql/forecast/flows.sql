@@ -49,9 +49,9 @@ SELECT
             greatest(least($plenty, spaces, if(total_docks > 0, total_docks - bikes, NULL)), 1)
         ) AS TINYINT
     ) AS spaces,
-    CAST(-sum(least(change, 0)) AS INTEGER) AS departures,
-    CAST(sum(greatest(change, 0)) AS INTEGER) AS arrivals,
-    CAST(round(sum(us) / 1e6) AS INTEGER) AS seconds
+    CAST(-sum(least(change, 0)) AS DOUBLE) AS departures,
+    CAST(sum(greatest(change, 0)) AS DOUBLE) AS arrivals,
+    round(sum(us) / 1e6) AS seconds
 FROM seen
 WHERE bikes IS NOT NULL
     AND state.is_out_of_service(bikes, spaces) IS NOT TRUE
