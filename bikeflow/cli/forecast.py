@@ -65,7 +65,7 @@ def forecast(
         if as_json:
             results.echo_json({**status, "stations": stations, "scores": scores})
         elif status["status"] != "ready":
-            results.echo(f"{status['status']} (days on which anything is known, of the last 56)")
+            results.echo(status["status"])
         else:
             _show(connection, station, top)
             for line in _told(scores):

@@ -66,6 +66,7 @@ _LAKE = (
     ("station_forecast", "derived table", "current_rows", "derived table", "What these are applied to."),
     ("forecast_bins", "derived table", "forecast_flows", "derived table", "Finished days, as they would be forecast."),
     ("forecast_bins", "derived table", "station_changes", "derived table", "What then happened."),
+    ("forecast_scores", "derived table", "forecast_bins", "derived table", "The same, by day as well."),
     ("forecast_status", "derived table", "forecast_flows", "derived table", "How much there is of it."),
     ("applied", "derived table", "mirror", "local files", "The files that each partition was derived from."),
     ("runs", "derived table", "ledger", "index", "The newest runs."),

@@ -24,20 +24,39 @@ from bikeflow.core.model import UTC, Partition
 from bikeflow.forecast import DAYS_NEEDED, HORIZONS, Moment, docks_of, forecast
 from bikeflow.warehouse.history import LEARNT_DAYS, History, Learnt, delete_days, unmasked
 from bikeflow.warehouse.kept import KeptFiles
+from bikeflow.warehouse.statements import forecasting
 
 SCORED_DAYS = 28
 """So many days up to the newest sealed one are scored."""
 _DAY = dt.timedelta(days=1)
 _SHOWN = [f"{target}_{minutes}" for target in ("bike", "dock") for minutes in HORIZONS]
+_SUMS = (
+    "target VARCHAR, horizon_minutes INTEGER, bin INTEGER, forecasts BIGINT, probability DOUBLE, happened BIGINT,"
+    " had BIGINT, kept BIGINT, squared_error DOUBLE, climatology_squared_error DOUBLE"
+)
 _TABLES = {
     "station_forecast": f"station_id VARCHAR, made_at TIMESTAMP, {', '.join(f'{name} DOUBLE' for name in _SHOWN)}",
-    "forecast_bins": "dt DATE, target VARCHAR, horizon_minutes INTEGER, bin INTEGER, forecasts BIGINT,"
-    " probability DOUBLE, happened BIGINT, had BIGINT, kept BIGINT, squared_error DOUBLE,"
-    " climatology_squared_error DOUBLE",
+    "forecast_day_bins": f"dt DATE, {_SUMS}",
+    "forecast_bins": _SUMS,
     "forecast_scored_days": "dt DATE",
     "forecast_status": "days INTEGER, before_date DATE, pending INTEGER",
 }
+_SCORES = f"INSERT INTO state.forecast_scores {forecasting()['scores']}"
+_BINS = """
+INSERT INTO state.forecast_bins
+SELECT system_id, target, horizon_minutes, bin, sum(COLUMNS(* EXCLUDE (system_id, dt, target, horizon_minutes, bin)))
+FROM state.forecast_day_bins
+WHERE system_id IN (SELECT unnest($1))
+GROUP BY system_id, target, horizon_minutes, bin
+"""
 _KNOWN_UNTIL = "SELECT system_id, CAST(max(ended_at) AS DATE) FROM state.coverage GROUP BY system_id"
+_KNOWN_NOW = """
+SELECT system_id, max(ended_at) FROM state.coverage
+WHERE system_id IN (SELECT unnest($1))
+GROUP BY system_id
+HAVING arg_max(known, ended_at)
+"""
+"""Until when what a system's newest snapshot says is known: for as long as polls see no change."""
 _NOW = """
 SELECT
     system_id,
@@ -45,27 +64,22 @@ SELECT
     CAST(bikes AS DOUBLE) AS bikes,
     CAST(spaces AS DOUBLE) AS spaces,
     CAST(total_docks AS DOUBLE) AS total_docks,
-    greatest(file_timestamp, if(known, ended_at, NULL)) AS made_at
+    file_timestamp AS taken_at
 FROM state.current_rows
-LEFT JOIN (
-    SELECT system_id, arg_max(known, ended_at) AS known, max(ended_at) AS ended_at
-    FROM state.coverage
-    WHERE system_id IN (SELECT unnest($1))
-    GROUP BY system_id
-) USING (system_id)
 WHERE record_type = 'station'
     AND bikes IS NOT NULL
     AND state.is_out_of_service(bikes, spaces) IS NOT TRUE
     AND system_id IN (SELECT unnest($1))
 ORDER BY system_id, station_id
 """
-"""What stations in service have now. What the newest snapshot says is known for as long as polls see no change."""
+"""What the stations in service have now."""
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """These tables, empty."""
     for name, columns in _TABLES.items():
         connection.execute(f"CREATE TABLE state.{name} (system_id VARCHAR, {columns})")
+    connection.execute(f"CREATE TABLE state.forecast_scores AS {forecasting()['scores'].replace('$1', '[]')}")
 
 
 class Forecasts:
@@ -91,9 +105,11 @@ class Forecasts:
         self._learnt: dict[str, Learnt] = {}
         self._outdated: set[str] = set()
         """Systems that know of other days than they have learnt from."""
-        unfinished = self._run("SELECT system_id FROM state.forecast_status WHERE pending > 0").fetchall()
-        self._pending = {system_id for (system_id,) in unfinished}
-        """Systems with anything still to be done."""
+        self._stale: set[str] = set()
+        """Systems of which scores have been deleted."""
+        rows = self._run("SELECT system_id, days, before_date, pending FROM state.forecast_status").fetchall()
+        self._status: dict[str, tuple[int, dt.date | None, int]] = {row[0]: row[1:] for row in rows}
+        """On how many of the days before which one anything is known of a system, and how much is still to be done."""
 
     def update(
         self,
@@ -108,7 +124,7 @@ class Forecasts:
         known than before, `changed` the systems that have other current rows or another coverage. Learning and scoring
         take so many `seconds` at most, None: until all is done.
         """
-        started, touched = time.monotonic(), changed | self._pending
+        started, touched = time.monotonic(), changed | {name for name, status in self._status.items() if status[2]}
         if self._files is None or anew:
             touched = touched | self._take_days(sealed, anew)
         systems = sorted(touched & self._zones.keys())
@@ -119,8 +135,12 @@ class Forecasts:
         for system_id in systems:
             if in_time():
                 self._learn(system_id)
+        scored = set[str]()
         while self._unscored and in_time():
+            scored.add(self._unscored[0].system_id)
             self._score(self._unscored.pop(0))
+        self._sum_up(scored | self._stale)
+        self._stale = set()
         if systems:
             self._forecast(systems)
             self._tell(systems)
@@ -135,7 +155,7 @@ class Forecasts:
         ages = {item: (self._newest[item.system_id] - item.day).days for item in days}
         if self._files is None:
             self._outdated |= self._zones.keys()
-            for table in ("station_forecast", "forecast_status"):
+            for table in ("station_forecast", "forecast_status", "forecast_bins", "forecast_scores"):
                 self._run(f"DELETE FROM state.{table} WHERE system_id NOT IN (SELECT unnest($1))", [list(self._zones)])
         self._files = {item: sealed[item] for item, age in ages.items() if age < LEARNT_DAYS + SCORED_DAYS}
         differing = self._history.update(self._files, anew)
@@ -146,7 +166,8 @@ class Forecasts:
             if any(Partition(item.system_id, item.day - age * _DAY) in differing for age in range(LEARNT_DAYS + 1))
         }
         stale = affected | (self._scored - wanted)
-        for table in ("forecast_bins", "forecast_scored_days"):
+        self._stale = {item.system_id for item in stale}
+        for table in ("forecast_day_bins", "forecast_scored_days"):
             delete_days(self._connection, table, stale)
         self._scored -= stale
         self._unscored = sorted(wanted - self._scored, key=lambda item: (ages[item], item.system_id))
@@ -164,9 +185,16 @@ class Forecasts:
     def _score(self, day: Partition) -> None:
         scored = self._history.scored(day, (self._files or {})[day])
         if scored:
-            self._insert("forecast_bins", pa.Table.from_pylist(scored))
+            self._insert("forecast_day_bins", pa.Table.from_pylist(scored))
         self._run("INSERT INTO state.forecast_scored_days VALUES ($1, $2)", [day.system_id, day.day])
         self._scored.add(day)
+
+    def _sum_up(self, systems: set[str]) -> None:
+        """Sum up what came of the forecasts of these systems."""
+        if systems:
+            for table, insert in (("forecast_bins", _BINS), ("forecast_scores", _SCORES)):
+                self._run(f"DELETE FROM state.{table} WHERE system_id IN (SELECT unnest($1))", [sorted(systems)])
+                self._run(insert, [sorted(systems)])
 
     def _forecast(self, systems: list[str]) -> None:
         """Forecast again what the systems that have learnt enough have now."""
@@ -176,31 +204,34 @@ class Forecasts:
         found = self._run(_NOW, [asked]).fetchnumpy() if asked else {}
         if not len(found.get("system_id", ())):
             return
-        chances = np.empty((len(found["system_id"]), len(_SHOWN)))
+        known_until = dict(self._run(_KNOWN_NOW, [asked]).fetchall())
+        chances, made_at = np.empty((len(found["system_id"]), len(_SHOWN))), found["taken_at"]
         begins = [0, *(np.flatnonzero(found["system_id"][1:] != found["system_id"][:-1]) + 1), len(chances)]
         for some in map(slice, begins[:-1], begins[1:]):
             system_id = found["system_id"][some.start]
             learnt, stations = self._learnt[system_id], found["station_id"][some]
             bikes, spaces, total_docks = (unmasked(found[name][some]) for name in ("bikes", "spaces", "total_docks"))
             docks = docks_of(bikes, spaces, total_docks, learnt.usual_docks(stations))
-            made_at = found["made_at"][some.start].item().replace(tzinfo=UTC)
-            made = forecast(learnt.rates, stations, bikes, docks, Moment.of(made_at, self._zones[system_id]))
+            at = made_at[some.start].item()
+            at = max(at, known_until.get(system_id, at))
+            made_at[some] = at
+            moment = Moment.of(at.replace(tzinfo=UTC), self._zones[system_id])
+            made = forecast(learnt.rates, stations, bikes, docks, moment)
             chances[some] = np.concatenate([made.bike, made.dock], axis=1)
         shown = {name: pa.array(column, from_pandas=True) for name, column in zip(_SHOWN, chances.T, strict=True)}
-        own = {name: pa.array(found[name]) for name in ("system_id", "station_id", "made_at")}
-        self._insert("station_forecast", pa.table(own | shown))
+        own = {name: pa.array(found[name]) for name in ("system_id", "station_id")}
+        self._insert("station_forecast", pa.table({**own, "made_at": pa.array(made_at), **shown}))
 
     def _tell(self, systems: list[str]) -> None:
-        """Say how much is known of these systems, and what is still to be done."""
-        self._run("DELETE FROM state.forecast_status WHERE system_id IN (SELECT unnest($1))", [systems])
+        """Say how much is known of these systems, and what is still to be done, where that has changed."""
         unscored = Counter(item.system_id for item in self._unscored)
-        self._pending -= set(systems)
         for system_id in systems:
             learnt, pending = self._learnt.get(system_id), unscored[system_id] + (system_id in self._outdated)
-            known = (learnt.days, learnt.before) if learnt else (0, None)
-            self._run("INSERT INTO state.forecast_status VALUES ($1, $2, $3, $4)", [system_id, *known, pending])
-            if pending:
-                self._pending.add(system_id)
+            status = (learnt.days, learnt.before, pending) if learnt else (0, None, pending)
+            if status != self._status.get(system_id):
+                self._run("DELETE FROM state.forecast_status WHERE system_id = $1", [system_id])
+                self._run("INSERT INTO state.forecast_status VALUES ($1, $2, $3, $4)", [system_id, *status])
+                self._status[system_id] = status
 
     def _insert(self, table: str, rows: pa.Table) -> None:
         self._connection.register("forecast_rows", rows)

@@ -101,7 +101,7 @@ class History:
         return Learnt(before, days, learn(flows), self._docks(system_id, before))
 
     def scored(self, day: Partition, file: str) -> list[dict[str, object]]:
-        """What came of the forecasts of a sealed day (of this file in the mirror), as rows of `forecast_bins`."""
+        """What came of the forecasts of a sealed day (of this file in the mirror), as rows of `forecast_day_bins`."""
         flows, days = self._flows(day.system_id, day.day)
         if days < DAYS_NEEDED:
             return []

@@ -6,6 +6,7 @@ import datetime as dt
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from fractions import Fraction
 from functools import cached_property
 from statistics import median_low
 from typing import Any
@@ -159,25 +160,30 @@ class Expected:
             found |= {(day, target): of for target, of in zip(TARGETS, both, strict=True)}
         return found
 
+    @property
+    def totals(self) -> dict[str, Any]:
+        """By target, the same of all these days."""
+        return {
+            target: np.sum([of for (_, name), of in self.sums.items() if name == target], axis=0)
+            for target in sorted({name for _, name in self.sums})
+        }
+
     def bins(self) -> dict[tuple[Any, ...], dict[str, object]]:
         """The rows of `forecast_bins`."""
         return {
-            (day, target, row["horizon_minutes"], row["bin"]): {name: row[name] for name in NAMES}
-            for (day, target), of in self.sums.items()
+            (target, row["horizon_minutes"], row["bin"]): {name: Fraction(row[name]) for name in NAMES}
+            for target, of in self.totals.items()
             for row in rows(of)
         }
 
     def scores(self) -> dict[tuple[Any, ...], list[float | None]]:
         """The rows of `forecast_scores`; the day is None for all days together."""
-        totals: dict[tuple[dt.date | None, str], Any] = {}
-        for (day, target), of in self.sums.items():
-            totals[day, target] = of
-            totals[None, target] = totals.get((None, target), 0) + of
+        totals = {(None, target): of for target, of in self.totals.items()}
         return {
             (date, target, one.horizon_minutes): [
                 getattr(one, name) for name in one.__dataclass_fields__ if name != "horizon_minutes"
             ]
-            for (date, target), of in totals.items()
+            for (date, target), of in (*totals.items(), *self.sums.items())
             for one in verdicts(of)
             if one.forecasts
         }
@@ -203,7 +209,7 @@ def assert_forecast(lake: Lake) -> None:
     status = "ready" if days >= DAYS_NEEDED else f"not enough history: {days} of {DAYS_NEEDED} days"
     assert lake.query("SELECT status, days, before_date, pending FROM forecast_status") == [(status, days, before, 0)]
     assert_same(lake.keyed, "station_forecast", ["station_id"], expected.now())
-    assert_same(lake.keyed, "forecast_bins", ["date", "target", "horizon_minutes", "bin"], expected.bins())
+    assert_same(lake.keyed, "forecast_bins", ["target", "horizon_minutes", "bin"], expected.bins())
     scores = lake.keyed("SELECT date, target, horizon_minutes, * EXCLUDE (system_id, date, target, horizon_minutes)"
                         " FROM forecast_scores", 3)  # fmt: skip
     wanted = expected.scores()

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
+import shutil
 from pathlib import Path
 
+import duckdb
 import pytest
 from typer.testing import CliRunner
 
 from bikeflow.cli.app import app
+from bikeflow.segments.footer import read_footer
+from bikeflow.settings.sections import WarehouseSettings
+from bikeflow.warehouse import Warehouse
 from tests.answers.forecasts import assert_forecast
 from tests.answers.lake import Lake
 from tests.answers.replays import lake_of, make_up
 
-EVERY_SECONDS = 1800
+EVERY_SECONDS = 3600
 MARCH_20 = dt.date(2024, 3, 20)
 """The clocks change on the 31st."""
 
 
 def days(lake: Lake, folder: Path, count: int) -> None:
-    """Put these days of the city into the lake, a snapshot each half an hour."""
+    """Put these days of the city into the lake, a snapshot each hour."""
     replay = lake_of(make_up(folder / "replay", MARCH_20, 24 * count, EVERY_SECONDS), folder / "source", EVERY_SECONDS)
     for key, data in replay.raw_files.items():
         lake.put(key, data)
@@ -39,6 +45,27 @@ def counts(lake: Lake) -> list[int]:
     """How many rows each table has."""
     names = ("station_forecast", "forecast_bins", "forecast_scores", "forecast_status")
     return [number for name in names for (number,) in lake.query(f"SELECT count(*) FROM {name}")]
+
+
+def assert_made_in_time(lake: Lake, folder: Path) -> None:
+    """A service leaves to its next refreshes what takes too long, says so, and has the same in the end."""
+    shutil.copytree(lake.folder / "data/mirror", folder / "mirror")
+    paths = (folder / "mirror/enhanced").glob(f"system_id={lake.id}/dt=*/*.parquet")
+    files = {footer.segment: path for path in paths if (footer := read_footer(path, lake.id))}
+    warehouse = Warehouse(WarehouseSettings(), folder, systems={lake.id: lake.zone})
+    told = []
+    with contextlib.closing(warehouse):
+        for seconds in (0.0, None):
+            warehouse.forecast_seconds = seconds
+            warehouse.refresh(files)
+            with contextlib.closing(duckdb.connect(warehouse.path, read_only=True)) as reader:
+                queries = ("FROM forecast_status", "SELECT count(*) FROM station_forecast")
+                told += [reader.execute(sql).fetchall() for sql in queries]
+    april_6 = dt.date(2024, 4, 6)
+    assert told == [
+        [(lake.id, "not learnt yet", 0, None, 18)], [(0,)],
+        [(lake.id, "ready", 17, april_6, 0)], [(8,)],
+    ]  # fmt: skip
 
 
 @pytest.fixture
@@ -80,11 +107,12 @@ def test_it_is_that_of_the_model_also_after_gaps_and_late_files(lake: Lake, tmp_
     }
     lake.rebuild()
     assert_forecast(lake)
+    assert_made_in_time(lake, tmp_path / "service")
     text = told(lake, "--top", "3")
-    assert "as of 2024-04-05 23:30:00 UTC" in text
+    assert "as of 2024-04-05 23:00:00 UTC" in text
     assert "a bike in 30 minutes" in text and "of 3 days" in text and "a dock in 30 minutes" in text
     (only,) = json.loads(told(lake, "--json", "--station", "19001"))["stations"]
-    assert (only["station_id"], only["made_at"]) == ("19001", "2024-04-05T23:30:00")
+    assert (only["station_id"], only["made_at"]) == ("19001", "2024-04-05T23:00:00")
     config = lake.folder / "config.toml"
     config.write_text(config.read_text(encoding="utf-8") + "\n[warehouse]\nforecast = false\n", encoding="utf-8")
     lake.publish()

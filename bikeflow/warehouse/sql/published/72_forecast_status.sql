@@ -3,7 +3,11 @@
 CREATE OR REPLACE TABLE main.forecast_status AS
 SELECT
     system_id,
-    if(days < 14, format('not enough history: {} of 14 days', days), 'ready') AS status,
+    CASE
+        WHEN before_date IS NULL AND pending > 0 THEN 'not learnt yet'
+        WHEN days < 14 THEN format('not enough history: {} of 14 days', days)
+        ELSE 'ready'
+    END AS status,
     days,
     before_date,
     pending
