@@ -49,6 +49,8 @@ _LAKE = (
     ("station_totals", "derived table", "station_changes", "derived table", "Sums over known time on sealed days."),
     ("station_totals", "derived table", "coverage", "derived table", "When that time is."),
     ("systems", "table", "feed", "feed", "The configured ones."),
+    ("station_usual", "view", "station_changes", "derived table and kept files", "A file a system, once a local day."),
+    ("station_usual", "view", "coverage", "derived table", "When what it is made of was known."),
     ("open_spans", "derived table", "totals", "derived table", "Those, and the spans of all days since."),
     ("polls", "lake", "feed", "feed", "What each poll came to, and copies of it on this machine."),
     ("poll_runs", "derived table", "polls", "lake", "Polls in a row that tell the same of a day's coverage."),
