@@ -51,8 +51,9 @@ GROUP BY system_id, target, horizon_minutes, bin
 """
 _KNOWN_UNTIL = "SELECT system_id, CAST(max(ended_at) AS DATE) FROM state.coverage GROUP BY system_id"
 _KNOWN_NOW = """
-SELECT system_id, max(ended_at) FROM state.coverage
-WHERE system_id IN (SELECT unnest($1))
+SELECT system_id, max(ended_at)
+FROM state.coverage
+WHERE list_contains($1, system_id)
 GROUP BY system_id
 HAVING arg_max(known, ended_at)
 """
@@ -69,10 +70,9 @@ FROM state.current_rows
 WHERE record_type = 'station'
     AND bikes IS NOT NULL
     AND state.is_out_of_service(bikes, spaces) IS NOT TRUE
-    AND system_id IN (SELECT unnest($1))
-ORDER BY system_id, station_id
+    AND list_contains($1, system_id)
 """
-"""What the stations in service have now."""
+"""What the stations in service have now. For few systems, `list_contains` takes half the time of a join."""
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -199,11 +199,14 @@ class Forecasts:
     def _forecast(self, systems: list[str]) -> None:
         """Forecast again what the systems that have learnt enough have now."""
         ready = [item for item in systems if item not in self._outdated or item in self._learnt]
-        self._run("DELETE FROM state.station_forecast WHERE system_id IN (SELECT unnest($1))", [ready])
+        self._run("DELETE FROM state.station_forecast WHERE list_contains($1, system_id)", [ready])
         asked = [item for item in ready if item in self._learnt and self._learnt[item].days >= DAYS_NEEDED]
         found = self._run(_NOW, [asked]).fetchnumpy() if asked else {}
         if not len(found.get("system_id", ())):
             return
+        keys = list(zip(found["system_id"], found["station_id"], strict=True))
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        found = {name: column[order] for name, column in found.items()}
         known_until = dict(self._run(_KNOWN_NOW, [asked]).fetchall())
         chances, made_at = np.empty((len(found["system_id"]), len(_SHOWN))), found["taken_at"]
         begins = [0, *(np.flatnonzero(found["system_id"][1:] != found["system_id"][:-1]) + 1), len(chances)]
