@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bikeflow.cli.app import app
+from bikeflow.http.published import PublishedDatabase, instance
 from bikeflow.segments.footer import read_footer
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse import Warehouse
@@ -111,6 +112,12 @@ def test_it_is_that_of_the_model_also_after_gaps_and_late_files(lake: Lake, tmp_
     text = told(lake, "--top", "3")
     assert "as of 2024-04-05 23:00:00 UTC" in text
     assert "a bike in 30 minutes" in text and "of 3 days" in text and "a dock in 30 minutes" in text
+    with contextlib.closing(instance(lake.database, lake.folder / "data")) as connection:
+        answer = json.loads(PublishedDatabase(lake.database, connection, lambda _: {}).forecast())
+    document = json.loads(told(lake, "--json"))
+    assert (answer["status"], answer["scores"][0]["days"]) == ("ready", 3)
+    assert [row["brier"] for row in answer["scores"]] == [row["brier"] for row in document["scores"]]
+    assert [row["bike_30"] for row in answer["stations"]] == [row["bike_30"] for row in document["stations"]]
     (only,) = json.loads(told(lake, "--json", "--station", "19001"))["stations"]
     assert (only["station_id"], only["made_at"]) == ("19001", "2024-04-05T23:00:00")
     config = lake.folder / "config.toml"
