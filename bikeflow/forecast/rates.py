@@ -19,6 +19,9 @@ _ROUNDS = 5
 """Rates and the factors of states depend on each other; after so many rounds they stand still."""
 _PRIOR_EVENTS = 10.0
 """How many events the belief weighs that a state makes no difference."""
+_MOST_AN_HOUR, _MOST_TIMES = 300.0, 4.0
+"""No station is so busy, and no state makes so much of a difference: a feed that says so is wrong, and what is followed
+of its stations would have no end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,8 @@ def _fit(events: Floats, hours: Floats) -> tuple[Floats, Floats]:
         rates = _rates(events.sum(axis=-1), hours @ factors)
         expected = (rates[:-1, ..., np.newaxis] * hours).sum(axis=(0, 1, 2))
         factors = (events.sum(axis=(0, 1, 2)) + _PRIOR_EVENTS) / (expected + _PRIOR_EVENTS)
-        factors /= factors[-1]
-    return rates, factors
+        factors = np.minimum(factors / factors[-1], _MOST_TIMES)
+    return np.minimum(rates, _MOST_AN_HOUR), factors
 
 
 def _rates(events: Floats, hours: Floats) -> Floats:

@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from bikeflow.forecast import PLENTY, Flows, Rates, learn
+from bikeflow.forecast import PLENTY, Flows, Moment, Rates, forecast, learn
 
 HOUR = 3600.0
 PROFILE = np.where((np.arange(24) > 6) & (np.arange(24) < 20), 1.5, 0.2)
@@ -129,3 +129,19 @@ def test_a_query_of_duckdb_gives_the_columns() -> None:
     found = learn(Flows(**duckdb.sql(query).fetchnumpy()))
     assert found.stations.tolist() == ["s0", "s1", "s2"]
     assert found.arrivals.mean() == pytest.approx(2, rel=0.05)
+
+
+def test_a_feed_that_makes_no_sense_is_followed_within_bounds() -> None:
+    """Thousands of bikes that come and go each minute would take gigabytes and minutes for each forecast."""
+    rows = [
+        ("a", weekday, hour, bikes, 5 - bikes, 1e9 * (bikes == 5), 1e9 * (bikes == 0), 30 * HOUR)
+        for weekday in range(1, 8)
+        for hour in range(24)
+        for bikes in (0, 5)
+    ]
+    rates = learn(flows(rows))
+    assert max(rates.departures.max(), rates.arrivals.max()) <= 300
+    assert max(rates.of_bikes.max(), rates.of_spaces.max()) <= 4
+    moment = Moment(weekday=1, hour=7, minutes_left=20, next_weekday=1, next_hour=8)
+    made = forecast(rates, np.array(["a"] * 64), np.full(64, 5.0), np.full(64, 9.0), moment)
+    assert np.isfinite(made.bike).all() and np.isfinite(made.dock).all()
