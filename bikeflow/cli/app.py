@@ -37,6 +37,7 @@ COMMANDS = {
     "query": "Ask the published database; without SQL, show what it holds.",
     "summary": "Sum up all history, by day and by station.",
     "density": "Show the grid cells with the most bikes.",
+    "forecast": "Show where a bike, or a dock, will be missing soon.",
     "service-levels": "Show for how long stations were empty and full.",
     "polls": "Show what the newest polls of a feed came to.",
     "catalog": "Tell what every table means, or every column of one.",

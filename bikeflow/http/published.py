@@ -27,6 +27,7 @@ Freshness = Callable[[dt.datetime | None], Row]
 """Whether a snapshot of this time is the city as it is now (`bikeflow.health.health.freshness`)."""
 
 HISTORY_SECONDS = 60.0
+_FORECAST = ("forecast_status", "forecast_stations", "forecast_scores")
 _CONFIG: Mapping[str, str | int | bool] = {
     "threads": 1,
     "memory_limit": "256MB",
@@ -90,6 +91,13 @@ class PublishedDatabase:
     def bikes(self) -> bytes:
         """The free bikes of the newest snapshot, as a GeoJSON feature collection."""
         return self._fresh("bikes", lambda: _feature_collection(self._read("bikes")))
+
+    def forecast(self) -> bytes:
+        """How likely stations have a bike, and a dock, and how good such forecasts were, as one JSON document.
+
+        `status` tells where there is none, and why.
+        """
+        return self._fresh("forecast", lambda: _forecast(*self._read_all(*_FORECAST)))
 
     def map(self) -> bytes:
         """All that the map shows, as one JSON document: the newest snapshot, and the hours of the day before it.
@@ -200,6 +208,11 @@ def _placed(rows: Iterable[Row]) -> list[Row]:
 def _bounds(cells: Iterable[Row]) -> dict[str, list[float]]:
     edges = ("min_lat", "min_lon", "max_lat", "max_lon")
     return {cell["cell_id"]: [round(cell[edge], 7) for edge in edges] for cell in cells}
+
+
+def _forecast(status: list[Row], stations: list[Row], scores: list[Row]) -> bytes:
+    told = status[0] if status else {"status": "none", "days": 0, "before_date": None}
+    return json.dumps({**told, "stations": stations, "scores": scores}).encode()
 
 
 def _feature_collection(rows: list[Row]) -> bytes:

@@ -66,6 +66,7 @@ class Routes:
             web.get("/api/v1/systems", self.systems),
             web.get("/api/v1/stations", self._published(PublishedDatabase.stations, "application/geo+json")),
             web.get("/api/v1/bikes", self._published(PublishedDatabase.bikes, "application/geo+json")),
+            web.get("/api/v1/forecast", self._published(PublishedDatabase.forecast, "application/json")),
             web.get("/api/v1/map", self._published(PublishedDatabase.map, "application/json")),
             web.get("/api/v1/runs", self.runs),
         ])  # fmt: skip

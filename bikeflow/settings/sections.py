@@ -251,6 +251,7 @@ class WarehouseSettings(Section):
     memory_limit: Memory = "512MB"
     threads: Annotated[int, Field(ge=1, le=64)] = 2
     debounce_seconds: Annotated[float, Field(ge=0, le=60)] = 0.1
+    forecast: bool = True
 
     @model_validator(mode="after")
     def _a_path_is_used(self) -> WarehouseSettings:

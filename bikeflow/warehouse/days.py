@@ -37,16 +37,26 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     run = connection.execute
     run("CREATE TEMP VIEW day_changes AS SELECT *, dt + 1 AS next_dt FROM working.state.station_changes")
     run(f"CREATE TABLE state.station_days AS {_DAYS} LIMIT 0")
-    run("CREATE TABLE state.station_totals AS SELECT * EXCLUDE (dt) FROM state.station_days")
+    run("CREATE TABLE state.station_totals AS SELECT * EXCLUDE (dt, docks) FROM state.station_days")
     run("CREATE TABLE state.days (system_id VARCHAR, dt DATE)")
 
 
 def forget(connection: duckdb.DuckDBPyConnection, partitions: Collection[Partition]) -> None:
     """Let these days be summed up again; in a transaction of the caller."""
     if partitions:
-        keys = [[partition.system_id for partition in partitions], [partition.day for partition in partitions]]
         for table in ("station_days", "days"):
-            connection.execute(f"DELETE FROM state.{table} WHERE {_OF_THESE}", keys)
+            connection.execute(f"DELETE FROM state.{table} WHERE {_OF_THESE}", _columns(partitions))
+
+
+def show_log(connection: duckdb.DuckDBPyConnection, kept: KeptFiles, files: Mapping[Partition, str]) -> None:
+    """Let `temp.day_changes` be the log of changes of these sealed days, which have these files in the mirror."""
+    listed = ", ".join(quoted(kept.pattern("station_changes", file)) for file in files.values())
+    connection.execute(_ENDS, _columns(files))
+    connection.execute(
+        "CREATE OR REPLACE TEMP VIEW day_changes AS SELECT *, dt + 1 AS next_dt FROM ("
+        f"FROM read_parquet([{listed}], hive_partitioning = true, {HIVE_TYPES}) WHERE NOT is_last"
+        f" UNION ALL BY NAME FROM state.last_states('temp.day_ends'))"
+    )
 
 
 class Days:
@@ -60,8 +70,8 @@ class Days:
 
     def update(
         self, sealed: Mapping[Partition, str], changed: Iterable[Partition], since: Mapping[str, dt.datetime]
-    ) -> None:
-        """Take over what has changed, in a transaction of the caller.
+    ) -> set[Partition]:
+        """Take over what has changed, in a transaction of the caller; gives the days that were summed up or forgotten.
 
         `sealed` are the partitions that are, with their files in the mirror, `changed` those that were read or removed,
         `since` tells from when on the coverage of a system is not what it was.
@@ -84,17 +94,16 @@ class Days:
         if systems:
             self._connection.execute(_FORGET_TOTALS, [sorted(systems)])
             self._connection.execute(_TOTALS, [sorted(systems)])
+        return old | new
 
     def _read(self, files: Mapping[Partition, str]) -> None:
         run, remaining = self._connection.execute, iter(files.items())
         while some := dict(islice(remaining, _BATCH)):
-            listed = ", ".join(quoted(self._kept.pattern("station_changes", file)) for file in some.values())
-            columns = [[item.system_id for item in some], [item.day for item in some]]
-            run("INSERT INTO state.days SELECT unnest($1), unnest($2)", columns)
-            run(_ENDS, columns)
-            run(
-                "CREATE OR REPLACE TEMP VIEW day_changes AS SELECT *, dt + 1 AS next_dt FROM ("
-                f"FROM read_parquet([{listed}], hive_partitioning = true, {HIVE_TYPES}) WHERE NOT is_last"
-                f" UNION ALL BY NAME FROM state.last_states('temp.day_ends'))"
-            )
+            run("INSERT INTO state.days SELECT unnest($1), unnest($2)", _columns(some))
+            show_log(self._connection, self._kept, some)
             run(f"INSERT INTO state.station_days BY NAME {_DAYS}")
+
+
+def _columns(partitions: Iterable[Partition]) -> list[list[object]]:
+    some = list(partitions)
+    return [[item.system_id for item in some], [item.day for item in some]]

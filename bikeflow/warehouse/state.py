@@ -21,7 +21,7 @@ from bikeflow.core.model import FileRecord, Partition, Segment
 from bikeflow.core.schema import ADDED
 from bikeflow.runtime.files import remove, set_aside
 from bikeflow.settings.sections import WarehouseSettings
-from bikeflow.warehouse import days, opening, polls, usual
+from bikeflow.warehouse import days, forecasts, history, opening, polls, usual
 from bikeflow.warehouse.facts import create_tables
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.parquet import raw_file_records
@@ -551,6 +551,8 @@ class WorkingDatabase:
             polls.create_tables(self.connection)
             days.create_tables(self.connection)
             usual.create_tables(self.connection)
+            history.create_tables(self.connection)
+            forecasts.create_tables(self.connection)
             run("CREATE TABLE state.stamp AS SELECT $1 AS value", [stamp()])
 
 

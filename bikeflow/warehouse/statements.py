@@ -8,7 +8,8 @@ The working database (schema `state`) holds what has been derived from the enhan
   partition's day `dt` first. Those of `KEPT` are too many to be copied at each publication: once a day is sealed they
   lie in a Parquet file beside the mirror's.
 - `sql/merges/<table>.sql` adds what later raw files gave (`{added}`) to what is stored.
-- `sql/polls/` has what is derived from the record of polls, day by day, `sql/usual/` what is once a day.
+- `sql/polls/` has what is derived from the record of polls, day by day, `sql/usual/` what is once a day,
+  `sql/forecast/` what the forecast is made of.
 - `sql/macros/` has what these share, `sql/shared/` what they share with the published database.
 
 A line with `{flag}` in it stands for one line for each of `FLAGS`.
@@ -51,6 +52,10 @@ OF_ONE_SYSTEM = {
     "station_states": "station_states",
     "station_flows_hourly": "station_flows_hourly",
     "station_usual": "station_usual",
+    "station_forecast": "station_forecast",
+    "forecast_scores": "forecast_scores",
+    "forecast_bins": "forecast_bins",
+    "forecast_status": "forecast_status",
     "station_episodes": "station_episodes",
     "station_service_levels": "station_service_levels",
     "bike_density": "bike_density",
@@ -176,6 +181,12 @@ def usual() -> str:
 
 
 @cache
+def forecasting() -> dict[str, str]:
+    """The queries of what the forecast learns from, and of what it is held against, by name."""
+    return _queries("forecast")
+
+
+@cache
 def macros() -> tuple[str, ...]:
     """The statements that create what the queries share."""
     return (*shared("state"), *_queries("macros").values())
@@ -215,6 +226,8 @@ def stamp() -> str:
             poll_runs(""),
             coverage("", ""),
             usual(),
+            *forecasting().values(),
+            *_model(),
             *map(str, (ENHANCED, RUNS, FILES, SCHEMA_OF_POLLS)),
         ]
     )
@@ -236,6 +249,12 @@ def described(text: str) -> tuple[str, str]:
     lines = text.splitlines()
     above = list(takewhile(lambda line: line.startswith("--"), lines))
     return "\n".join(lines[len(above) :]), " ".join(line.removeprefix("--").strip() for line in above)
+
+
+def _model() -> list[str]:
+    """The source of the forecast: another one would have given other scores."""
+    files = resources.files("bikeflow.forecast").iterdir()
+    return sorted(file.read_text(encoding="utf-8") for file in files if file.name.endswith(".py"))
 
 
 def _queries(folder: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse.days import Days
 from bikeflow.warehouse.facts import take_over
+from bikeflow.warehouse.forecasts import Forecasts
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root, version_of
 from bikeflow.warehouse.parquet import lacks_columns
@@ -124,6 +125,7 @@ class Warehouse:
         self._poll_tables: PollTables | None = None
         self._days: Days | None = None
         self._usual: Usual | None = None
+        self._forecasts: Forecasts | None = None
         self._systems = systems
         self.shown = settings.wrm_system or next(iter(systems))
         """The system that the views in `wrm_analytics` show."""
@@ -143,6 +145,8 @@ class Warehouse:
         self._future_snapshots = 0
         self._interrupted = threading.Event()
         self._busy = threading.Lock()
+        self.forecast_seconds: float | None = None
+        """For so long a refresh learns and scores forecasts, the rest comes with the next; None: until all is done."""
         self.steps = 0
         """Partitions brought up to date by this process, for progress."""
 
@@ -242,12 +246,13 @@ class Warehouse:
         if self._facts is not None:
             with transaction(working.connection):
                 take_over(working.connection, self._facts)
-        if self._poll_tables is not None and self._days is not None and self._usual is not None:
+        if self._poll_tables and self._days and self._usual and self._forecasts:
             sealed, differing = _sealed(working.contents), [*removed, *changed]
             with transaction(working.connection):
                 systems, since = self._poll_tables.update(differing)
-                self._days.update(sealed, differing, since)
+                anew = self._days.update(sealed, differing, since)
                 systems |= self._usual.update(sealed, differing, set(differing) - added, since)
+                systems |= self._forecasts.update(sealed, anew, self._unpublished | systems, self.forecast_seconds)
             self._unpublished |= systems
         publication = publisher.publish(self._lists(working.contents), self._unpublished)
         self._unpublished.clear()
@@ -350,6 +355,9 @@ class Warehouse:
             self._poll_tables = PollTables(working.connection, self._polls)
             self._days = Days(working.connection, self._kept)
             self._usual = Usual(working.connection, self._kept, self._systems)
+            self._forecasts = Forecasts(
+                working.connection, self._kept, self._systems if self._settings.forecast else {}
+            )
             empty = {name: pattern(file) for name, file in self._empties.items()}
             publisher = Publisher(working.connection, template, self.path, empty, self._systems, self.shown)
             return working, publisher

@@ -126,6 +126,9 @@ class Life:
     """What was known of each station when, in time, as far as bikes were known."""
     seen: dict[str, list[tuple[int, State]]] = field(default_factory=lambda: defaultdict(list))
     """When each station was seen, in time, wherever the raw file lies, and its state then."""
+    changes: list[tuple[str, int, State, State]] = field(default_factory=list)
+    """What was seen to leave or come: the station, when it was seen, and its states before and after."""
+    latest_at: int = 0
     latest: Mapping[str, State] = field(default_factory=dict)
     """The stations of the newest snapshot that has any."""
 
@@ -170,7 +173,7 @@ def lived(snapshots: Iterable[Snapshot], coverage: Coverage, zone: str, latest: 
     counted = (one for one in snapshots if one.stations and one.at <= latest)
     ordered = sorted(counted, key=lambda one: (one.at, one.key))
     for one in ordered:
-        life.latest = one.stations
+        life.latest_at, life.latest = one.at, one.stations
         for station, state in one.stations.items():
             life.seen[station].append((one.at, state))
     found = telling(ordered)
@@ -206,5 +209,6 @@ def _note_flows(life: Life, before: Snapshot, after: Snapshot) -> None:
             continue
         if former.is_out_of_service or state.is_out_of_service:
             continue
+        life.changes.append((station, after.at, former, state))
         life.departures[station, hour] += max(former.bikes - state.bikes, 0)
         life.arrivals[station, hour] += max(state.bikes - former.bikes, 0)

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from tests.answers.forecasts import assert_forecast
 from tests.answers.lake import Lake
 from tests.answers.lives import RandomLife
 from tests.answers.tables import assert_answers
@@ -33,6 +34,7 @@ def assert_all(lake: Lake) -> None:
     columns = "s3_source_key, record_type, station_id, file_timestamp, bikes, spaces, total_docks"
     assert lake.keyed(f"SELECT {columns} FROM history", 3) == wanted
     assert_answers(lake.keyed, lake.life())
+    assert_forecast(lake)
 
 
 @pytest.mark.slow

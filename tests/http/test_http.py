@@ -39,7 +39,7 @@ PATHS = (
     "/healthz",
     "/readyz",
     "/metrics",
-    *(f"/api/v1/{name}" for name in ("status", "stations", "bikes", "map", "runs")),
+    *(f"/api/v1/{name}" for name in ("status", "stations", "bikes", "forecast", "map", "runs")),
 )
 
 
@@ -52,7 +52,7 @@ async def test_before_the_pipeline_is_open_the_service_is_alive_but_not_ready(tm
         status = (await client.ask("/api/v1/status")).json
         assert (status["state"], status["lake"], status["city"], status["queue"]) == ("starting", None, None, None)
         assert 'bikeflow_part_ready{part="fetching"} 0.0' in (await client.ask("/metrics")).text
-        for path in ("stations", "bikes", "runs"):
+        for path in ("stations", "bikes", "forecast", "runs"):
             answer = await client.ask(f"/api/v1/{path}")
             assert (answer.status, list(answer.json)) == (503, ["error"])
 
@@ -71,6 +71,9 @@ async def test_stations_and_bikes_are_geojson_of_the_newest_state(scene: Scene) 
     await scene.arrives(raw_file(station(1), bike(5, battery="40")), NOON + dt.timedelta(hours=2))
     (free,) = (await scene.client.ask("/api/v1/bikes")).json["features"]
     assert (free["id"], free["properties"]["battery_level"]) == ("fb5", 40)
+    forecast = (await scene.client.ask("/api/v1/forecast")).json
+    assert forecast["status"].startswith("not enough history: ")
+    assert (forecast["stations"], forecast["scores"]) == ([], [])
 
 
 async def test_runs_are_told_newest_first_and_as_many_as_asked_for(scene: Scene) -> None:

@@ -27,7 +27,7 @@ LEFT JOIN (
     FROM (
         FROM main.station_totals
         UNION ALL BY NAME
-        SELECT * EXCLUDE (dt)
+        SELECT * EXCLUDE (dt, docks)
         FROM parts.station_days('main.open_station_changes', 'main.coverage')
     )
     GROUP BY system_id, station_id
