@@ -117,19 +117,21 @@ FULL: dict[str, Work] = {
     "footer: other rules": damage.record(recipe="2 10.0 11.0 16.75 17.25 300.0 86400.0"),
 }
 PUBLISHED: dict[str, Work] = {
-    "kept: station hours": damage.kept("station_hours", "bikes_max + 1 AS bikes_max"),
+    "kept: changes of stations": damage.kept("station_changes", "bikes + 1 AS bikes"),
+    "kept: changes of bikes": damage.kept("bike_changes", "lat + 1 AS lat"),
     "kept: cell hours": damage.kept("cell_hours", "bikes_sum + 1 AS bikes_sum"),
     "kept: raw files": damage.kept("raw_files", "'0' AS md5"),
     "kept: flags of raw files": damage.kept("raw_files", "flagged + 1 AS flagged"),
     "kept: gone": damage.deleted(
-        lambda data_dir: next((data_dir / "mirror/kept").glob(f"*/station_hours/*/{DAY}/*.parquet"))
+        lambda data_dir: next((data_dir / "mirror/kept").glob(f"*/station_changes/*/{DAY}/*.parquet"))
     ),
     "mirror: a bit": damage.flipped(damage.mirrored),
     "mirror: cut": damage.cut(damage.mirrored),
     "mirror: gone": damage.deleted(damage.mirrored),
     "table: current rows": damage.sql("UPDATE current_rows SET bikes = bikes + 1"),
     "table: a current row gone": damage.sql("DELETE FROM current_rows WHERE station_id LIKE 'fb%'"),
-    "table: station summary": damage.sql("UPDATE station_summary SET mean_bikes = mean_bikes + 0.5"),
+    "table: what was seen of stations": damage.sql("UPDATE station_spans SET observations = observations + 1"),
+    "table: sums over stations": damage.sql("UPDATE station_totals SET bikes_us = bikes_us + 1e9"),
     "table: partitions": damage.sql('UPDATE pipeline_partitions SET "lines" = "lines" + 1'),
     "table: runs": damage.sql('UPDATE pipeline_runs SET "rows" = 0'),
     "table: an invented run": damage.sql(
