@@ -48,7 +48,7 @@ is added to, and as much in a file for each small table."""
 _OF_THE_PARTITION = ("raw_files", "station_changes")
 """Those of `KEPT` that have no day of their own beside their partition's."""
 _LOG_COLUMNS = """
-system_id VARCHAR, dt DATE, station_id VARCHAR, began_at TIMESTAMP, ordinal BIGINT, snapshots BIGINT, bikes BIGINT,
+system_id VARCHAR, dt DATE, station_id VARCHAR, began_at TIMESTAMP, ordinal BIGINT, bikes BIGINT,
 spaces BIGINT, total_docks BIGINT, is_there BOOLEAN, is_last BOOLEAN
 """
 """What a log has, which goes on from what it tells already."""

@@ -1,12 +1,12 @@
 -- The log of the stations' states within a partition: a row when a station is first seen or has other bikes, spaces or
 -- docks than before, and one (is_there is false) at the first snapshot that no longer has it. A row without a station
--- counts snapshots of an hour. What the log tells already comes first: it goes on from there.
+-- is a snapshot. What the log tells already comes first: it goes on from there.
 WITH former AS (
     SELECT
         partition_number,
         station_id,
         max_by({'bikes': bikes, 'spaces': spaces, 'total_docks': total_docks, 'is_there': is_there}, log.ordinal) AS was,
-        CAST(sum(snapshots) AS BIGINT) AS snapshots
+        max(log.ordinal) + 1 AS snapshots
     FROM state.station_changes AS log
     JOIN (SELECT DISTINCT system_id, dt, partition_number FROM temp.snapshots) USING (system_id, dt)
     GROUP BY partition_number, station_id
@@ -45,7 +45,6 @@ SELECT
     station_id,
     taken_at AS began_at,
     number_in_day AS ordinal,
-    CAST(NULL AS BIGINT) AS snapshots,
     if(is_there, bikes, NULL) AS bikes,
     if(is_there, spaces, NULL) AS spaces,
     if(is_there, total_docks, NULL) AS total_docks,
@@ -62,12 +61,5 @@ JOIN snapshots
     AND snapshots.ordinal = if(is_there, seen.ordinal, seen.ordinal + 1)
 WHERE if(is_there, is_same, is_next) IS NOT TRUE
 UNION ALL BY NAME
-SELECT
-    system_id,
-    dt,
-    date_trunc('hour', taken_at) AS began_at,
-    min(number_in_day) AS ordinal,
-    count(*) AS snapshots,
-    false AS is_last
+SELECT system_id, dt, taken_at AS began_at, number_in_day AS ordinal, false AS is_last
 FROM snapshots
-GROUP BY ALL

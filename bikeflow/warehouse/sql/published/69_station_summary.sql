@@ -27,8 +27,9 @@ LEFT JOIN (
     FROM (
         FROM main.station_totals
         UNION ALL BY NAME
-        SELECT * EXCLUDE (dt, docks)
-        FROM parts.station_days('main.open_station_changes', 'main.coverage')
+        -- one name at a time: DuckDB keeps several in any order, and the same view would have two texts
+        SELECT * EXCLUDE (dt)
+        FROM (SELECT * EXCLUDE (docks) FROM parts.station_days('main.open_station_changes', 'main.coverage'))
     )
     GROUP BY system_id, station_id
 ) USING (system_id, station_id)

@@ -45,9 +45,9 @@ hours AS (
     SELECT
         system_id,
         dt AS date,
-        began_at AS hour_at,
+        date_trunc('hour', began_at) AS hour_at,
         min(ordinal) AS first_snapshot,
-        max(ordinal + snapshots) AS next_snapshot
+        max(ordinal) + 1 AS next_snapshot
     FROM query_table(changes)
     WHERE station_id IS NULL
     GROUP BY ALL
