@@ -17,7 +17,7 @@ SELECT
     bikes_us / nullif(known_us, 0) AS mean_bikes,
     bikes_min AS min_bikes,
     bikes_max AS max_bikes,
-    occupancy_us / nullif(occupied_us, 0) AS mean_occupancy,
+    CAST(occupancy_us AS DOUBLE) / nullif(occupied_us, 0) AS mean_occupancy,
     empty_us / nullif(known_us, 0) AS share_empty,
     if(occupied_us = 0 AND newest.total_docks IS NULL, NULL, full_us / nullif(known_us, 0)) AS share_full,
     coalesce(known_us, 0) / 1e6 AS known_seconds
