@@ -28,7 +28,7 @@ MARCH_20 = dt.date(2024, 3, 20)
 
 def days(lake: Lake, folder: Path, count: int) -> None:
     """Put these days of the city into the lake, a snapshot each hour."""
-    replay = lake_of(make_up(folder / "replay", MARCH_20, 24 * count, EVERY_SECONDS), folder / "source", EVERY_SECONDS)
+    replay = lake_of(make_up(folder / "replay", MARCH_20, count, EVERY_SECONDS), folder / "source", EVERY_SECONDS)
     for key, data in replay.raw_files.items():
         lake.put(key, data)
     lake.polls = replay.polls
