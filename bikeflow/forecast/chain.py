@@ -29,7 +29,7 @@ _MOST_JUMPS = 256.0
 class Forecast:
     """The probability that a station has a bike, and a dock: arrays (stations, horizons), in steps of 0.0001.
 
-    `dock` is NaN for a station of which nobody knows with how many bikes it is full.
+    `dock` is NaN where it is unknown with how many bikes a station is full.
     """
 
     bike: Floats
@@ -47,7 +47,7 @@ def forecast(rates: Rates, stations: Names, bikes: Floats, docks: Floats, moment
     hour = np.array([moment.hour, moment.next_hour])
     coming, leaving = rates.arrivals[which, weekend, hour], rates.departures[which, weekend, hour]
     bike, dock = np.empty((2, len(stations), len(HORIZONS)))
-    # Stations that are alike busy go together: the busiest one says how far, and in how many steps, all are followed.
+    # Stations of similar traffic are computed together: the busiest sets the number of steps for all of them.
     order = np.argsort((coming + leaving).max(axis=1), kind="stable")
     for begin in range(0, len(order), _TOGETHER):
         some = order[begin : begin + _TOGETHER]

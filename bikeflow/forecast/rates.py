@@ -30,9 +30,9 @@ class Rates:
 
     `departures` and `arrivals` have the shape (stations + 1, 2, 24); the last one is a station of which nothing is
     known. These are rates with plenty of bikes and spaces. With n bikes, departures are `of_bikes[min(n, PLENTY)]`
-    times as many: the last bikes of a station are often those that nobody wants, or can, take. With n spaces, arrivals
-    are `of_spaces[min(n, PLENTY)]` times as many: at a full station none where bikes need a dock, and nearly as many as
-    ever where they can be left beside.
+    times as many: the last bikes of a station leave less often than others. With n spaces, arrivals are
+    `of_spaces[min(n, PLENTY)]` times as many: at a full station there are none if bikes need a dock, and nearly as many
+    as at any other if they can be left beside it.
     """
 
     stations: Names

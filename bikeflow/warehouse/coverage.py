@@ -98,8 +98,8 @@ class Coverage:
     ) -> dict[str, dt.datetime]:
         """Take over polls that were added; `changed` are partitions whose raw files have changed.
 
-        The `suspects` are systems that are to be derived from all that is known. Gives the systems whose coverage is
-        not what it was, and from when on.
+        The `suspects` are systems that are to be derived from all that is known. Gives the systems whose coverage has
+        changed, and from when on.
         """
         since: dict[str, dt.datetime] = {}
         if self._ends is None:
@@ -170,7 +170,7 @@ class Coverage:
         return within or oldest < end.first_at or newest > end.told.at
 
     def _derive(self, systems: list[str]) -> dict[str, dt.datetime]:
-        """The sure way; gives the systems whose coverage is not what it was, and from when on."""
+        """The sure way; gives the systems whose coverage has changed, and from when on."""
         self._run(f"CREATE OR REPLACE TEMP TABLE former AS FROM state.coverage WHERE {_OF_SYSTEMS}", [systems])
         self._run(_FORGET_OPEN_FILES, [systems])
         self._run(f"INSERT INTO state.file_runs BY NAME {_file_runs()}", [systems])

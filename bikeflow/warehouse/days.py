@@ -73,8 +73,8 @@ class Days:
     ) -> set[Partition]:
         """Take over what has changed, in a transaction of the caller; gives the days that were summed up or forgotten.
 
-        `sealed` are the partitions that are, with their files in the mirror, `changed` those that were read or removed,
-        `since` tells from when on the coverage of a system is not what it was.
+        `sealed` has the file in the mirror of each sealed partition, `changed` are those that were read or removed, and
+        `since` tells from when on a system's coverage has changed.
         """
         due, systems = set(changed), set[str]()
         if self._known is None:

@@ -114,19 +114,20 @@ class Forecasts:
     def update(
         self,
         sealed: Mapping[Partition, str],
-        anew: AbstractSet[Partition],
-        changed: AbstractSet[str],
+        changed_days: AbstractSet[Partition],
+        changed_systems: AbstractSet[str],
         seconds: float | None = None,
     ) -> set[str]:
         """Take over what has changed, in a transaction of the caller; gives the systems of which anything differs.
 
-        `sealed` are the partitions that are, with their files in the mirror, `anew` the days of which something else is
-        known than before, `changed` the systems that have other current rows or another coverage. Learning and scoring
-        take so many `seconds` at most, None: until all is done.
+        `sealed` has the file in the mirror of each sealed partition. Of `changed_days` something else is known than
+        before; `changed_systems` have other current rows or another coverage. Learning and scoring stop after
+        `seconds`, and go on at the next call; with None they go on until all is done.
         """
-        started, touched = time.monotonic(), changed | {name for name, status in self._status.items() if status[2]}
-        if self._files is None or anew:
-            touched = touched | self._take_days(sealed, anew)
+        started = time.monotonic()
+        touched = changed_systems | {name for name, status in self._status.items() if status[2]}
+        if self._files is None or changed_days:
+            touched = touched | self._take_days(sealed, changed_days)
         systems = sorted(touched & self._zones.keys())
 
         def in_time() -> bool:
@@ -146,7 +147,7 @@ class Forecasts:
             self._tell(systems)
         return set(systems)
 
-    def _take_days(self, sealed: Mapping[Partition, str], anew: AbstractSet[Partition]) -> set[str]:
+    def _take_days(self, sealed: Mapping[Partition, str], changed: AbstractSet[Partition]) -> set[str]:
         """Note which days are sealed now; gives the systems that have others than before, or have some to be scored."""
         # a day in the future, as of a clock that was wrong, does not count
         known = {system_id: day for system_id, day in self._run(_KNOWN_UNTIL).fetchall() if system_id in self._zones}
@@ -158,7 +159,7 @@ class Forecasts:
             for table in ("station_forecast", "forecast_status", "forecast_bins", "forecast_scores"):
                 self._run(f"DELETE FROM state.{table} WHERE system_id NOT IN (SELECT unnest($1))", [list(self._zones)])
         self._files = {item: sealed[item] for item, age in ages.items() if age < LEARNT_DAYS + SCORED_DAYS}
-        differing = self._history.update(self._files, anew)
+        differing = self._history.update(self._files, changed)
         wanted = {item for item in self._files if ages[item] < SCORED_DAYS}
         affected = {
             item

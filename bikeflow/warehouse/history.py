@@ -65,7 +65,7 @@ class Learnt:
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """These tables, empty."""
+    """The tables `forecast_flows` and `forecast_days`, empty."""
     connection.execute(
         "CREATE TABLE state.forecast_flows (system_id VARCHAR, dt DATE, station_id VARCHAR, weekday TINYINT,"
         " hour TINYINT, bikes TINYINT, spaces TINYINT, departures DOUBLE, arrivals DOUBLE, seconds DOUBLE)"
@@ -83,9 +83,12 @@ class History:
         self._zones = zones
         self._known = {Partition(*row) for row in self._run("FROM state.forecast_days").fetchall()}
 
-    def update(self, files: Mapping[Partition, str], anew: AbstractSet[Partition]) -> set[Partition]:
-        """Have just these sealed days, of which `anew` are to be read again; gives those that differ."""
-        old = {item for item in self._known if item in anew or item not in files}
+    def update(self, files: Mapping[Partition, str], changed: AbstractSet[Partition]) -> set[Partition]:
+        """Learn from these sealed days and no others; gives those that were read, again or for the first time.
+
+        They have these files in the mirror; the `changed` ones are read again.
+        """
+        old = {item for item in self._known if item in changed or item not in files}
         new = files.keys() - (self._known - old)
         for table in ("forecast_flows", "forecast_days"):
             delete_days(self._connection, table, old)
@@ -93,7 +96,7 @@ class History:
             while some := list(islice(days, _BATCH)):
                 self._read(system_id, {item: files[item] for item in some})
         self._known = (self._known - old) | new
-        return (old & anew) | new
+        return (old & changed) | new
 
     def learnt(self, system_id: str, before: dt.date) -> Learnt:
         """What the days before this one teach."""

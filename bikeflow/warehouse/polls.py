@@ -92,7 +92,7 @@ class PollTables:
     def update(self, partitions: Collection[Partition]) -> tuple[set[str], dict[str, dt.datetime]]:
         """Take over what came since, in a transaction of the caller.
 
-        Gives the systems of which anything has changed, and those whose coverage is not what it was, with from when on.
+        Gives the systems of which anything has changed, and those whose coverage has changed, and from when on.
 
         `partitions` are those whose raw files have changed: coverage follows from them, too.
         """

@@ -1,4 +1,4 @@
-"""What is usual at each station by the hour of the week: a Parquet file for each system, written anew once a day.
+"""What is usual at each station by the hour of the week: a Parquet file for each system, written once a day.
 
 It is made of the eight weeks of finished local days before today. So it follows from the lake alone, whenever it is
 written; a late file of these days lets it be written again.
@@ -95,9 +95,9 @@ class Usual:
     ) -> set[str]:
         """Write the files of the systems for which that is due; gives these systems.
 
-        `sealed` are the partitions that are, with their files in the mirror; of the `changed` ones those in `read` may
-        be other than they were at any time, the others have later snapshots. `since` tells from when on the coverage of
-        a system is not what it was.
+        `sealed` has the file in the mirror of each sealed partition. Of the `changed` partitions, those in `read` may
+        have changed at any time of their day; the others only have later snapshots. `since` tells from when on a
+        system's coverage has changed.
         """
         systems = {item.system_id for item in changed} | since.keys()
         systems |= {item.system_id for item in sealed} - self._written.keys()

@@ -250,9 +250,9 @@ class Warehouse:
             sealed, differing = _sealed(working.contents), [*removed, *changed]
             with transaction(working.connection):
                 systems, since = self._poll_tables.update(differing)
-                anew = self._days.update(sealed, differing, since)
+                summed = self._days.update(sealed, differing, since)
                 systems |= self._usual.update(sealed, differing, set(differing) - added, since)
-                systems |= self._forecasts.update(sealed, anew, self._unpublished | systems, self.forecast_seconds)
+                systems |= self._forecasts.update(sealed, summed, self._unpublished | systems, self.forecast_seconds)
             self._unpublished |= systems
         publication = publisher.publish(self._lists(working.contents), self._unpublished)
         self._unpublished.clear()

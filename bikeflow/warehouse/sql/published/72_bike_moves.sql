@@ -143,19 +143,6 @@ neighbours AS (
         ) AS arrivals
     FROM moves
     WINDOW of_bike AS (PARTITION BY system_id, date, bike_id ORDER BY ended_at)
-),
-known_time AS (
-    SELECT
-        system_id,
-        began_at AS since,
-        known,
-        coalesce(sum(if(known, epoch_us(ended_at) - epoch_us(began_at), 0)) OVER earlier, 0) AS known_us
-    FROM main.coverage
-    WINDOW earlier AS (
-        PARTITION BY system_id
-        ORDER BY began_at
-        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-    )
 )
 SELECT
     system_id,
@@ -208,10 +195,10 @@ FROM (
         + coalesce(at_begin.known_us + if(at_begin.known, epoch_us(began_at) - epoch_us(at_begin.since), 0), 0)
             AS unknown_us
     FROM neighbours AS moves
-    ASOF LEFT JOIN known_time AS at_begin
+    ASOF LEFT JOIN parts.known_time('main.coverage') AS at_begin
         ON at_begin.system_id = moves.system_id
         AND at_begin.since <= moves.began_at
-    ASOF LEFT JOIN known_time AS at_end
+    ASOF LEFT JOIN parts.known_time('main.coverage') AS at_end
         ON at_end.system_id = moves.system_id
         AND at_end.since <= moves.ended_at
 )

@@ -67,20 +67,6 @@ pieces AS (
         FROM states
         WHERE file_timestamp < ended_at
     )
-),
-known_time AS (
-    SELECT
-        system_id,
-        began_at AS since,
-        known,
-        coalesce(sum(if(known, epoch_us(ended_at) - epoch_us(began_at), 0)) OVER earlier, 0) AS known_us,
-        epoch_us(ended_at) - epoch_us(began_at) AS here_us
-    FROM main.coverage
-    WINDOW earlier AS (
-        PARTITION BY system_id
-        ORDER BY began_at
-        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-    )
 )
 SELECT
     system_id,
@@ -108,10 +94,10 @@ FROM (
             0
         ) AS known_us
     FROM pieces
-    ASOF LEFT JOIN known_time AS at_begin
+    ASOF LEFT JOIN parts.known_time('main.coverage') AS at_begin
         ON at_begin.system_id = pieces.system_id
         AND at_begin.since <= pieces.file_timestamp
-    ASOF LEFT JOIN known_time AS at_end
+    ASOF LEFT JOIN parts.known_time('main.coverage') AS at_end
         ON at_end.system_id = pieces.system_id
         AND at_end.since <= pieces.ended_at
 )
