@@ -26,8 +26,8 @@ from bikeflow.service.shared import Shared
 from bikeflow.settings import Settings
 from bikeflow.settings.systems import System, place_of
 
-FIRST_FETCH_SPACING_SECONDS = 0.04
-"""From the first fetch of one system after a start to that of the next: a thousand at once would hold each other up."""
+FIRST_FETCH_SPACING_SECONDS = 0.2
+"""From the first fetch of one system after a start to that of the next: hundreds at once would hold each other up."""
 SEAL_SPACING_MINUTES = 0.1
 """From the time at which the finished day of one system is sealed to that of the next."""
 LONGEST_SEALING = 360.0

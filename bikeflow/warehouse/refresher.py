@@ -28,8 +28,8 @@ from bikeflow.warehouse import Mirror, MirrorChange, Refresh, Warehouse
 
 REST_SECONDS = 5.0
 """A refresh waits for twice as long as the one before took, but no longer than this."""
-FORECAST_SECONDS = 1.0
-"""For so long a refresh of the service learns and scores forecasts: new days of many systems come within minutes."""
+DAILY_SECONDS = 1.0
+"""For so long a refresh does each thing that is due once a day: with many systems, that takes some minutes."""
 log = get_logger()
 
 
@@ -99,7 +99,7 @@ class Refresher:
 
         A refresh that fails is tried again until it works: readers keep the last database meanwhile.
         """
-        self._warehouse.forecast_seconds = FORECAST_SECONDS
+        self._warehouse.daily_seconds = DAILY_SECONDS
         self._woken.set()
         told = ""
         while await self._check_until_woken(stop):

@@ -225,7 +225,7 @@ class WorkingDatabase:
                 if not unfit:
                     for partition in additions:
                         self._reset_totals(partition)
-                        if following(partition) in self._contents:
+                        if partition not in self._contents or following(partition) in self._contents:
                             self._settled = False
                     for table, merge in merges().items():
                         self.connection.execute(merge.replace("{added}", derived()[table]))

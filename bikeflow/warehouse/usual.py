@@ -1,14 +1,17 @@
 """What is usual at each station by the hour of the week: a Parquet file for each system, written once a day.
 
 It is made of the eight weeks of finished local days before today. So it follows from the lake alone, whenever it is
-written; a late file of these days lets it be written again.
+written; a late file of these days lets it be written again. One takes a tenth of a second at least: where many are due
+at once, as at midnight, an update writes as many as fit in its time.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import time
 from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -24,8 +27,13 @@ from bikeflow.warehouse.statements import HIVE_TYPES, USUAL, pattern, quoted, us
 DAYS = 56
 """Of so many local days."""
 _DAY = dt.timedelta(days=1)
-_NOW = """
-SELECT system_id, max(ended_at) FROM state.coverage WHERE system_id IN (SELECT unnest($1)) GROUP BY system_id
+_NEVER = dt.datetime(1, 1, 1)  # noqa: DTZ001 - naive, as all times in DuckDB
+"""When the day began of a file that is to be written again."""
+_SPANS = """
+SELECT system_id, min(began_at), max(ended_at)
+FROM state.coverage
+WHERE system_id IN (SELECT unnest($1))
+GROUP BY system_id
 """
 _NEWEST = """
 SELECT system_id, max(newest_snapshot) FROM state.partitions WHERE system_id IN (SELECT unnest($1)) GROUP BY system_id
@@ -64,6 +72,8 @@ class Usual:
         self._zones = {system_id: ZoneInfo(zone) for system_id, zone in zones.items()}
         self._written: dict[str, tuple[dt.datetime, dt.datetime | None]] = {}
         """When the local day began before which each system's file ends (naive UTC), and its newest snapshot then."""
+        self._waiting = set(self._zones)
+        """Systems to look at whether or not anything has changed: those that had to wait, and at first all."""
         self._former: dict[str, Path] = {}
         self.files: dict[Partition, Path] = {}
         """The file of each system, by the local day before which it ends."""
@@ -92,33 +102,51 @@ class Usual:
         changed: Collection[Partition],
         read: Collection[Partition],
         since: Mapping[str, dt.datetime],
+        seconds: float | None = None,
     ) -> set[str]:
         """Write the files of the systems for which that is due; gives these systems.
 
         `sealed` has the file in the mirror of each sealed partition. Of the `changed` partitions, those in `read` may
         have changed at any time of their day; the others only have later snapshots. `since` tells from when on a
-        system's coverage has changed.
+        system's coverage has changed. No file is begun after `seconds`: the others come with the next calls.
         """
-        systems = {item.system_id for item in changed} | since.keys()
+        started, written = time.monotonic(), set[str]()
+        systems = {item.system_id for item in changed} | since.keys() | self._waiting
         systems |= {item.system_id for item in sealed} - self._written.keys()
+        self._waiting = set()
         asked = [sorted(systems & self._zones.keys())]
         newest = dict(self._run(_NEWEST, asked).fetchall())
-        written = set[str]()
-        for system_id, now in self._run(_NOW, asked).fetchall():
+        for system_id, first, now in self._run(_SPANS, asked).fetchall():
             today = _midnight(now, self._zones[system_id])
-            last = self._written.get(system_id)
-            due = (
-                last is None
-                or last[0] != today
-                or since.get(system_id, today) < today
-                or any(item.system_id == system_id and _begin(item.day) < today for item in read)
-                or ((last[1] is None or last[1] < today) and any(item.system_id == system_id for item in changed))
+            is_later = any(item.system_id == system_id for item in changed)
+            early = since.get(system_id, today) < today or any(
+                item.system_id == system_id and _begin(item.day) < today for item in read
             )
-            if due:
-                day, file = self._write(system_id, now, today, sealed)
-                self._note(day, file, today, newest.get(system_id))
+            if not (early or self._is_due(system_id, first, today, is_later=is_later)):
+                continue
+            if seconds is None or time.monotonic() - started < seconds:
+                self._note(*self._write(system_id, now, today, sealed), today, newest.get(system_id))
                 written.add(system_id)
+            else:
+                self._waiting.add(system_id)
+        self._put_off(self._waiting)
         return written
+
+    def _is_due(self, system_id: str, first: dt.datetime, today: dt.datetime, *, is_later: bool) -> bool:
+        """Whether a system known since `first` needs another file today; `is_later`: there are later snapshots."""
+        if system_id not in self._written:
+            return first < today
+        began_at, newest = self._written[system_id]
+        return began_at != today or (is_later and (newest is None or newest < today))
+
+    def _put_off(self, systems: AbstractSet[str]) -> None:
+        """Let these be due, also in another process."""
+        if systems:
+            for system_id in systems & self._written.keys():
+                self._written[system_id] = _NEVER, self._written[system_id][1]
+            self._run(
+                "UPDATE state.usual SET began_at = $1 WHERE system_id IN (SELECT unnest($2))", [_NEVER, sorted(systems)]
+            )
 
     def _write(
         self, system_id: str, now: dt.datetime, today: dt.datetime, sealed: Mapping[Partition, str]

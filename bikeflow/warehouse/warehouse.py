@@ -145,8 +145,9 @@ class Warehouse:
         self._future_snapshots = 0
         self._interrupted = threading.Event()
         self._busy = threading.Lock()
-        self.forecast_seconds: float | None = None
-        """For so long a refresh learns and scores forecasts, the rest comes with the next; None: until all is done."""
+        self.daily_seconds: float | None = None
+        """For so long a refresh writes what is usual, and for so long it learns and scores forecasts, as is due once a
+        day: the rest comes with the next. None: until all is done."""
         self.steps = 0
         """Partitions brought up to date by this process, for progress."""
 
@@ -251,8 +252,8 @@ class Warehouse:
             with transaction(working.connection):
                 systems, since = self._poll_tables.update(differing)
                 summed = self._days.update(sealed, differing, since)
-                systems |= self._usual.update(sealed, differing, set(differing) - added, since)
-                systems |= self._forecasts.update(sealed, summed, self._unpublished | systems, self.forecast_seconds)
+                systems |= self._usual.update(sealed, differing, set(differing) - added, since, self.daily_seconds)
+                systems |= self._forecasts.update(sealed, summed, self._unpublished | systems, self.daily_seconds)
             self._unpublished |= systems
         publication = publisher.publish(self._lists(working.contents), self._unpublished)
         self._unpublished.clear()
@@ -277,7 +278,10 @@ class Warehouse:
         """Add the rows that written segments tell, where these are enough; gives the partitions it did."""
         additions = {}
         for partition, segments in written.items():
-            addition = _addition(working.contents.get(partition), wanted[partition], segments)
+            known = working.contents.get(partition)
+            if known is None and _is_newest(partition, working.contents):
+                known = {}
+            addition = _addition(known, wanted[partition], segments)
             if addition is not None:
                 additions[partition] = addition
         if not additions:
@@ -370,6 +374,11 @@ class Warehouse:
             self._open[0].close()
             self._open = None
         self._refreshes = 0
+
+
+def _is_newest(partition: Partition, known: Iterable[Partition]) -> bool:
+    """Whether no day of its system that comes after it is known."""
+    return not any(item.system_id == partition.system_id and item.day > partition.day for item in known)
 
 
 def _addition(known: Contents | None, wanted: Contents, written: Sequence[SegmentWritten]) -> Addition | None:

@@ -57,15 +57,18 @@ def assert_made_in_time(lake: Lake, folder: Path) -> None:
     told = []
     with contextlib.closing(warehouse):
         for seconds in (0.0, None):
-            warehouse.forecast_seconds = seconds
+            warehouse.daily_seconds = seconds
             warehouse.refresh(files)
             with contextlib.closing(duckdb.connect(warehouse.path, read_only=True)) as reader:
-                queries = ("FROM forecast_status", "SELECT count(*) FROM station_forecast")
+                queries = (
+                    "FROM forecast_status",
+                    "SELECT (SELECT count(*) FROM station_forecast), (SELECT count(*) > 0 FROM station_usual)",
+                )
                 told += [reader.execute(sql).fetchall() for sql in queries]
     april_6 = dt.date(2024, 4, 6)
     assert told == [
-        [(lake.id, "not learnt yet", 0, None, 18)], [(0,)],
-        [(lake.id, "ready", 17, april_6, 0)], [(8,)],
+        [(lake.id, "not learnt yet", 0, None, 18)], [(0, False)],
+        [(lake.id, "ready", 17, april_6, 0)], [(8, True)],
     ]  # fmt: skip
 
 
