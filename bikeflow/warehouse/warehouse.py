@@ -279,7 +279,7 @@ class Warehouse:
         additions = {}
         for partition, segments in written.items():
             known = working.contents.get(partition)
-            if known is None and _is_newest(partition, working.contents):
+            if known is None and self._begins_a_day(partition, wanted, working.contents):
                 known = {}
             addition = _addition(known, wanted[partition], segments)
             if addition is not None:
@@ -290,6 +290,14 @@ class Warehouse:
         added = additions.keys() - working.add(additions)
         self.steps += len(added)
         return added
+
+    def _begins_a_day(
+        self, partition: Partition, wanted: Mapping[Partition, Contents], known: Iterable[Partition]
+    ) -> bool:
+        """Whether a partition of which nothing is known is the newest of its system, and small."""
+        if any(item.system_id == partition.system_id and item.day > partition.day for item in known):
+            return False
+        return _bytes(self._mirror / file for file in wanted[partition].values()) <= LARGE_BYTES
 
     def _read(self, working: WorkingDatabase, partition: Partition, wanted: Contents) -> list[Segment]:
         """Read a partition whole; gives the segments that can't be read, which are left out."""
@@ -374,11 +382,6 @@ class Warehouse:
             self._open[0].close()
             self._open = None
         self._refreshes = 0
-
-
-def _is_newest(partition: Partition, known: Iterable[Partition]) -> bool:
-    """Whether no day of its system that comes after it is known."""
-    return not any(item.system_id == partition.system_id and item.day > partition.day for item in known)
 
 
 def _addition(known: Contents | None, wanted: Contents, written: Sequence[SegmentWritten]) -> Addition | None:
