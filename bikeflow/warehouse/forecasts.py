@@ -110,6 +110,8 @@ class Forecasts:
         rows = self._run("SELECT system_id, days, before_date, pending FROM state.forecast_status").fetchall()
         self._status: dict[str, tuple[int, dt.date | None, int]] = {row[0]: row[1:] for row in rows}
         """On how many of the days before which one anything is known of a system, and how much is still to be done."""
+        self.changes = 0
+        """How often any of the tables but `station_forecast` was changed."""
 
     def update(
         self,
@@ -156,6 +158,7 @@ class Forecasts:
         ages = {item: (self._newest[item.system_id] - item.day).days for item in days}
         if self._files is None:
             self._outdated |= self._zones.keys()
+            self.changes += 1
             for table in ("station_forecast", "forecast_status", "forecast_bins", "forecast_scores"):
                 self._run(f"DELETE FROM state.{table} WHERE system_id NOT IN (SELECT unnest($1))", [list(self._zones)])
         self._files = {item: sealed[item] for item, age in ages.items() if age < LEARNT_DAYS + SCORED_DAYS}
@@ -193,6 +196,7 @@ class Forecasts:
     def _sum_up(self, systems: set[str]) -> None:
         """Sum up what came of the forecasts of these systems."""
         if systems:
+            self.changes += 1
             for table, insert in (("forecast_bins", _BINS), ("forecast_scores", _SCORES)):
                 self._run(f"DELETE FROM state.{table} WHERE system_id IN (SELECT unnest($1))", [sorted(systems)])
                 self._run(insert, [sorted(systems)])
@@ -233,6 +237,7 @@ class Forecasts:
             learnt, pending = self._learnt.get(system_id), unscored[system_id] + (system_id in self._outdated)
             status = (learnt.days, learnt.before, pending) if learnt else (0, None, pending)
             if status != self._status.get(system_id):
+                self.changes += 1
                 self._run("DELETE FROM state.forecast_status WHERE system_id = $1", [system_id])
                 self._run("INSERT INTO state.forecast_status VALUES ($1, $2, $3, $4)", [system_id, *status])
                 self._status[system_id] = status

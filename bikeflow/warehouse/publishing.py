@@ -1,8 +1,9 @@
 """The published database: built beside its target, which it then replaces by a rename.
 
 Readers in other processes keep the file that they opened, and the next one to open finds the new one; neither ever
-waits. A template holds all objects, and the names of the files that hardly ever change. So a publication costs the same
-in any archive, and the file is small, however long the service runs: history is only viewed.
+waits. A template holds all objects, and what hardly ever changes: the names of the files of sealed days, and the tables
+that are made of these. So a publication costs the same in any archive, and the file is small, however long the service
+runs: history is only viewed.
 
 What is published is a copy of a file of our own. Where a few of many systems have changed, only their rows are replaced
 in it; else it is made from the template, and so it is every now and then, as what was replaced leaves gaps.
@@ -79,6 +80,7 @@ class Publisher:
         self._empty = empty
         self._systems = tuple(systems)
         self._sealed: dict[str, tuple[str, ...]] = dict.fromkeys(empty, ())
+        self._is_settled = False
         self._filled = template.with_name("filled.duckdb")
         self._updates = REFILLED_AFTER
         """How often the filled database was updated since it was made from the template."""
@@ -107,13 +109,13 @@ class Publisher:
                     if item.kind == "TABLE" and not item.from_state:
                         run(item.fill_sql)
 
-    def publish(self, lists: Mapping[str, FileList], changed: Collection[str]) -> Publication:
+    def publish(self, lists: Mapping[str, FileList], changed: Collection[str], *, daily: bool) -> Publication:
         """Replace the published database by one over these files, by the name of their list.
 
-        `changed` are the systems of which anything has changed since the last publication that succeeded. Raises
-        duckdb.Error, OSError.
+        `changed` are the systems of which anything has changed since the last publication that succeeded, and `daily`
+        tells whether any of the tables `DAILY` has. Raises duckdb.Error, OSError.
         """
-        sealed = self._settle(lists)
+        sealed = self._settle(lists, daily=daily)
         updates, self._updates = self._updates + 1, REFILLED_AFTER  # should it fail, it is filled again
         if updates > REFILLED_AFTER or 2 * len(changed) > len(self._systems):
             updates, sealed = 0, ()
@@ -146,16 +148,18 @@ class Publisher:
             self._cursor.execute("DETACH published")
             self._cursor.execute("RESET force_compression")
 
-    def _settle(self, lists: Mapping[str, FileList]) -> Sequence[str]:
-        """Let the template name the files of sealed days; gives the statements that did, where these have changed."""
-        sealed = {name: files.sealed for name, files in lists.items()}
-        if sealed == self._sealed:
-            return ()
-        statements = tuple(sealed_sql(lists, self._empty))
-        with self._attached(self._template), transaction(self._cursor) as run:
-            for sql in statements:
-                run(sql)
-        self._sealed = sealed
+    def _settle(self, lists: Mapping[str, FileList], *, daily: bool) -> Sequence[str]:
+        """Bring what the template holds up to date; gives the statements that did."""
+        named = {name: files.sealed for name, files in lists.items()}
+        statements = list(sealed_sql(lists, self._empty)) if named != self._sealed else []
+        if daily or not self._is_settled:
+            tables = [item for item in published() if item.is_daily]
+            statements += [sql for item in tables for sql in (f"DELETE FROM {item.schema}.{item.name}", item.fill_sql)]
+        if statements:
+            with self._attached(self._template), transaction(self._cursor) as run:
+                for sql in statements:
+                    run(sql)
+        self._sealed, self._is_settled = named, True
         return statements
 
     def _fill(self, lists: Mapping[str, FileList], changed: Collection[str], sealed: Sequence[str]) -> None:
@@ -166,7 +170,7 @@ class Publisher:
             for sql in (*sealed, *open_sql(lists, self._empty)):
                 run(sql)
             for item in published():
-                if item.from_state:
+                if item.from_state and not item.is_daily:
                     for sql in (item.fill_sql,) if whole else item.update_sql:
                         run(sql)
 

@@ -81,6 +81,8 @@ PARTS = "parts"
 OF_CHANGED_SYSTEMS = "system_id IN (SELECT unnest(CAST(getvariable('changed_systems') AS VARCHAR[])))"
 """A condition: the row is of a system that has changed since the last publication. DuckDB pushes it down to a table,
 but not through an ORDER BY."""
+DAILY = ("station_totals", "forecast_bins", "forecast_scores", "forecast_status")
+"""Tables that hardly ever change but when a day is sealed: they are filled only then."""
 NOT_BY_SYSTEM = ("pipeline_runs", "pipeline_files_without_rows", "publication")
 """Tables of which rows may change though nothing of their system has."""
 
@@ -117,6 +119,11 @@ class PublishedObject:
     def from_state(self) -> bool:
         """Whether it is filled at each publication, from what the working database holds."""
         return self.kind == "TABLE" and "working.state." in self.sql
+
+    @property
+    def is_daily(self) -> bool:
+        """Whether it is one of `DAILY`."""
+        return self.name in DAILY
 
     @property
     def query(self) -> str:
@@ -257,6 +264,7 @@ def _model() -> list[str]:
     return sorted(file.read_text(encoding="utf-8") for file in files if file.name.endswith(".py"))
 
 
+@cache
 def _queries(folder: str) -> dict[str, str]:
     return {name.removesuffix(".sql"): _query(text) for name, text in _files(folder).items()}
 

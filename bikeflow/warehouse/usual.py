@@ -78,8 +78,6 @@ class Usual:
         self.files: dict[Partition, Path] = {}
         """The file of each system, by the local day before which it ends."""
         self._root = kept.root / USUAL
-        self.empty = self._root / NO_PARTITION / "empty.parquet"
-        """A file without rows: it gives the schema."""
         self._load()
 
     def _load(self) -> None:
@@ -91,10 +89,6 @@ class Usual:
         for path in self._root.glob("system_id=*/*/*"):
             if path not in self.files.values():
                 remove(path)
-        self.empty.parent.mkdir(parents=True, exist_ok=True)
-        sink = pa.BufferOutputStream()
-        pq.write_table(SCHEMA.empty_table(), sink, store_schema=False)
-        write_whole(self.empty, sink.getvalue().to_pybytes())
 
     def update(
         self,
@@ -207,6 +201,17 @@ class Usual:
         self._run(
             "INSERT INTO state.usual VALUES ($1, $2, $3, $4, $5)", [day.system_id, day.day, began_at, newest, str(file)]
         )
+
+
+def empty_usual(kept: Path) -> Path:
+    """A file without rows below the root of the kept files: it gives the schema; made where it is missing."""
+    path = kept / USUAL / NO_PARTITION / "empty.parquet"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sink = pa.BufferOutputStream()
+        pq.write_table(SCHEMA.empty_table(), sink, store_schema=False)
+        write_whole(path, sink.getvalue().to_pybytes())
+    return path
 
 
 def _midnight(now: dt.datetime, zone: ZoneInfo) -> dt.datetime:

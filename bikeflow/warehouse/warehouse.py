@@ -20,14 +20,11 @@ from bikeflow.polls.archive import copies_root
 from bikeflow.runtime.files import disk_errors
 from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import WarehouseSettings
-from bikeflow.warehouse.days import Days
-from bikeflow.warehouse.facts import take_over
-from bikeflow.warehouse.forecasts import Forecasts
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root, version_of
 from bikeflow.warehouse.parquet import lacks_columns
 from bikeflow.warehouse.parts import FileList
-from bikeflow.warehouse.polls import NoPolls, PollSource, PollTables, empty_polls
+from bikeflow.warehouse.polls import NoPolls, PollSource, empty_polls
 from bikeflow.warehouse.publishing import Publisher
 from bikeflow.warehouse.state import (
     Addition,
@@ -37,10 +34,10 @@ from bikeflow.warehouse.state import (
     first_line,
     is_sealed,
     quarantined,
-    transaction,
 )
 from bikeflow.warehouse.statements import COMPATIBLE, KEPT, MIRRORED, POLLS, USUAL, pattern
-from bikeflow.warehouse.usual import Usual
+from bikeflow.warehouse.tables import Tables
+from bikeflow.warehouse.usual import empty_usual
 
 _PASSING = (
     "No space left", "Could not set lock", "Too many open files", "Cannot allocate memory", "Read-only file system",
@@ -122,10 +119,6 @@ class Warehouse:
         self._settings = settings
         self._facts = facts
         self._polls = polls or NoPolls()
-        self._poll_tables: PollTables | None = None
-        self._days: Days | None = None
-        self._usual: Usual | None = None
-        self._forecasts: Forecasts | None = None
         self._systems = systems
         self.shown = settings.wrm_system or next(iter(systems))
         """The system that the views in `wrm_analytics` show."""
@@ -135,8 +128,11 @@ class Warehouse:
         self._mirror = mirror_root(data_dir)
         self._empty = empty_file(self._mirror)
         self._kept = KeptFiles(self._mirror)
-        self._named: Mapping[Partition, Contents] | None = None
-        self._open: tuple[WorkingDatabase, Publisher] | None = None
+        self._named: tuple[Mapping[Partition, Contents], Mapping[Partition, Path], Mapping[Partition, Path]] | None = (
+            None
+        )
+        """What is published: the files of each partition, those of polls, and those of what is usual."""
+        self._open: tuple[WorkingDatabase, Tables, Publisher] | None = None
         self._refreshes = 0
         self._unpublished: set[str] = set()
         self._sealed: tuple[Mapping[Partition, Contents], Mapping[str, tuple[str, ...]]] = {}, {}
@@ -160,6 +156,9 @@ class Warehouse:
         with self._busy, disk_errors():
             try:
                 return self._refresh(files, written)
+            except (BikeflowError, OSError):
+                self._close()  # what is known in memory may be ahead of what the file has
+                raise
             except duckdb.Error as error:
                 self._close()
                 if _is_passing(error):
@@ -182,7 +181,7 @@ class Warehouse:
             if self._named is None:
                 return None
             shutil.copyfile(self.path, copy)
-            contents = self._named
+            contents, polls, usual = self._named
             files = {segment: self._mirror / file for some in contents.values() for segment, file in some.items()}
             kept = {
                 name: {
@@ -192,9 +191,7 @@ class Warehouse:
                 }
                 for name in KEPT
             }
-            kept[POLLS] = dict(self._poll_tables.copies) if self._poll_tables is not None else {}
-            kept[USUAL] = dict(self._usual.files) if self._usual is not None else {}
-            return Frozen(copy, files, kept, self._empties)
+            return Frozen(copy, files, {**kept, POLLS: polls, USUAL: usual}, self._empties)
 
     def forget(self, segment: Segment) -> None:
         """Let the next refresh read a segment's partition again, though its file has the same name: it was damaged."""
@@ -224,7 +221,7 @@ class Warehouse:
         if self._refreshes >= REOPENED_AFTER:
             self._close()
         self._refreshes += 1
-        working, publisher = self._open = self._open or self._opened()
+        working, tables, publisher = self._open = self._open or self._opened()
         wanted = self._wanted(files)
         due = working.set_latest_time((self._now() + FUTURE_TOLERANCE).replace(tzinfo=None))
         removed = working.contents.keys() - wanted.keys()
@@ -244,22 +241,16 @@ class Warehouse:
             damaged += self._read(working, partition, wanted[partition])
             self.steps += 1
         working.settle({partition: is_sealed(contents) for partition, contents in working.contents.items()})
-        if self._facts is not None:
-            with transaction(working.connection):
-                take_over(working.connection, self._facts)
-        if self._poll_tables and self._days and self._usual and self._forecasts:
-            sealed, differing = _sealed(working.contents), [*removed, *changed]
-            with transaction(working.connection):
-                systems, since = self._poll_tables.update(differing)
-                summed = self._days.update(sealed, differing, since)
-                systems |= self._usual.update(sealed, differing, set(differing) - added, since, self.daily_seconds)
-                systems |= self._forecasts.update(sealed, summed, self._unpublished | systems, self.daily_seconds)
-            self._unpublished |= systems
-        publication = publisher.publish(self._lists(working.contents), self._unpublished)
+        updated = tables.update(
+            _sealed(working.contents), [*removed, *changed], added, self._unpublished, self.daily_seconds
+        )
+        self._unpublished |= updated.systems
+        publication = publisher.publish(self._lists(working.contents, tables), self._unpublished, daily=updated.daily)
         self._unpublished.clear()
-        self._named = {partition: dict(contents) for partition, contents in working.contents.items()}
+        named = {partition: dict(contents) for partition, contents in working.contents.items()}
+        self._named = named, dict(tables.polls.copies), dict(tables.usual.files)
         self._tell_future(publication)
-        self._kept.prune(file for contents in self._named.values() if is_sealed(contents) for file in contents.values())
+        self._kept.prune(file for contents in named.values() if is_sealed(contents) for file in contents.values())
         return Refresh(len(changed) - len(added), len(added), len(removed), tuple(damaged), publication)
 
     def _wanted(self, files: Mapping[Segment, Path]) -> dict[Partition, Contents]:
@@ -326,10 +317,10 @@ class Warehouse:
 
     @property
     def _empties(self) -> dict[str, Path]:
-        usual = {USUAL: self._usual.empty} if self._usual is not None else {}
-        return {MIRRORED: self._empty, **self._kept.empty, POLLS: empty_polls(copies_root(self._data_dir)), **usual}
+        polls, usual = empty_polls(copies_root(self._data_dir)), empty_usual(self._kept.root)
+        return {MIRRORED: self._empty, **self._kept.empty, POLLS: polls, USUAL: usual}
 
-    def _lists(self, contents: Mapping[Partition, Contents]) -> dict[str, FileList]:
+    def _lists(self, contents: Mapping[Partition, Contents], tables: Tables) -> dict[str, FileList]:
         """The lists of files that the published views read, the newest first."""
         sealed = {partition: some for partition, some in contents.items() if is_sealed(some)}
         if sealed != self._sealed[0]:  # mostly it is what it was, and long
@@ -345,8 +336,8 @@ class Warehouse:
         former = frozenset(pattern(self._mirror / file) for file, is_former in found.items() if is_former)
         opened = tuple(pattern(self._mirror / file) for file in open_files)
         kept = {name: FileList((), self._sealed[1].get(name, ())) for name in KEPT}
-        polls = FileList((), self._poll_tables.files if self._poll_tables else ())
-        usual = FileList((), tuple(map(pattern, self._usual.files.values())) if self._usual else ())
+        polls = FileList((), tables.polls.files)
+        usual = FileList((), tuple(map(pattern, tables.usual.files.values())))
         return {
             MIRRORED: FileList(opened, self._sealed[1].get(MIRRORED, ()), former),
             **kept,
@@ -358,21 +349,16 @@ class Warehouse:
         """Whether each of these files lacks columns; a file never changes under its name."""
         return {file: known[file] if file in known else lacks_columns(self._mirror / file) for file in files}
 
-    def _opened(self) -> tuple[WorkingDatabase, Publisher]:
+    def _opened(self) -> tuple[WorkingDatabase, Tables, Publisher]:
         working = WorkingDatabase(
             self._directory / "working.duckdb", self._settings, self._mirror, self._empty, self._kept
         )
         try:
-            template = self._directory / "template.duckdb"
-            self._poll_tables = PollTables(working.connection, self._polls)
-            self._days = Days(working.connection, self._kept)
-            self._usual = Usual(working.connection, self._kept, self._systems)
-            self._forecasts = Forecasts(
-                working.connection, self._kept, self._systems if self._settings.forecast else {}
-            )
+            forecast = self._systems if self._settings.forecast else {}
+            tables = Tables(working.connection, self._kept, self._facts, self._polls, self._systems, forecast)
             empty = {name: pattern(file) for name, file in self._empties.items()}
-            publisher = Publisher(working.connection, template, self.path, empty, self._systems, self.shown)
-            return working, publisher
+            template = self._directory / "template.duckdb"
+            return working, tables, Publisher(working.connection, template, self.path, empty, self._systems, self.shown)
         except BaseException:
             working.close()
             raise
