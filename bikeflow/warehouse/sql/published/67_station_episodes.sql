@@ -4,41 +4,61 @@
 -- where coverage does. Between two known states that something unknown parts the station may have been empty or full: there
 -- the states are maybe_empty and maybe_full, and seconds_at_most counts the episodes of that kind before and after it.
 CREATE OR REPLACE VIEW main.station_episodes AS
-WITH stretches AS (
+WITH known AS (
+    -- The known time, cut at midnight (UTC), as states are.
+    SELECT
+        system_id,
+        CAST(day_at AS DATE) AS date,
+        greatest(began_at, day_at) AS began_at,
+        least(ended_at, day_at + INTERVAL 1 DAY) AS ended_at
+    FROM (
+        SELECT
+            system_id,
+            min(began_at) AS began_at,
+            max(ended_at) AS ended_at,
+            unnest(generate_series(date_trunc('day', min(began_at)), max(ended_at), INTERVAL 1 DAY)) AS day_at
+        FROM (
+            SELECT *, count(*) FILTER (WHERE NOT known) OVER (PARTITION BY system_id ORDER BY began_at) AS run
+            FROM main.coverage
+        )
+        WHERE known
+        GROUP BY system_id, run
+    )
+),
+pieces AS (
     SELECT
         system_id,
         station_id,
-        min(began_at) AS began_at,
-        max(ended_at) AS ended_at,
-        any_value(state) AS state
+        greatest(states.began_at, known.began_at) AS began_at,
+        least(coalesce(states.ended_at, date + INTERVAL 1 DAY), known.ended_at) AS ended_at,
+        CASE
+            WHEN parts.is_empty(bikes, spaces) THEN 'empty'
+            WHEN parts.is_full(bikes, spaces, total_docks) THEN 'full'
+            ELSE 'neither'
+        END AS state
+    FROM main.station_states AS states
+    JOIN known USING (system_id, date)
+    WHERE bikes IS NOT NULL
+        AND greatest(states.began_at, known.began_at)
+            < least(coalesce(states.ended_at, date + INTERVAL 1 DAY), known.ended_at)
+),
+stretches AS (
+    -- Pieces of the same state that touch are one stretch: from its first piece to its last one.
+    SELECT system_id, station_id, state, began_at, if(is_last, ended_at, next_ended_at) AS ended_at
     FROM (
-        SELECT
-            *,
-            count(*) FILTER (WHERE is_change) OVER (PARTITION BY system_id, station_id ORDER BY began_at) AS run
+        SELECT *, lead(ended_at) OVER in_time AS next_ended_at
         FROM (
             SELECT
                 *,
-                (lag(state) OVER in_time = state AND lag(ended_at) OVER in_time = began_at) IS NOT TRUE AS is_change
-            FROM (
-                SELECT
-                    system_id,
-                    station_id,
-                    began_at,
-                    ended_at,
-                    CASE
-                        WHEN parts.is_empty(bikes, spaces) THEN 'empty'
-                        WHEN parts.is_full(bikes, spaces, total_docks) THEN 'full'
-                        ELSE 'neither'
-                    END AS state
-                FROM main.station_parts
-                WHERE known
-                    AND bikes IS NOT NULL
-                    AND began_at < ended_at
-            )
+                (lag(state) OVER in_time = state AND lag(ended_at) OVER in_time = began_at) IS NOT TRUE AS is_first,
+                (lead(state) OVER in_time = state AND lead(began_at) OVER in_time = ended_at) IS NOT TRUE AS is_last
+            FROM pieces
             WINDOW in_time AS (PARTITION BY system_id, station_id ORDER BY began_at)
         )
+        WHERE is_first OR is_last
+        WINDOW in_time AS (PARTITION BY system_id, station_id ORDER BY began_at)
     )
-    GROUP BY system_id, station_id, run
+    WHERE is_first
 ),
 bounded AS (
     SELECT
