@@ -22,7 +22,7 @@ LOOKS = 16
 NO_PARTITION = "system_id=-/dt=0001-01-01"
 """The folder of files without rows."""
 
-_OWN_COLUMNS = "COLUMNS(lambda name: name NOT IN ('system_id', 'dt', 'date'))"
+_OWN_COLUMNS = "COLUMNS(lambda name: name NOT IN ('system_id', 'dt'))"
 """All but what the file's path tells."""
 
 

@@ -227,7 +227,7 @@ def _with_lake_sql(in_lake: Mapping[tuple[str, bool], Sequence[str]]) -> Iterato
         parts = [f"FROM {PARTS}.{MIRRORED}_open", f"FROM {PARTS}.{MIRRORED}_sealed"]
         for (system_id, _), urls in in_lake.items():
             listed = f"[{', '.join(map(quoted, urls))}], hive_partitioning = true, hive_types = {{'dt': DATE}}"
-            parts.append(f"SELECT *, {quoted(system_id)} AS system_id FROM read_parquet({listed})")
+            parts.append(f"SELECT *, dt + 1 AS next_dt, {quoted(system_id)} AS system_id FROM read_parquet({listed})")
         yield f"CREATE OR REPLACE VIEW {PARTS}.{MIRRORED} AS {' UNION ALL BY NAME '.join(parts)}"
 
 

@@ -45,8 +45,6 @@ BLOCK_BYTES = 16_384
 """The smallest that DuckDB knows: its usual ones take a quarter of a megabyte in memory for each column of a table that
 is added to, and as much in a file for each small table."""
 
-_OF_THE_PARTITION = ("raw_files", "station_changes")
-"""Those of `KEPT` that have no day of their own beside their partition's."""
 _LOG_COLUMNS = """
 system_id VARCHAR, dt DATE, station_id VARCHAR, began_at TIMESTAMP, ordinal BIGINT, bikes BIGINT,
 spaces BIGINT, total_docks BIGINT, is_there BOOLEAN, is_last BOOLEAN
@@ -277,15 +275,14 @@ class WorkingDatabase:
         return {Partition(*row) for row in rows}
 
     def _insert(self, files: Contents) -> None:
-        """Store what is derived from what is being read; of a sealed day the `KEPT` rows of the day itself in files."""
+        """Store what is derived from what is being read; of a sealed day the `KEPT` rows in files."""
         sealed = is_sealed(files)
         if sealed:
             (relative,) = files.values()
-            self._kept.write(self.connection, relative, {name: _of_its_own_day(name) for name in KEPT})
+            self._kept.write(self.connection, relative, {name: _kept_query(name) for name in KEPT})
         for table, query in derived().items():
-            rows = _of_other_days(table) if sealed and table in KEPT else query
-            if rows:
-                self.connection.execute(f"INSERT INTO state.{table} BY NAME {rows}")
+            if not (sealed and table in KEPT):
+                self.connection.execute(f"INSERT INTO state.{table} BY NAME {query}")
 
     def _note(self, contents: Mapping[Partition, Contents]) -> None:
         """Remember which files partitions were derived from."""
@@ -584,18 +581,11 @@ def _first_open_days(sealed: Mapping[Partition, bool]) -> dict[str, dt.date]:
     return found
 
 
-def _of_its_own_day(table: str) -> str:
-    """What goes to a sealed day's file: the rows of the day itself, without what the file's path tells."""
+def _kept_query(table: str) -> str:
+    """What goes to a sealed day's file: what is derived from the day, without what the file's path tells."""
     if table == "station_changes":
         return _LOG.format(log=derived()[table])
-    if table in _OF_THE_PARTITION:
-        return f"SELECT * EXCLUDE (system_id, dt) FROM (\n{derived()[table]}\n)"
-    return f"SELECT * EXCLUDE (system_id, dt, date) FROM (\n{derived()[table]}\n) WHERE date = dt"
-
-
-def _of_other_days(table: str) -> str:
-    """What stays of a sealed day in its table: rows of snapshots that lie in the folder of another day."""
-    return "" if table in _OF_THE_PARTITION else f"SELECT * FROM (\n{derived()[table]}\n) WHERE date <> dt"
+    return f"SELECT * EXCLUDE (system_id, dt) FROM (\n{derived()[table]}\n)"
 
 
 @contextlib.contextmanager

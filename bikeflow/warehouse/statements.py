@@ -90,10 +90,10 @@ HIVE_TYPES = "hive_types = {'system_id': VARCHAR, 'dt': DATE}"
 """The types of what the paths of the mirror's and the kept files tell: an option of `read_parquet`."""
 
 MIRRORED = "files"
-KEPT = ("raw_files", "station_changes", "cell_hours", "bike_changes")
+KEPT = ("raw_files", "station_changes", "bike_changes")
 """The tables whose rows lie in files of their own once a day is sealed."""
-FOLLOWED = ("raw_files", "station_changes", "bike_changes")
-"""Those of `KEPT` that tell of the day after, too: their rows have it as `next_dt`."""
+FOLLOWED = (MIRRORED, *KEPT)
+"""The lists that tell of the day after, too: their rows have it as `next_dt`."""
 POLLS = "polls"
 """The record of polls of closed days."""
 USUAL = "station_usual"

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from bikeflow.cli.app import app
 from bikeflow.polls.poll import Poll, PollOutcome, to_parquet
+from tests.answers.places import station_density_hourly
 from tests.answers.reading import RawFile, read_raw
 from tests.answers.reference import Coverage, Life, lived, microseconds
 from tests.support.service import configure
@@ -138,6 +139,12 @@ class Lake:
         coverage = Coverage.of(row[:3] for row in self.coverage())
         now = microseconds(dt.datetime.now(dt.UTC))
         return lived((file.snapshot for file in self.read), coverage, self.zone, now)
+
+    def density(self) -> dict[tuple[str, int], dict[str, object]]:
+        """The bikes in the grid's cells by hour, by plain Python."""
+        coverage = Coverage.of(row[:3] for row in self.coverage())
+        listings = [file.listing(is_everywhere=self.format == "gbfs") for file in self.read]
+        return station_density_hourly(listings, coverage, self.zone)
 
 
 def _naive(value: Any) -> Any:

@@ -10,6 +10,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import Any
 
+from tests.answers.places import Listing, Standing
 from tests.answers.reference import Snapshot, State, microseconds
 from tests.support import reference as wrm_lines
 
@@ -44,6 +45,14 @@ class RawFile:
         stations = {one.id: one.state for one in self.records if one.kind == "station"}
         return Snapshot(self.key, self.folder, microseconds(self.time), stations)
 
+    def listing(self, *, is_everywhere: bool) -> Listing[Standing]:
+        """Where it says that stations and bikes are; the service area is that of Wrocław, or the whole world."""
+        kinds: dict[str, list[Standing]] = {"station": [], "bike": [], "unknown": []}
+        for one in self.records:
+            inside = is_everywhere or _is_in_wroclaw(one.lat, one.lon)
+            kinds[one.kind].append(Standing(one.lat, one.lon, one.state.bikes or 0, inside))
+        return Listing(self.key, self.folder, microseconds(self.time), kinds["station"], kinds["bike"])
+
 
 def read_raw(key: str, data: bytes, modified: float) -> RawFile:
     """Read a raw file by its key's ending; its time is the one in its name, else that of its last change."""
@@ -54,6 +63,10 @@ def read_raw(key: str, data: bytes, modified: float) -> RawFile:
         time = dt.datetime.strptime(f"{match[2]} +0000", "%Y-%m-%d_%H-%M-%S %z")
     records, count = _wrm(data.decode()) if match[3] == "txt" else _gbfs(data)
     return RawFile(key, dt.date.fromisoformat(match[1]), time.replace(tzinfo=None), records, count)
+
+
+def _is_in_wroclaw(lat: float | None, lon: float | None) -> bool:
+    return lat is not None and 51.0 <= lat <= 51.25 and lon is not None and 16.75 <= lon <= 17.25
 
 
 def _wrm(text: str) -> tuple[list[Record], int]:

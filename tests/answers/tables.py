@@ -46,6 +46,11 @@ def assert_hours(keyed: Keyed, life: Life) -> None:
     assert_same(keyed, "station_flows_hourly", ["station_id", HOUR_AT], figures.station_flows_hourly(life))
 
 
+def assert_density(keyed: Keyed, wanted: Rows) -> None:
+    """The table of the grid's cells by hour does."""
+    assert_same(keyed, "station_density_hourly", ["cell_id", HOUR_AT], wanted)
+
+
 def assert_same(keyed: Keyed, table: str, key: list[str], wanted: Rows) -> None:
     """A table has the rows that are wanted, by their key; columns that are not wanted may hold anything."""
     names = list(next(iter(wanted.values()), {}))

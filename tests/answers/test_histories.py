@@ -12,7 +12,7 @@ import pytest
 from tests.answers.histories import History, histories
 from tests.answers.lake import Lake
 from tests.answers.reference import joined, microseconds
-from tests.answers.tables import assert_answers
+from tests.answers.tables import assert_answers, assert_density
 from tests.support.rounds import rounds
 
 HISTORIES = list(histories(rounds(100, 1_000_000)))
@@ -73,6 +73,7 @@ def test_coverage_is_that_of_the_polls(published: tuple[History, Lake]) -> None:
 def test_answers_are_those_of_plain_python(published: tuple[History, Lake]) -> None:
     _, lake = published
     assert_answers(lake.keyed, lake.life())
+    assert_density(lake.keyed, lake.density())
 
 
 @pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.name)
@@ -83,10 +84,12 @@ def test_answers_about_an_archive_whose_record_of_polls_comes_later(history: His
     assert {row[4] for row in lake.coverage()} == {"raw files"}
     assert lake.findings() == []
     assert_answers(lake.keyed, lake.life())
+    assert_density(lake.keyed, lake.density())
     lake.polls = polls
     lake.publish()
     assert "polls" in {row[4] for row in lake.coverage()}
     assert_answers(lake.keyed, lake.life())
+    assert_density(lake.keyed, lake.density())
 
 
 def test_documents_without_stations_are_counted(published: tuple[History, Lake]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.answers.forecasts import assert_forecast
 from tests.answers.lake import Lake
 from tests.answers.lives import RandomLife
-from tests.answers.tables import assert_answers
+from tests.answers.tables import assert_answers, assert_density
 from tests.support.rounds import rounds
 
 BEGINNINGS = [
@@ -34,6 +34,7 @@ def assert_all(lake: Lake) -> None:
     columns = "s3_source_key, record_type, station_id, file_timestamp, bikes, spaces, total_docks"
     assert lake.keyed(f"SELECT {columns} FROM history", 3) == wanted
     assert_answers(lake.keyed, lake.life())
+    assert_density(lake.keyed, lake.density())
     assert_forecast(lake)
 
 

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from tests.answers.replays import TOOL, lake_of, make_up, real
-from tests.answers.tables import assert_answers
+from tests.answers.tables import assert_answers, assert_density
 from tests.benchmarks import flows
 from tests.benchmarks.measuring import Row
 
@@ -23,6 +23,7 @@ def test_over_the_change_of_the_clocks(replay: Callable[..., Path], since: dt.da
     lake = lake_of(replay(tmp_path / "replay", since, 2, EVERY_SECONDS), tmp_path / "city", EVERY_SECONDS)
     lake.publish()
     assert_answers(lake.keyed, lake.life())
+    assert_density(lake.keyed, lake.density())
 
 
 @pytest.mark.long
@@ -33,6 +34,7 @@ def test_a_week_every_minute_over_the_change_of_the_clocks(replay: Callable[...,
     lake = lake_of(replay(tmp_path / "replay", dt.date(2024, 3, 25), 7, 60), tmp_path / "city", 60)
     lake.publish()
     assert_answers(lake.keyed, lake.life())
+    assert_density(lake.keyed, lake.density())
 
 
 def test_of_all_trips_counts_show_as_many_as_they_can(tmp_path: Path) -> None:

@@ -119,7 +119,6 @@ FULL: dict[str, Work] = {
 PUBLISHED: dict[str, Work] = {
     "kept: changes of stations": damage.kept("station_changes", "bikes + 1 AS bikes"),
     "kept: changes of bikes": damage.kept("bike_changes", "lat + 1 AS lat"),
-    "kept: cell hours": damage.kept("cell_hours", "bikes_sum + 1 AS bikes_sum"),
     "kept: raw files": damage.kept("raw_files", "'0' AS md5"),
     "kept: flags of raw files": damage.kept("raw_files", "flagged + 1 AS flagged"),
     "kept: gone": damage.deleted(

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.answers import figures, reference
+from tests.answers import figures, places, reference
 
 Row = dict[str, Any]
 CAP_SECONDS = 1800.0
@@ -265,7 +265,7 @@ def bike_density(rows: Iterable[Row]) -> dict[str, tuple[Any, ...]]:
     for row in newest(rows):
         inside = BOX[0] <= row["lat"] <= BOX[1] and BOX[2] <= row["lon"] <= BOX[3]
         if inside and row["record_type"] != "unknown":
-            cells[cell_id(row["lat"], row["lon"])].append(row)
+            cells[places.cell_id(row["lat"], row["lon"])].append(row)
     return {
         cell: (
             sum(row["bikes"] for row in found),
@@ -278,33 +278,36 @@ def bike_density(rows: Iterable[Row]) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def station_density_hourly(rows: Iterable[Row]) -> dict[tuple[Any, ...], tuple[float, float]]:
-    """By cell, date and hour: all bikes and free bikes within the service area, in the mean of the hour's snapshots."""
-    hours: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+def listings(rows: Iterable[Row]) -> list[places.Listing[Row]]:
+    """The rows of stations and free bikes, by raw file."""
+    files: dict[tuple[str, dt.date, dt.datetime], list[Row]] = defaultdict(list)
     for row in rows:
-        hours[row["file_timestamp"].date(), row["file_timestamp"].hour].append(row)
-    found: dict[tuple[Any, ...], tuple[float, float]] = {}
-    for hour, seen in hours.items():
-        snapshots = len({_snapshot(row) for row in seen})
-        for row in seen:
-            if row["record_type"] != "unknown" and "outside_service_area" not in row["quality_flags"]:
-                key = (cell_id(row["lat"], row["lon"]), *hour)
-                bikes, free = found.get(key, (0.0, 0.0))
-                found[key] = bikes + row["bikes"] / snapshots, free + (row["record_type"] == "bike") / snapshots
-    return found
+        files[row["s3_source_key"], row["date"], row["file_timestamp"]].append(row)
+    return [
+        places.Listing(
+            key,
+            date,
+            reference.microseconds(time),
+            stations(found),
+            [row for row in found if row["record_type"] == "bike"],
+        )
+        for (key, date, time), found in files.items()
+    ]
 
 
-def cell_id(lat: float, lon: float) -> str:
-    """The cell of a place: rows at the spacing of latitude 51.1, columns at that of the middle of their row."""
-    height = math.sqrt(1000) / metres_per_degree(51.1)[0]
-    row = math.floor(lat / height)
-    width = math.sqrt(1000) / metres_per_degree((row + 0.5) * height)[1]
-    return f"{row}:{math.floor(lon / width)}"
+def station_density_hourly(
+    rows: Iterable[Row], coverage: Iterable[tuple[dt.datetime, dt.datetime, bool]]
+) -> dict[tuple[str, int], dict[str, object]]:
+    """By cell and hour: all bikes and free bikes inside the service area, in the mean of the hour's known time."""
+    standing = [
+        places.Listing(one.key, one.folder, one.at, _standing(one.stations), _standing(one.bikes))
+        for one in listings(rows)
+    ]
+    return places.station_density_hourly(standing, reference.Coverage.of(coverage), "Europe/Warsaw")
 
 
-def metres_per_degree(lat: float) -> tuple[float, float]:
-    """Of latitude and longitude, on the WGS 84 ellipsoid: the radii of the meridian's and the parallel's curvature."""
-    eccentricity_squared = 2 / 298.257223563 - 1 / 298.257223563**2
-    w = math.sqrt(1 - eccentricity_squared * math.sin(math.radians(lat)) ** 2)
-    meridian, parallel = 6378137 * (1 - eccentricity_squared) / w**3, 6378137 * math.cos(math.radians(lat)) / w
-    return math.radians(meridian), math.radians(parallel)
+def _standing(rows: Iterable[Row]) -> list[places.Standing]:
+    return [
+        places.Standing(row["lat"], row["lon"], row["bikes"] or 0, "outside_service_area" not in row["quality_flags"])
+        for row in rows
+    ]

@@ -8,10 +8,11 @@ import zoneinfo
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
-from tests.warehouse.expected import FOREVER, Row, counted, file_coverage
+from tests.answers.places import lasting
+from tests.answers.reference import SECOND, Coverage, as_time
+from tests.warehouse.expected import FOREVER, Row, counted, file_coverage, listings
 
 SAME_PLACE_METRES = 100
 DAY, HOUR = dt.timedelta(days=1), dt.timedelta(hours=1)
@@ -205,42 +206,31 @@ def _cell(move: Move) -> tuple[int, int]:
 
 def fleet_hourly(rows: Iterable[Row], now: dt.datetime = FOREVER) -> dict[tuple[dt.date, int], tuple[Any, ...]]:
     """By date and hour: the local ones, bikes at stations, outside, free bikes, outside, all; seconds known."""
-    rows = list(rows)
-    known_time = _known(rows, now)
-    snapshots = [one for _, day in sorted(usable_snapshots(rows, now).items()) for one in day]
-    sums: dict[tuple[dt.date, int], list[float]] = defaultdict(lambda: [0.0] * 5)
-    for (began, seen), (following, _) in pairwise([*snapshots, (FOREVER, [])]):
-        counts = _fleet(seen)
-        ended = min(following, dt.datetime.combine(began.date() + 2 * DAY, dt.time()))
-        hour = began.replace(minute=0, second=0, microsecond=0)
-        while hour < ended:
-            seconds = _overlap(known_time, max(began, hour), min(ended, hour + HOUR))
-            if seconds:
-                total = sums[hour.date(), hour.hour]
-                total[4] += seconds
-                for number, count in enumerate(counts):
-                    total[number] += seconds * count
-            hour += HOUR
+    rows = counted(rows, now)
+    sums: dict[int, list[int]] = defaultdict(lambda: [0] * 5)
+    for part in lasting(listings(rows), Coverage.of(file_coverage(rows))):
+        total = sums[part.hour]
+        for number, count in enumerate((*_inside_and_outside(part.stations), *_inside_and_outside(part.bikes), 1)):
+            total[number] += part.lasted * count
     return {
-        (date, hour): (
-            *_local(dt.datetime.combine(date, dt.time(hour))),
-            *(value / seconds for value in values),
-            sum(values) / seconds,
-            seconds,
+        (as_time(hour).date(), as_time(hour).hour): (
+            *_local(as_time(hour)),
+            *(value / lasted for value in values),
+            sum(values) / lasted,
+            lasted / SECOND,
         )
-        for (date, hour), (*values, seconds) in sums.items()
+        for hour, (*values, lasted) in sums.items()
     }
 
 
-def _fleet(rows: list[Row]) -> tuple[int, int, int, int]:
-    counts = {("station", False): 0, ("station", True): 0, ("bike", False): 0, ("bike", True): 0}
+def _inside_and_outside(rows: Iterable[Row]) -> tuple[int, int]:
+    """Bikes at stations, or free ones."""
+    counts = [0, 0]
     for row in rows:
-        kind = row["record_type"]
         standing_at_station = row["bikes"] == 0 and not row["locked"] and not row.get("bikes_disabled")
-        number = (row["bikes"] or 0) if kind == "station" else int(not standing_at_station)
-        counts[kind, "outside_service_area" in row["quality_flags"]] += number
-    inside, outside, free, free_outside = counts.values()
-    return inside, outside, free, free_outside
+        bikes = (row["bikes"] or 0) if row["record_type"] == "station" else int(not standing_at_station)
+        counts["outside_service_area" in row["quality_flags"]] += bikes
+    return counts[0], counts[1]
 
 
 def _local(utc: dt.datetime) -> tuple[dt.date, int]:

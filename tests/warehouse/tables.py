@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from tests.answers.tables import assert_hours
+from tests.answers.tables import assert_density, assert_hours
 from tests.warehouse import expected
 from tests.warehouse.conftest import Analytics
 from tests.warehouse.expected import Row, same
@@ -19,24 +19,21 @@ QUALITY = """rows, station_rows, bike_rows, outside_service_area, over_capacity,
 DENSITY = "bike_count, station_count, mobile_bike_count, density_per_1000m2, stations"
 PUBLICATION = """newest_snapshot, future_snapshots, rows, stations, stations_outside, stations_empty, stations_full,
                  bikes, bikes_outside"""
-MEAN_DENSITY = "mean_bike_count, mean_mobile_bike_count"
 
 
 def assert_tables(analytics: Analytics, rows: Iterable[Row], now: dt.datetime = expected.FOREVER) -> None:
     """All tables of results agree with `rows`; snapshots later than `now` are dated in the future."""
     rows = list(rows)
     past = expected.counted(rows, now)
-    life = expected.life(past, analytics.query("SELECT began_at, ended_at, known FROM coverage"))
+    covered = analytics.query("SELECT began_at, ended_at, known FROM coverage")
+    life = expected.life(past, covered)
     assert_hours(partial(keyed, analytics), life)
     assert_same(
         keyed(analytics, f"SELECT station_id, {SUMMARY} FROM station_summary"), expected.station_summary(past, life)
     )
     assert_same(keyed(analytics, f"SELECT date, {QUALITY} FROM data_quality"), expected.data_quality(rows, now))
     assert_same(keyed(analytics, f"SELECT cell_id, {DENSITY} FROM bike_density"), expected.bike_density(past))
-    assert_same(
-        keyed(analytics, f"SELECT cell_id, date, hour, {MEAN_DENSITY} FROM station_density_hourly", 3),
-        expected.station_density_hourly(rows),
-    )
+    assert_density(partial(keyed, analytics), expected.station_density_hourly(past, covered))
     assert analytics.query(f"SELECT {PUBLICATION} FROM publication") == [expected.publication(rows, now)]
 
 

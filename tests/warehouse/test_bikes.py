@@ -11,10 +11,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.answers import places
+from tests.answers.tables import assert_density
 from tests.support.gbfs import history
 from tests.support.parquet import DAY, Row, at, row, snapshot
 from tests.support.real import REAL
@@ -36,10 +39,12 @@ FLEET = """SELECT date, hour, local_date, local_hour, mean_station_bikes, mean_s
 
 
 def assert_bikes(analytics: Analytics, rows: Iterable[Row]) -> None:
-    """Both tables agree with `rows`."""
+    """The tables of free bikes agree with `rows`."""
     rows = list(rows)
     assert_same(keyed(analytics, MOVES, 2), expected_bikes.bike_moves(rows))
     assert_same(keyed(analytics, FLEET, 2), expected_bikes.fleet_hourly(rows))
+    wanted = expected.station_density_hourly(rows, expected.file_coverage(rows))
+    assert_density(partial(keyed, analytics), wanted)
 
 
 async def published(analytics: Analytics, *snapshots: list[Row], day: dt.date = DAY) -> Analytics:
@@ -172,6 +177,56 @@ async def test_the_fleet_over_midnight_is_that_of_the_day_before_until_its_first
     assert keyed(analytics, "SELECT date, hour, mean_free_bikes, known_seconds FROM fleet_hourly", 2) == wanted
 
 
+DENSITY = """SELECT cell_id, hour, mean_bike_count, mean_mobile_bike_count, known_seconds
+             FROM station_density_hourly ORDER BY hour, cell_id"""
+
+
+async def test_density_is_weighted_by_known_time(analytics: Analytics) -> None:
+    """Six bikes for ten minutes, then a free one for half an hour; of the next fifty minutes nothing is known."""
+    await published(
+        analytics,
+        [row("1", at(8), bikes=6)],
+        [row("1", at(8, 10), bikes=0), row("fb1", at(8, 10))],
+        [row("1", at(8, 20), bikes=0), row("fb1", at(8, 20))],
+        [row("1", at(9, 30), bikes=2)],
+        [row("1", at(9, 40), bikes=9)],
+    )
+    cell = places.cell_id(51.1, 17.03)
+    assert analytics.query(DENSITY) == [(cell, 8, 2.25, 0.75, 2400.0), (cell, 9, 2.0, 0.0, 600.0)]
+
+
+async def test_bikes_whose_ids_change_count_where_they_stand(analytics: Analytics) -> None:
+    lats = [51.0 + 0.01 * number for number in range(12)]
+    for minute in (0, 10, 20):
+        rows = [row(f"fb{minute}-{number}", at(8, minute), lat=lat) for number, lat in enumerate(lats)]
+        await analytics.layer.put_hour(8, *analytics.layer.rows, *rows)
+        await analytics.refresh(quick=True)
+    assert_bikes(analytics, analytics.layer.rows)
+    resets = analytics.query("SELECT count(*) FROM bike_changes WHERE change = 'reset'")
+    cells = sorted(places.cell_id(lat, 17.03) for lat in lats)
+    assert resets == [(2,)] and analytics.query(DENSITY) == [(cell, 8, 1.0, 1.0, 1200.0) for cell in cells]
+
+
+async def test_a_snapshot_without_any_station_tells_nothing_of_stations(analytics: Analytics) -> None:
+    await published(
+        analytics,
+        [row("1", at(23, 30), bikes=5), row("fb1", at(23, 30))],
+        [row("fb1", at(23, 40))],
+        [row("1", at(23, 50), bikes=5)],
+    )
+    await published(
+        analytics, [row("fb1", at(0, 10, day=NEXT_DAY))], [row("fb1", at(0, 20, day=NEXT_DAY))], day=NEXT_DAY
+    )
+    hours = {(DAY, 23): (5.0, 2 / 3, 1800.0), (NEXT_DAY, 0): (5.0, 0.5, 1200.0)}
+    fleet = "SELECT date, hour, mean_station_bikes, mean_free_bikes, known_seconds FROM fleet_hourly"
+    density = (
+        "SELECT date, hour, mean_bike_count - mean_mobile_bike_count, mean_mobile_bike_count, known_seconds"
+        " FROM station_density_hourly"
+    )
+    for query in (fleet, density):
+        assert_same(keyed(analytics, query, 2), hours)
+
+
 async def test_a_date_reads_the_files_of_that_day_and_the_one_before(analytics: Analytics, tmp_path: Path) -> None:
     days = [DAY + dt.timedelta(days=number) for number in range(5)]
     for day in days:
@@ -179,7 +234,7 @@ async def test_a_date_reads_the_files_of_that_day_and_the_one_before(analytics: 
         await analytics.layer.seal(day)
     await analytics.refresh()
     profile = tmp_path / "profile.json"
-    for table, files in (("bike_moves", 6), ("fleet_hourly", 2)):
+    for table, files in (("bike_moves", 6), ("fleet_hourly", 2), ("station_density_hourly", 4)):
         analytics.query(
             f"PRAGMA enable_profiling = 'json'; PRAGMA profiling_output = '{profile}';"
             f" FROM {table} WHERE date = DATE '{days[3]}'"

@@ -23,7 +23,6 @@ from tests.warehouse.test_warehouse import assert_published
 RESULTS = (
     "station_summary",
     "main.open_station_changes",
-    "main.open_cell_hours",
     "data_quality",
     "coverage",
     "coverage_days",

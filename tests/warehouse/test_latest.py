@@ -204,14 +204,15 @@ async def test_a_file_taken_just_after_midnight_counts_in_the_hour_of_its_own_da
         for name in (
             f"dt={DAY}/wrm_stations_{NEXT_DAY}_00-00-04.txt",
             f"dt={NEXT_DAY}/wrm_stations_{NEXT_DAY}_00-01-04.txt",
+            f"dt={NEXT_DAY}/wrm_stations_{NEXT_DAY}_00-02-04.txt",
         ):
             await road.put_raw(name, raw_file(station(1)))
         await publish(road, analytics)
         hours = "SELECT date, hour, observations FROM station_hourly"
-        assert analytics.query(hours) == [(NEXT_DAY, 0, 1)]
+        assert analytics.query(hours) == [(NEXT_DAY, 0, 2)]
         assert analytics.query(f"{hours} WHERE date = '{DAY}'") == []
-        density = "SELECT date, hour, mean_bike_count FROM station_density_hourly"
-        assert analytics.query(density) == [(NEXT_DAY, 0, 5.0)]
+        density = "SELECT date, hour, mean_bike_count, known_seconds FROM station_density_hourly"
+        assert analytics.query(density) == [(NEXT_DAY, 0, 5.0, 60.0)]
         ((gap,),) = analytics.query(f"SELECT longest_gap_seconds FROM data_quality WHERE date = '{NEXT_DAY}'")
         assert gap == 0
         warehouse.close()

@@ -65,7 +65,7 @@ def test_its_table_names_all_objects_but_those_that_others_are_made_of(data_dir:
         "station_parts",
         "station_spans",
         "station_totals",
-        "open_cell_hours",
+        "snapshot_parts",
         "open_bike_changes",
         "open_raw_files",
         "open_polls",

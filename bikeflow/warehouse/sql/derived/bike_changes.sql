@@ -91,7 +91,6 @@ changes AS (
 SELECT
     system_id,
     dt,
-    dt AS date,
     bike.bike_id AS bike_id,
     bike.vehicle_type AS vehicle_type,
     file_timestamp AS changed_at,
@@ -111,6 +110,6 @@ FROM (
 )
 WHERE bike.bike_id IS NOT NULL
 UNION ALL BY NAME
-SELECT DISTINCT system_id, dt, dt AS date, file_timestamp AS changed_at, 'reset' AS change
+SELECT DISTINCT system_id, dt, file_timestamp AS changed_at, 'reset' AS change
 FROM changes
 WHERE is_reset

@@ -1,4 +1,4 @@
 -- Changes of bikes of days that are not sealed yet. Part of bike_changes.
 CREATE OR REPLACE TABLE main.open_bike_changes AS
-SELECT * EXCLUDE (dt)
+SELECT * RENAME (dt AS date)
 FROM working.state.bike_changes;
