@@ -35,9 +35,7 @@ FROM state.coverage
 WHERE system_id IN (SELECT unnest($1))
 GROUP BY system_id
 """
-_NEWEST = """
-SELECT system_id, max(newest_snapshot) FROM state.partitions WHERE system_id IN (SELECT unnest($1)) GROUP BY system_id
-"""
+_NEWEST = "SELECT max(newest_snapshot) FROM state.partitions WHERE system_id = $1"
 
 
 SCHEMA = pa.schema(
@@ -109,7 +107,6 @@ class Usual:
         systems |= {item.system_id for item in sealed} - self._written.keys()
         self._waiting = set()
         asked = [sorted(systems & self._zones.keys())]
-        newest = dict(self._run(_NEWEST, asked).fetchall())
         for system_id, first, now in self._run(_SPANS, asked).fetchall():
             today = _midnight(now, self._zones[system_id])
             is_later = any(item.system_id == system_id for item in changed)
@@ -119,7 +116,7 @@ class Usual:
             if not (early or self._is_due(system_id, first, today, is_later=is_later)):
                 continue
             if seconds is None or time.monotonic() - started < seconds:
-                self._note(*self._write(system_id, now, today, sealed), today, newest.get(system_id))
+                self._note(*self._write(system_id, now, today, sealed), today)
                 written.add(system_id)
             else:
                 self._waiting.add(system_id)
@@ -187,8 +184,9 @@ class Usual:
             f" WHERE system_id = {quoted(system_id)} AND ended_at >= TIMESTAMP '{span[0]}'"
         )
 
-    def _note(self, day: Partition, file: Path, began_at: dt.datetime, newest: dt.datetime | None) -> None:
+    def _note(self, day: Partition, file: Path, began_at: dt.datetime) -> None:
         """Name this file from now on instead of the system's former one."""
+        ((newest,),) = self._run(_NEWEST, [day.system_id]).fetchall()
         self._written[day.system_id] = began_at, newest
         before = [self.files.pop(item) for item in list(self.files) if item.system_id == day.system_id]
         self.files[day] = file
