@@ -167,7 +167,8 @@ class RandomLife:
                 0,
             ]
             csv.writer(out, lineterminator="\n").writerow(line)
-        free = [bike()] if counts or self._chance.random() < 0.5 else []
+        count = self._chance.randrange(1, 4) if counts or self._chance.random() < 0.5 else 0
+        free = [bike(number, lat=self._chance.choice(["51.1", "51.2", "52.2"])) for number in range(count)]
         return raw_file(*out.getvalue().splitlines(), *free).encode()
 
     def _gbfs(self, counts: Counts, at: dt.datetime, *, twice: bool) -> bytes:

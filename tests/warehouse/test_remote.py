@@ -69,6 +69,10 @@ async def test_a_reader_elsewhere_finds_all_that_a_reader_here_finds(elsewhere: 
     for day in range(4):
         for hour in (8, 9):
             await layer.put_hour(hour, *hour_of(hour, DAY + dt.timedelta(day)), day=DAY + dt.timedelta(day))
+    # over midnight, a day begins with what a file of the one before tells
+    await layer.put_hour(23, *hour_of(23))
+    next_day = DAY + dt.timedelta(days=1)
+    await layer.put_hour(0, *snapshot(at(0, 10, day=next_day), "1", "fb1"), day=next_day)
     for day in (0, 1, 3):
         await layer.seal(DAY + dt.timedelta(day))
     await elsewhere.publish()
