@@ -70,7 +70,7 @@ async def test_a_reader_elsewhere_finds_all_that_a_reader_here_finds(elsewhere: 
         for hour in (8, 9):
             await layer.put_hour(hour, *hour_of(hour, DAY + dt.timedelta(day)), day=DAY + dt.timedelta(day))
     # over midnight, a day begins with what a file of the one before tells
-    await layer.put_hour(23, *hour_of(23))
+    await layer.put_hour(23, *hour_of(23), *snapshot(at(23, 50), "1", "fb1"))
     next_day = DAY + dt.timedelta(days=1)
     await layer.put_hour(0, *snapshot(at(0, 10, day=next_day), "1", "fb1"), day=next_day)
     for day in (0, 1, 3):

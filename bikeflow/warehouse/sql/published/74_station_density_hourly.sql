@@ -1,8 +1,9 @@
 -- The grid's cells hour by hour (UTC), as bike_density has them now: bikes at stations and free ones inside the service
 -- area, in the mean of the time in which the state of the system is known, that included in which the cell had nothing.
--- What a snapshot says lasts until the next one (see snapshot_parts); each station and bike counts at the place that its
--- snapshot tells, by whatever id, and not at all while that is unknown or outside. A cell in which nothing stood in all
--- the known time of the hour has no row. A filter on date or system_id reads the files of that day and the one before.
+-- What a snapshot says lasts until the next one (see snapshot_parts). Each station and free bike counts where the snapshot
+-- says that it is, so that it does not matter whether ids change; it does not count while that place is unknown or outside
+-- the service area. A cell in which nothing stood in all the known time of the hour has no row. A filter on date or
+-- system_id reads the files of that day and the one before.
 CREATE OR REPLACE VIEW main.station_density_hourly AS
 WITH seen AS (
     SELECT * REPLACE (dt AS date)
