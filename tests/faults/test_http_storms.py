@@ -82,7 +82,7 @@ def descriptors(service: Service) -> int:
 @pytest.mark.slow
 async def test_two_hundred_clients_on_every_path_delay_no_poll(tmp_path: Path) -> None:
     """The limits are those of the promise; a machine that starves the service of its processor has them widened."""
-    seconds = rounds(8, 60)
+    seconds = rounds(8, 20)
     async with limited(tmp_path) as (service, oracle, url):
         storm, starved = Storm(url), starved_seconds(service.process.pid)
         polls = len(oracle.served)

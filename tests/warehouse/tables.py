@@ -24,7 +24,11 @@ MEAN_DENSITY = "mean_bike_count, mean_mobile_bike_count"
 
 def assert_tables(analytics: Analytics, rows: Iterable[Row], now: dt.datetime = expected.FOREVER) -> None:
     """All tables of results agree with `rows`; snapshots later than `now` are dated in the future."""
-    rows = list(rows)
+    with analytics.reading():
+        _assert_tables(analytics, list(rows), now)
+
+
+def _assert_tables(analytics: Analytics, rows: list[Row], now: dt.datetime) -> None:
     past = expected.counted(rows, now)
     life = expected.life(past, analytics.query("SELECT began_at, ended_at, known FROM coverage"))
     assert_hours(partial(keyed, analytics), life)
