@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
 
@@ -140,25 +141,26 @@ def create_inputs(cursor: duckdb.DuckDBPyConnection) -> None:
         " kind VARCHAR, column_name VARCHAR, position INTEGER, data_type VARCHAR, description VARCHAR,"
         " needs_files BOOLEAN)"
     )
-    _insert(cursor, "lineage_edges", enumerate(map(astuple, lineage())))
+    _insert(cursor, "lineage_edges", lineage())
 
 
 def describe(cursor: duckdb.DuckDBPyConnection, objects: Sequence[PublishedObject]) -> list[Entry]:
     """Enter `objects` and their columns in the catalog's input; the attached database `published` has them already."""
-    found = cursor.execute(
+    found = defaultdict(list)
+    for schema, table, *column in cursor.execute(
         "SELECT schema_name, table_name, column_name, column_index, data_type FROM duckdb_columns()"
         " WHERE database_name = 'published' ORDER BY column_index"
-    ).fetchall()
+    ).fetchall():
+        found[schema, table].append(column)
     entries, reading = [], reading_files(objects)
     for item in objects:
         kind, needs_files = item.kind.lower(), (item.schema, item.name) in reading
         entries.append(Entry(item.schema, item.name, kind, None, 0, None, item.comment, needs_files))
         entries += [
             Entry(item.schema, item.name, kind, column, position, data_type, meaning(item.name, column), needs_files)
-            for schema, table, column, position, data_type in found
-            if (schema, table) == (item.schema, item.name)
+            for column, position, data_type in found[item.schema, item.name]
         ]
-    _insert(cursor, "catalog_entries", enumerate(map(astuple, entries)))
+    _insert(cursor, "catalog_entries", entries)
     return entries
 
 
@@ -202,8 +204,8 @@ def _sources(name: str, text: str, kinds: dict[str, str]) -> Iterator[str]:
     yield from found
 
 
-def _insert(cursor: duckdb.DuckDBPyConnection, table: str, rows: Iterable[tuple[int, tuple[object, ...]]]) -> None:
-    columns = zip(*((number, *row) for number, row in rows), strict=True)
-    cursor.register("entries", pa.table({f"column_{n}": list(column) for n, column in enumerate(columns)}))
+def _insert(cursor: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Edge] | Sequence[Entry]) -> None:
+    columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(rows[0])}
+    cursor.register("entries", pa.table({"number": range(len(rows)), **columns}))
     cursor.execute(f"INSERT INTO temp.{table} FROM entries")  # row by row it was half of a start
     cursor.unregister("entries")

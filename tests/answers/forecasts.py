@@ -202,9 +202,9 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def assert_forecast(lake: Lake) -> None:
+def assert_forecast(lake: Lake, life: Life | None = None) -> None:
     """What is published of the forecast is what follows from the life of the system."""
-    expected = Expected(lake.life(), {file.folder for file in lake.read if file.records})
+    expected = Expected(life or lake.life(), {file.folder for file in lake.read if file.records})
     days, before = expected.status()
     status = "ready" if days >= DAYS_NEEDED else f"not enough history: {days} of {DAYS_NEEDED} days"
     assert lake.query("SELECT status, days, before_date, pending FROM forecast_status") == [(status, days, before, 0)]

@@ -7,7 +7,8 @@ import datetime as dt
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class Lake:
 
     def __post_init__(self) -> None:
         self.polls: list[Poll] = []
+        self._reader: duckdb.DuckDBPyConnection | None = None
         self._config = self.folder / "config.toml"
         self._root = self.folder / "data/lake/bike-data" / self.id
         self._root.mkdir(parents=True)
@@ -107,8 +109,21 @@ class Lake:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """What a reader gets."""
-        with contextlib.closing(duckdb.connect(self.database, read_only=True)) as reader:
+        with self.reading() as reader:
             return reader.execute(f"USE analytics; {sql}").fetchall()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Queries within share a connection: to open one takes longer than most of them. Nothing is published here."""
+        if self._reader is not None:
+            yield self._reader
+            return
+        with contextlib.closing(duckdb.connect(self.database, read_only=True)) as reader:
+            self._reader = reader
+            try:
+                yield reader
+            finally:
+                self._reader = None
 
     def keyed(self, sql: str, keys: int = 1) -> dict[Any, tuple[Any, ...]]:
         """The rows of a query by their first columns, each of which must be there once."""
@@ -126,7 +141,7 @@ class Lake:
     def coverage(self) -> list[expected.Interval]:
         """From when to when the state is known or not, why not, and who tells; by plain Python."""
         now = _naive(dt.datetime.now(dt.UTC))
-        polls = [{name: _naive(value) for name, value in asdict(poll).items()} for poll in self.polls]
+        polls = [{field.name: _naive(getattr(poll, field.name)) for field in fields(Poll)} for poll in self.polls]
         files = [
             {"date": file.folder, "file_timestamp": file.time, "s3_source_key": file.key}
             for file in self.read

@@ -30,13 +30,13 @@ def assert_answers(keyed: Keyed, life: Life) -> None:
     key = ["station_id", "state", "epoch_us(began_at)"]
     episodes = figures.station_episodes(life)
     assert_same(keyed, "(FROM station_episodes WHERE state IN ('empty', 'full'))", key, episodes)
-    for period in ("hour", "day", "week"):
-        levels = {
-            (station, date, hour): row
-            for (station, (_, date, hour)), row in figures.station_service_levels(life, period).items()
-        }
-        key = ["station_id", "local_date", "coalesce(epoch_us(hour_at), 0)"]
-        assert_same(keyed, f"(FROM station_service_levels WHERE period = '{period}')", key, levels)
+    levels = {
+        (station, *period): row
+        for kind in ("hour", "day", "week")
+        for (station, period), row in figures.station_service_levels(life, kind).items()
+    }
+    key = ["station_id", "period", "local_date", "coalesce(epoch_us(hour_at), 0)"]
+    assert_same(keyed, "station_service_levels", key, levels)
     assert_same(keyed, "station_usual", ["station_id", "local_weekday", "local_hour"], figures.station_usual(life))
 
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Analytics:
     layer: EnhancedLayer
     mirror: Mirror
     warehouse: Warehouse
+    _reader: duckdb.DuckDBPyConnection | None = field(default=None, init=False)
 
     async def refresh(self, *, quick: bool = False) -> Refresh:
         """Publish what the layer holds; `quick` hands on what was written, as the processors do."""
@@ -41,8 +42,21 @@ class Analytics:
 
     def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """What a reader gets from the published database."""
-        with contextlib.closing(duckdb.connect(self.warehouse.path, read_only=True)) as reader:
+        with self.reading() as reader:
             return reader.execute(f"USE wrm_analytics; {sql}", parameters or None).fetchall()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Queries within share a connection: to open one takes longer than most of them. Nothing is published here."""
+        if self._reader is not None:
+            yield self._reader
+            return
+        with contextlib.closing(duckdb.connect(self.warehouse.path, read_only=True)) as reader:
+            self._reader = reader
+            try:
+                yield reader
+            finally:
+                self._reader = None
 
     def reopened(self) -> Analytics:
         """What a new process finds in the same directory."""

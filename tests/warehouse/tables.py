@@ -23,7 +23,11 @@ PUBLICATION = """newest_snapshot, future_snapshots, rows, stations, stations_out
 
 def assert_tables(analytics: Analytics, rows: Iterable[Row], now: dt.datetime = expected.FOREVER) -> None:
     """All tables of results agree with `rows`; snapshots later than `now` are dated in the future."""
-    rows = list(rows)
+    with analytics.reading():
+        _assert_tables(analytics, list(rows), now)
+
+
+def _assert_tables(analytics: Analytics, rows: list[Row], now: dt.datetime) -> None:
     past = expected.counted(rows, now)
     covered = analytics.query("SELECT began_at, ended_at, known FROM coverage")
     life = expected.life(past, covered)

@@ -46,10 +46,11 @@ async def rebuilt(analytics: Analytics, directory: Path) -> Analytics:
 async def assert_as_rebuilt(analytics: Analytics, directory: Path) -> None:
     """Not nearly, but exactly the same."""
     other = await rebuilt(analytics, directory)
-    for name in RESULTS:
-        columns = "* EXCLUDE (published_at, segments)" if name == "publication" else "*"
-        query = f"SELECT {columns} FROM {name} ORDER BY ALL"
-        assert analytics.query(query) == other.query(query), name
+    with analytics.reading(), other.reading():
+        for name in RESULTS:
+            columns = "* EXCLUDE (published_at, segments)" if name == "publication" else "*"
+            query = f"SELECT {columns} FROM {name} ORDER BY ALL"
+            assert analytics.query(query) == other.query(query), name
 
 
 async def test_a_late_file_of_a_sealed_day_counts_as_if_it_had_come_in_time(
