@@ -13,7 +13,6 @@ def built(source: str, folder: Path) -> Path | None:
     compiler = shutil.which("cc")
     if compiler is None or sysconfig.get_platform().partition("-")[0] != "linux":
         return None
-    library = folder / Path(source).with_suffix(".so").name
-    command = [compiler, "-shared", "-fPIC", "-O1", "-o", library, Path(__file__).with_name(source), "-ldl"]
-    subprocess.run(command, check=True)
+    source_file, library = Path(__file__).with_name(source), folder / Path(source).with_suffix(".so").name
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source_file, "-ldl"], check=True)
     return library
