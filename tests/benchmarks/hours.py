@@ -30,7 +30,7 @@ from tests.benchmarks.world_process import WorldProcess, world
 from tests.benchmarks.world_proof import files, prove, raw_objects
 from tests.support.fastclock import FastClock
 from tests.support.preload import built
-from tests.support.service import Service, running
+from tests.support.service import Service, running, starved_seconds
 
 BEGIN = dt.datetime(2030, 3, 6, 18, tzinfo=UTC)
 """A Wednesday evening: the midnights of all time zones and the sealing of the day come while it runs."""
@@ -48,9 +48,9 @@ SETTINGS = {
     "daemon.shutdown_seconds": 3600,
     "log.format": "logfmt",
 }
-SHOWN = ("until", "polls", "stored", "cpu_share", "cpu_ms_a_poll", "refreshes", "refresh_s", "pss_mb", "pss_peak_mb",
-         "threads", "descriptors", "series", "ledger_rows", "poll_rows", "files", "files_mb", "lake_files",
-         "lake_kb_a_snapshot")  # fmt: skip
+SHOWN = ("until", "polls", "stored", "cpu_share", "starved_share", "cpu_ms_a_poll", "refreshes", "refresh_s", "pss_mb",
+         "pss_peak_mb", "threads", "descriptors", "series", "ledger_rows", "poll_rows", "files", "files_mb",
+         "lake_files", "lake_kb_a_snapshot")  # fmt: skip
 _FETCHED = re.compile(r"event=fetched outcome=(\S+)")
 _REFRESHED = re.compile(r"event=refreshed .*duration_seconds=(\S+)")
 _TROUBLE = re.compile(r" level=(warning|error|critical) event=(\S+)")
@@ -118,7 +118,7 @@ class _Day:
         url = await self._service.url()
         async with aiohttp.ClientSession(url) as session:
             for hour in range(1, hours + 1):
-                end, used, began = BEGIN + dt.timedelta(hours=hour), cpu_seconds(self._pid), time.monotonic()
+                end, before, began = BEGIN + dt.timedelta(hours=hour), self._accounts(), time.monotonic()
                 memory: list[float] = []
                 series = 0
                 while rest := self._clock.real_seconds_until(end):
@@ -126,10 +126,12 @@ class _Day:
                     async with session.get("/metrics") as answer:
                         series = sum(not line.startswith("#") for line in (await answer.text()).splitlines())
                     await asyncio.sleep(min(rest, LOOK_SECONDS))
-                used, seconds = cpu_seconds(self._pid) - used, time.monotonic() - began
+                seconds = time.monotonic() - began
+                cpu, starved = (now - then for now, then in zip(self._accounts(), before, strict=True))
                 row = {
                     "until": f"{end:%H:%M}",
-                    **self._work(used, seconds),
+                    **self._work(cpu, seconds),
+                    "starved_share": rounded(starved / seconds),
                     "pss_mb": rounded(statistics.median(memory), 1),
                     "pss_peak_mb": rounded(max(memory), 1),
                     **self._held(),
@@ -137,9 +139,8 @@ class _Day:
                     **await asyncio.to_thread(self._disk),
                 }
                 self.hours.append(row)
-                print(
-                    json.dumps(row), file=sys.stderr, flush=True
-                )  # it takes an hour: not for nothing if it ends early
+                # it takes an hour: not for nothing if it ends early
+                print(json.dumps(row), file=sys.stderr, flush=True)
 
     def totals(self) -> dict[str, float]:
         """Of the whole day."""
@@ -149,6 +150,10 @@ class _Day:
             "stored": self._stored,
             "database_mb": rounded(self._service.database.stat().st_size / 1e6),
         }
+
+    def _accounts(self) -> tuple[float, float]:
+        """CPU seconds so far, and those for which a thread was ready and got no processor."""
+        return cpu_seconds(self._pid), starved_seconds(self._pid)
 
     def _work(self, used: float, seconds: float) -> Row:
         """What the log tells of the hour, and the CPU for it; times in real seconds."""
