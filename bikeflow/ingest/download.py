@@ -83,6 +83,9 @@ async def download(
                 asked_at=asked_at,
                 server_time=_server_time(response.headers),
             )
+    except aiohttp.ConnectionTimeoutError as error:
+        seconds = min(CONNECT_SECONDS, total)
+        raise _why("timeout", Transient(f"{place} took no connection within {seconds:g} s")) from error
     except TimeoutError as error:
         raise _why(
             "timeout", Transient(f"{place} gave no complete answer within {settings.timeout_seconds:g} s")

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from bikeflow.runtime import log
 from bikeflow.settings.sections import LogSettings
@@ -17,6 +17,7 @@ from tests.benchmarks import (
     arrival,
     day,
     flows,
+    hours,
     idle,
     memory,
     parse,
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], dict[str, object]]] = {
     "parse": parse.measure,
     "poll": poll.measure,
     "idle": idle.measure,
+    "hours": hours.measure,
     "segments": segments.measure,
     "start": start.measure,
     "memory": memory.measure,
@@ -47,6 +49,9 @@ BENCHMARKS: dict[str, Callable[[Path, int], dict[str, object]]] = {
 DEFAULT = ("day", "arrival", "parse")
 """What takes some minutes in all; the others are asked for by name, or with `all`."""
 
+TABLES = ("rows", "growth", "end")
+"""What is printed of a benchmark's result, each as a table; some have the first only."""
+
 
 def main() -> None:
     """Run the named benchmarks."""
@@ -54,15 +59,18 @@ def main() -> None:
     arguments.add_argument("names", nargs="*", metavar="NAME", help=_choices())
     arguments.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments.add_argument("--runs", type=int, default=3, help="runs of each command; medians are printed")
-    usual = world.Options()
-    arguments.add_argument("--systems", type=int, default=usual.systems, help="of world: how many systems")
-    arguments.add_argument("--minutes", type=float, default=usual.minutes, help="of world: how long it runs")
+    arguments.add_argument("--systems", type=int, help="of world and hours: how many systems")
+    arguments.add_argument("--minutes", type=float, help="of world: how long it runs")
     arguments.add_argument("--s3", action="store_true", help="of world: the lake lies on an S3 server (rclone)")
+    arguments.add_argument("--hours", type=int, help="of hours: how many, in the service's own time")
+    arguments.add_argument("--factor", type=int, help="of hours: how many times as fast its time runs")
     arguments.add_argument("--replay", type=Path, metavar="FOLDER", help="of flows: raw files, and the true trips")
     given = arguments.parse_args()
     log.configure(LogSettings(level="error"))
-    options = world.Options(given.systems, given.minutes, given.s3)
-    benchmarks = BENCHMARKS | {"world": partial(world.measure, options=options)}
+    benchmarks = BENCHMARKS | {
+        "world": partial(world.measure, options=world.Options(**_given(given, "systems", "minutes", "s3"))),
+        "hours": partial(hours.measure, options=hours.Options(**_given(given, "systems", "hours", "factor"))),
+    }
     if given.replay is not None:
         benchmarks["flows"] = lambda folder, _: flows.measure(folder, given.replay)
     names = benchmarks if "all" in given.names else given.names or DEFAULT
@@ -79,7 +87,13 @@ def main() -> None:
         return
     for name, result in results.items():
         print(f"\n{name}: {result['what']}")
-        print_table(cast(list[Row], result["rows"]))
+        for table in TABLES:
+            if rows := result.get(table):
+                print_table(cast(list[Row], rows))
+
+
+def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
 def _choices() -> str:

@@ -6,10 +6,8 @@ import asyncio
 import errno
 import os
 import resource
-import shutil
 import struct
 import subprocess
-import sysconfig
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ import aiohttp
 import pytest
 
 from tests.support.oracle import Oracle, bucket_lake, database_rows, local_lake, serving
+from tests.support.preload import built
 from tests.support.s3server import S3Server
 from tests.support.service import PATIENCE_SECONDS, Service, running
 from tests.support.watch import Watch
@@ -29,7 +28,6 @@ SETTINGS: Mapping[str, object] = {
     "processing.seal_after_minutes": 43_200,
 }
 LASTING_SECONDS = 1.5
-SHIM = Path(__file__).parents[1] / "support" / "diskfault.c"
 pytestmark = pytest.mark.slow
 
 
@@ -51,11 +49,9 @@ class BadDisk:
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library that makes file calls fail."""
-    compiler = shutil.which("cc")
-    if compiler is None or sysconfig.get_platform().partition("-")[0] != "linux":
+    library = built("diskfault.c", tmp_path_factory.mktemp("shim"))
+    if library is None:
         pytest.skip("needs Linux and a C compiler (cc) to make file calls fail")
-    library = tmp_path_factory.mktemp("shim") / "diskfault.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, SHIM, "-ldl"], check=True)
     return library
 
 

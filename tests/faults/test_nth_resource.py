@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-import shutil
 import struct
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,10 +14,10 @@ import pytest
 
 from tests.faults.test_disk_faults import SETTINGS, shows_all_but_lost
 from tests.support.oracle import local_lake, serving
+from tests.support.preload import built
 from tests.support.rounds import rounds
 from tests.support.service import Service, running
 
-SHIM = Path(__file__).parents[1] / "support" / "nthfault.c"
 KINDS = {"descriptors": 1, "threads": 2, "memory": 3}
 pytestmark = pytest.mark.slow
 
@@ -56,12 +54,10 @@ class Shortage:
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library that makes calls fail."""
-    compiler = shutil.which("cc")
-    if compiler is None or sysconfig.get_platform().partition("-")[0] != "linux":
+    found = built("nthfault.c", tmp_path_factory.mktemp("nthfault"))
+    if found is None:
         pytest.skip("needs Linux and a C compiler (cc) to make calls fail")
-    file = tmp_path_factory.mktemp("nthfault") / "nthfault.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", file, SHIM, "-ldl"], check=True)
-    return file
+    return found
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -143,3 +145,18 @@ async def test_all_redirects_share_one_time_limit(away: Away) -> None:
     async with session_for(settings) as session, asyncio.timeout(60):
         with pytest.raises(Transient, match="no complete answer within 1 s"):
             await download(session, settings, settings.url, None)
+
+
+async def test_a_host_that_takes_no_connections_is_not_one_that_answers_slowly(
+    away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bikeflow.ingest.download.CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:
+        for _ in range(4):  # the first ones wait to be accepted, and there is no room for more
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        settings = FeedSettings(url=f"http://127.0.0.1:{full.getsockname()[1]}/", timeout_seconds=60)
+        async with session_for(settings) as session:
+            with pytest.raises(Transient, match=r"took no connection within 0\.2 s"):
+                await download(session, settings, settings.url, None)
