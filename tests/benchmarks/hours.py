@@ -48,9 +48,12 @@ SETTINGS = {
     "daemon.shutdown_seconds": 3600,
     "log.format": "logfmt",
 }
-SHOWN = ("until", "polls", "stored", "cpu_share", "starved_share", "cpu_ms_a_poll", "refreshes", "refresh_s", "pss_mb",
-         "pss_peak_mb", "threads", "descriptors", "series", "ledger_rows", "poll_rows", "files", "files_mb",
-         "lake_files", "lake_kb_a_snapshot")  # fmt: skip
+SHOWN = (
+    "until", "polls", "stored", "cpu_share", "starved_share", "cpu_ms_a_poll", "refreshes", "refresh_s",
+    "pss_low_mb", "pss_mb", "pss_peak_mb", "threads", "descriptors", "series", "ledger_rows", "poll_rows",
+    "files", "files_mb", "lake_files", "lake_kb_a_snapshot",
+)  # fmt: skip
+"""What is shown of each hour; `pss_low_mb` is between two refreshes, `files` are those that are not the lake's."""
 _FETCHED = re.compile(r"event=fetched outcome=(\S+)")
 _REFRESHED = re.compile(r"event=refreshed .*duration_seconds=(\S+)")
 _TROUBLE = re.compile(r" level=(warning|error|critical) event=(\S+)")
@@ -132,6 +135,7 @@ class _Day:
                     "until": f"{end:%H:%M}",
                     **self._work(cpu, seconds),
                     "starved_share": rounded(starved / seconds),
+                    "pss_low_mb": rounded(min(memory), 1),
                     "pss_mb": rounded(statistics.median(memory), 1),
                     "pss_peak_mb": rounded(max(memory), 1),
                     **self._held(),
