@@ -25,7 +25,7 @@ from pathlib import Path
 import aiohttp
 
 from bikeflow.core.model import UTC
-from tests.benchmarks.measuring import Row, cpu_seconds, proportional_mb, rounded
+from tests.benchmarks.measuring import Row, cpu_seconds, own_mb, proportional_mb, rounded
 from tests.benchmarks.world_process import WorldProcess, world
 from tests.benchmarks.world_proof import files, prove, raw_objects
 from tests.support.fastclock import FastClock
@@ -48,9 +48,12 @@ SETTINGS = {
     "daemon.shutdown_seconds": 3600,
     "log.format": "logfmt",
 }
-SHOWN = ("until", "polls", "stored", "cpu_share", "starved_share", "cpu_ms_a_poll", "refreshes", "refresh_s", "pss_mb",
-         "pss_peak_mb", "threads", "descriptors", "series", "ledger_rows", "poll_rows", "files", "files_mb",
-         "lake_files", "lake_kb_a_snapshot")  # fmt: skip
+SHOWN = (
+    "until", "polls", "stored", "cpu_share", "starved_share", "cpu_ms_a_poll", "refreshes", "refresh_s",
+    "own_low_mb", "own_mb", "pss_mb", "pss_peak_mb", "threads", "descriptors", "series", "ledger_rows", "poll_rows",
+    "files", "files_mb", "lake_files", "lake_kb_a_snapshot",
+)  # fmt: skip
+"""What is shown of each hour; `own_low_mb` is between two refreshes, `files` are those that are not the lake's."""
 _FETCHED = re.compile(r"event=fetched outcome=(\S+)")
 _REFRESHED = re.compile(r"event=refreshed .*duration_seconds=(\S+)")
 _TROUBLE = re.compile(r" level=(warning|error|critical) event=(\S+)")
@@ -119,9 +122,10 @@ class _Day:
         async with aiohttp.ClientSession(url) as session:
             for hour in range(1, hours + 1):
                 end, before, began = BEGIN + dt.timedelta(hours=hour), self._accounts(), time.monotonic()
-                memory: list[float] = []
+                own, memory = list[float](), list[float]()
                 series = 0
                 while rest := self._clock.real_seconds_until(end):
+                    own.append(own_mb(self._pid))
                     memory.append(proportional_mb(self._pid))
                     async with session.get("/metrics") as answer:
                         series = sum(not line.startswith("#") for line in (await answer.text()).splitlines())
@@ -132,6 +136,8 @@ class _Day:
                     "until": f"{end:%H:%M}",
                     **self._work(cpu, seconds),
                     "starved_share": rounded(starved / seconds),
+                    "own_low_mb": rounded(min(own), 1),
+                    "own_mb": rounded(statistics.median(own), 1),
                     "pss_mb": rounded(statistics.median(memory), 1),
                     "pss_peak_mb": rounded(max(memory), 1),
                     **self._held(),

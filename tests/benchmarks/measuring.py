@@ -66,7 +66,17 @@ def memory_mb(pid: int) -> float:
 
 def proportional_mb(pid: int) -> float:
     """The same, with pages that are shared counted in part (PSS)."""
-    line = next(line for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if line.startswith("Pss:"))
+    return _rollup_mb(pid, "Pss")
+
+
+def own_mb(pid: int) -> float:
+    """Of that, what is no file's: the share of files, such as libraries, depends on who else has them in use."""
+    return _rollup_mb(pid, "Pss_Anon")
+
+
+def _rollup_mb(pid: int, name: str) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    line = next(line for line in lines if line.startswith(f"{name}:"))
     return int(line.split()[1]) / 1000
 
 
