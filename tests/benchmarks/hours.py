@@ -53,7 +53,10 @@ SHOWN = (
     "own_low_mb", "own_mb", "pss_mb", "pss_peak_mb", "threads", "descriptors", "series", "ledger_rows", "poll_rows",
     "files", "files_mb", "lake_files", "lake_kb_a_snapshot",
 )  # fmt: skip
-"""What is shown of each hour; `own_low_mb` is between two refreshes, `files` are those that are not the lake's."""
+"""What is shown of each hour; `own_low_mb` is between two refreshes, `files` are those that are not the lake's.
+
+`refresh_s` are real seconds; `starved_share` is the part of the time for which threads waited for a processor.
+"""
 _FETCHED = re.compile(r"event=fetched outcome=(\S+)")
 _REFRESHED = re.compile(r"event=refreshed .*duration_seconds=(\S+)")
 _TROUBLE = re.compile(r" level=(warning|error|critical) event=(\S+)")
