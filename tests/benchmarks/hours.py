@@ -55,7 +55,7 @@ SHOWN = (
 )  # fmt: skip
 """What is shown of each hour; `own_low_mb` is between two refreshes, `files` are those that are not the lake's.
 
-`refresh_s` are real seconds, as far as `starved_share` is small: in that share of the time threads waited to run.
+`refresh_s` are real seconds; `starved_share` is the part of the time for which threads waited for a processor.
 """
 _FETCHED = re.compile(r"event=fetched outcome=(\S+)")
 _REFRESHED = re.compile(r"event=refreshed .*duration_seconds=(\S+)")
@@ -100,13 +100,14 @@ async def _measured(folder: Path, options: Options, clock: FastClock) -> tuple[l
         async with running(data_dir, "", config=config, settings=settings, variables=variables) as service:
             day = _Day(service, serving, clock)
             await day.watch(options.hours)
+            totals = day.totals()
             code = await service.stop()
             log = service.log()
         served = (await serving.stop())["served"]
     raw = raw_objects(files(data_dir / "lake"))
     trouble = Counter(f"log_{level}_{event}" for level, event in _TROUBLE.findall(log))
     proof = await prove(served, raw, config, data_dir / "analytics.duckdb", variables=variables)
-    return day.hours, {**day.totals(), "exit_code": code, **trouble, **proof}
+    return day.hours, {**totals, "exit_code": code, **trouble, **proof}
 
 
 class _Day:
