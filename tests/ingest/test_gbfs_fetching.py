@@ -195,7 +195,8 @@ async def test_no_document_is_asked_for_before_its_ttl_is_over(world: World) -> 
         ]
         for name in world.server.bodies
     }
-    assert min(gaps["station_status"]) > 0.98 and min(gaps["free_bike_status"]) > 2.48
+    # a request may come late on a busy machine, so that the next one seems early; the fetch before would be by a second
+    assert min(gaps["station_status"]) > 0.75 and min(gaps["free_bike_status"]) > 2.25
     assert 5 <= world.server.count("station_status") <= 8 and 2 <= world.server.count("free_bike_status") <= 3
     assert {world.server.count(name) for name in ("gbfs", "station_information", "vehicle_types")} == {1}
 
