@@ -45,7 +45,7 @@ def _assert_all(lake: Lake, covered: list[Interval], life: Life) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(rounds(2, len(BEGINNINGS))))
+@pytest.mark.parametrize("seed", range(rounds(2, 12)))
 @pytest.mark.parametrize("form", ["wrm", "gbfs"])
 def test_at_every_moment_of_a_random_life(seed: int, form: str, tmp_path: Path) -> None:
     zone, since = BEGINNINGS[seed % len(BEGINNINGS)]
@@ -60,7 +60,7 @@ def test_at_every_moment_of_a_random_life(seed: int, form: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(rounds(1, 3)))
+@pytest.mark.parametrize("seed", range(rounds(1, 8)))
 def test_what_is_usual_over_months(seed: int, tmp_path: Path) -> None:
     """With a snapshot every few hours, weeks fall out of the eight that count, and late files come to some of them."""
     lake = Lake(tmp_path, "Europe/Warsaw", "gbfs")

@@ -24,7 +24,7 @@ from tests.support.service import Service, running
 from tests.support.watch import Watch
 
 pytestmark = pytest.mark.timeout(300)
-POLLS = rounds(5, 8)
+POLLS = rounds(5, 20)
 STATIONS = rounds(120_000, 1_000_000)
 HUGE_BYTES = rounds(20, 300) * MiB
 SNAPSHOTS = "SELECT count(DISTINCT s3_source_key) FROM analytics.history WHERE system_id = '{}'"

@@ -35,10 +35,10 @@ def concerned(kind: Kind, calls: list[str]) -> list[int]:
     return [number for number, call in enumerate(calls, start=1) if call.startswith(verbs)]
 
 
-async def fails_everywhere(directory: Path, kind: Kind, *, restart: bool, step: int = 1, first: int = 0) -> int:
-    """Let every `step`th call that is concerned fail, from the `first` on, each in a scenario of its own.
+async def fails_everywhere(directory: Path, kind: Kind, *, restart: bool, step: int = 1) -> int:
+    """Let every `step`th call that is concerned fail, each in a scenario of its own; returns how many did.
 
-    Returns how many did. Those of the second phase begin with what the first one, in which nothing failed, has left.
+    Those of the second phase begin with what the first one, in which nothing failed, has left.
     """
     faultless, begun = World(directory / "faultless"), World(directory / "begun")
     expected = await outcome(faultless, restart=restart)
@@ -47,7 +47,7 @@ async def fails_everywhere(directory: Path, kind: Kind, *, restart: bool, step: 
         await begun.run_phase(PHASES[0])
     made = begun.chaos.calls
     assert sorted(faultless.chaos.calls[: len(made)]) == sorted(made)
-    numbers = concerned(kind, faultless.chaos.calls)[first::step]
+    numbers = concerned(kind, faultless.chaos.calls)[::step]
     for nth in numbers:
         if nth <= len(made):
             world = World(directory / f"{nth}", partial(ChaosStore, nth=nth, kind=kind))
@@ -63,26 +63,25 @@ async def fails_everywhere(directory: Path, kind: Kind, *, restart: bool, step: 
 
 
 @pytest.mark.parametrize(
-    "restart",
-    [True, False][: rounds(1, 2)],
-    ids=lambda restart: "a new process takes over" if restart else "the same process goes on",
-)
-@pytest.mark.parametrize(
-    ("kind", "step"),
+    ("kind", "step", "restart"),
     [
-        pytest.param(kind, step, marks=[pytest.mark.slow] * rounds(0, 1))
-        for kind, step in (
-            ("before", rounds(80, 8)),
-            ("after", rounds(36, 4)),
-            ("late", rounds(24, 2)),
-            ("truncated", rounds(24, 4)),
-        )
+        ("before", rounds(80, 40), True),
+        ("after", rounds(36, 18), True),
+        ("late", rounds(24, 12), True),
+        ("truncated", rounds(24, 12), True),
+        ("hang", rounds(120, 99), False),
     ],
 )
+async def test_a_call_that_fails_now_and_then_leaves_no_trace(
+    tmp_path: Path, kind: Kind, step: int, restart: bool
+) -> None:
+    """With `--long` it is many calls, `make soak` runs all."""
+    await fails_everywhere(tmp_path, kind, restart=restart, step=step)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("restart", [False, True], ids=["the same process goes on", "a new process takes over"])
+@pytest.mark.parametrize(("kind", "step"), [("before", 4), ("after", 2), ("late", 1), ("truncated", 2)])
 async def test_whichever_call_fails_it_leaves_no_trace(tmp_path: Path, kind: Kind, step: int, restart: bool) -> None:
-    """With `--long` it is many calls, each of them in one of the two ways to go on; `make soak` runs all in both."""
-    await fails_everywhere(tmp_path, kind, restart=restart, step=step, first=0 if restart else step // 2)
-
-
-async def test_a_call_that_hangs_leaves_no_trace(tmp_path: Path) -> None:
-    await fails_everywhere(tmp_path, "hang", restart=False, step=rounds(120, 99))
+    await fails_everywhere(tmp_path, kind, restart=restart, step=step)

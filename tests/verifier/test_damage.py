@@ -271,6 +271,10 @@ async def test_damage_that_only_a_fresh_parse_can_tell_is_found_by_one(copy: Pat
 @pytest.mark.parametrize("name", PUBLISHED)
 async def test_damage_to_what_is_published_is_found_and_repaired(in_place: Path, name: str) -> None:
     PUBLISHED[name](in_place)
+    assert {item.kind.partition("_")[0] for item in (await verified(settings_for(in_place))).findings} & {
+        "copy",
+        "database",
+    }
     after, found = await repaired_lake(settings_for(in_place))
     assert {item.kind.partition("_")[0] for item in found} in ({"copy"}, {"database"}, {"copy", "database"})
     assert told(after) + told(await looked_at(in_place, None)) == []

@@ -162,6 +162,8 @@ async def test_damage_is_found_and_repaired(tmp_path: Path, damage: Damage, monk
     monkeypatch.setattr(lake, "SETTLE_SECONDS", 0)
     world = await published(tmp_path)
     damage.work(tmp_path)
+    report = await verified(world.settings, None)
+    assert damage.kind in {item.kind for item in report.findings}
     report, found = await repaired_lake(world.settings, None)
     assert report.findings == []
     assert damage.kind in {item.kind for item in found}

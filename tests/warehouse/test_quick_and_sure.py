@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from bikeflow.core.layout import sealed_segment, segment_of
 from tests.support.parquet import DAY, Row, at, row, snapshot
-from tests.support.rounds import rounds
 from tests.support.wrm import wrm_day
 from tests.warehouse.conftest import Analytics, open_analytics
 from tests.warehouse.tables import assert_tables
@@ -174,7 +173,7 @@ ALONE, ONE_OF_MANY = ("wrm",), ("wrm", "another", "yet_another")
 """Where few of many systems change, only their rows are replaced in what is published."""
 
 
-@settings(max_examples=rounds(10, 25))
+@settings(max_examples=25, deadline=None)
 @given(STEPS, st.sampled_from([ALONE, ONE_OF_MANY]))
 async def test_whatever_happens_both_ways_agree_with_plain_python(
     steps: list[tuple[Written | Vanished | Sealed, bool, str]], systems: tuple[str, ...]

@@ -12,7 +12,6 @@ import pytest
 
 from bikeflow.settings.sections import WarehouseSettings
 from tests.support.parquet import Row, at, snapshot
-from tests.support.rounds import rounds
 from tests.warehouse.conftest import open_analytics
 
 STATIONS = [str(number) for number in range(40)]
@@ -56,12 +55,13 @@ print(json.dumps({"rounds": rounds, "torn": int(torn)}))
 
 
 def numbered(number: int) -> list[Row]:
-    time = at(12 + number // 30, number % 30 * 2)
+    time = at(12 + number // 30, number % 30 * 2)  # 200 of them end at 18:40
     return snapshot(time, *STATIONS, bikes=number) + snapshot(time, "fb1", "fb2")
 
 
-async def test_readers_in_other_processes_see_no_error_nor_a_torn_result(tmp_path: Path) -> None:
-    stop, refreshes = tmp_path / "stop", rounds(20, 70)
+@pytest.mark.parametrize("refreshes", [20, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.long])])
+async def test_readers_in_other_processes_see_no_error_nor_a_torn_result(tmp_path: Path, refreshes: int) -> None:
+    stop = tmp_path / "stop"
     async with open_analytics(tmp_path / "data", settings=WarehouseSettings(threads=1)) as analytics:
         hours: dict[int, list[Row]] = {}
         hours.setdefault(12, []).extend(numbered(0))
