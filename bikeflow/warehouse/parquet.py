@@ -64,10 +64,10 @@ def raw_file_records(path: Path) -> tuple[FileRecord, ...]:
     return () if footer is None else footer.files
 
 
-def write_empty(path: Path) -> None:
-    """Make `path` a file of the enhanced layer without rows; it is left alone where it is that already."""
+def write_empty(path: Path, schema: pa.Schema = ENHANCED) -> None:
+    """Make `path` a file of this schema without rows; it is left alone where it is that already."""
     sink = pa.BufferOutputStream()
-    pq.write_table(ENHANCED.empty_table(), sink, store_schema=False)
+    pq.write_table(schema.empty_table(), sink, store_schema=False)
     data = sink.getvalue().to_pybytes()
     if path.is_file() and path.read_bytes() == data:
         return

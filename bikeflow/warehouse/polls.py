@@ -10,12 +10,11 @@ from typing import Protocol
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bikeflow.core.model import Partition
 from bikeflow.polls.poll import SCHEMA, Poll
-from bikeflow.runtime.files import write_whole
 from bikeflow.warehouse.coverage import Coverage
+from bikeflow.warehouse.parquet import write_empty
 from bikeflow.warehouse.statements import HIVE_TYPES, pattern, poll_runs, quoted
 
 _ROWS = pa.schema([("number", pa.int64()), ("system_id", pa.string()), ("dt", pa.date32()), *SCHEMA])
@@ -176,11 +175,7 @@ class PollTables:
 def empty_polls(root: Path) -> Path:
     """A file without polls, in the folder of the copies: it gives the schema; made where it is missing."""
     path = root / "system_id=-/dt=0001-01-01/empty.parquet"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sink = pa.BufferOutputStream()
-        pq.write_table(SCHEMA.empty_table(), sink, store_schema=False)
-        write_whole(path, sink.getvalue().to_pybytes())
+    write_empty(path, SCHEMA)
     return path
 
 

@@ -17,11 +17,11 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bikeflow.core.model import UTC, Partition
-from bikeflow.runtime.files import hidden, remove, write_whole
+from bikeflow.runtime.files import hidden, remove
 from bikeflow.warehouse.kept import NO_PARTITION, KeptFiles
+from bikeflow.warehouse.parquet import write_empty
 from bikeflow.warehouse.statements import HIVE_TYPES, USUAL, pattern, quoted, usual
 
 DAYS = 56
@@ -204,11 +204,7 @@ class Usual:
 def empty_usual(kept: Path) -> Path:
     """A file without rows below the root of the kept files: it gives the schema; made where it is missing."""
     path = kept / USUAL / NO_PARTITION / "empty.parquet"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sink = pa.BufferOutputStream()
-        pq.write_table(SCHEMA.empty_table(), sink, store_schema=False)
-        write_whole(path, sink.getvalue().to_pybytes())
+    write_empty(path, SCHEMA)
     return path
 
 
