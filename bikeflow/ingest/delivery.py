@@ -86,6 +86,7 @@ class Delivery:
                 self.spool.hold(at, trace_id, data, error)
                 self._work.set()
                 return self.layout.raw_key(at)
+            await self.spool.discard(SpoolEntry.of(at, trace_id, data))
             _log.warning("spool_bypassed", key=stored.key, error=str(error))
             self._on_stored(SnapshotStored(self.layout.system_id, stored, trace_id))
             return stored.key

@@ -44,6 +44,11 @@ class SpoolEntry:
     sha256: str
     size: int
 
+    @classmethod
+    def of(cls, time: dt.datetime, trace_id: str, data: bytes) -> Self:
+        """The entry of this snapshot."""
+        return cls(time, trace_id, hashlib.sha256(data).hexdigest(), len(data))
+
     @property
     def name(self) -> str:
         """The file's name."""
@@ -118,7 +123,7 @@ class Spool:
         """
         if self._entries and self.size_bytes + len(data) > self._max_bytes:
             raise SpoolFull(f"the spool {self.directory} is full ({self.depth} snapshots wait for the store)")
-        entry = SpoolEntry(time, trace_id, hashlib.sha256(data).hexdigest(), len(data))
+        entry = SpoolEntry.of(time, trace_id, data)
 
         def write() -> None:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -138,7 +143,7 @@ class Spool:
             raise SpoolFull(
                 f"{why}; {len(self._in_memory)} snapshots wait in memory (feed.spool_memory_bytes)"
             ) from why
-        self._enter(SpoolEntry(time, trace_id, hashlib.sha256(data).hexdigest(), len(data)))
+        self._enter(SpoolEntry.of(time, trace_id, data))
         self._in_memory[time] = data
         self._note_memory(str(why))
 
@@ -224,14 +229,18 @@ class Spool:
         if entry.time in self._in_memory:
             self._free(entry.time)
             self._leave(entry)
-            with contextlib.suppress(OSError):  # its file may be there all the same: only the last sync failed
-                await asyncio.to_thread((self.directory / entry.name).unlink, missing_ok=True)
+            await self.discard(entry)
             return
         try:
             await asyncio.to_thread((self.directory / entry.name).unlink, missing_ok=True)
         except OSError as error:  # it comes up again at the next start, which is harmless
             _log.error("spool_delete_failed", file=entry.name, error=error.strerror)
         self._leave(entry)
+
+    async def discard(self, entry: SpoolEntry) -> None:
+        """Delete what `add` may have left of a snapshot that is safe elsewhere: only the last sync may have failed."""
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread((self.directory / entry.name).unlink, missing_ok=True)
 
     def _enter(self, entry: SpoolEntry) -> None:
         self._entries[entry.time] = entry

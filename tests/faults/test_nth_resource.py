@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mmap
+import os
 import struct
 import subprocess
 import sys
@@ -116,3 +117,53 @@ async def over(service: Service, condition: Callable[[], bool]) -> None:
             return
         await asyncio.sleep(0.05)
     raise AssertionError(f"it does nothing\n{service.log()}")
+
+
+SNAPSHOTS = """
+import asyncio, datetime as dt, os, sys
+from pathlib import Path
+from bikeflow.core.layout import Layout
+from bikeflow.ingest.delivery import Delivery
+from bikeflow.ingest.spool import Spool
+from bikeflow.settings.sections import RetrySettings
+from bikeflow.store.local import LocalStore
+
+async def main(folder):
+    spool = await Spool.open(folder / "spool", 10_000)
+    layout = Layout("wrm", "", "wrm_stations", ".txt")
+    delivery = Delivery(LocalStore(folder / "lake"), layout, spool, RetrySettings())
+    at = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+    await delivery.accept(at, "a", b"the first")
+    await delivery.drain()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for _ in range(98):  # of every 100 calls, the last will fail: that after the file itself has been opened
+        os.close(os.open("/dev/null", os.O_RDONLY))
+    print(await delivery.accept(at + dt.timedelta(seconds=1), "b", b"the second"))
+    print(spool.entries, os.listdir(folder / "spool"), flush=True)
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+async def test_a_snapshot_that_went_past_the_spool_leaves_no_file_there(tmp_path: Path, shortage: Shortage) -> None:
+    """Its file is there, but its directory can't be brought to the disk: it would come up again at the next start."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        SNAPSHOTS,
+        tmp_path,
+        env={**os.environ, **shortage.variables},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    while await process.stdout.readline() not in {b"ready\n", b""}:
+        pass
+    shortage.begin("descriptors", 100)
+    told, _ = await process.communicate(b"\n")
+    assert shortage.failed == 1
+    *_, key, left = told.decode().splitlines()
+    assert (tmp_path / "lake" / key).read_bytes() == b"the second"
+    assert left == "[] []"
