@@ -20,13 +20,13 @@ from bikeflow.warehouse.statements import coverage, derived, poll_runs
 _OF_SYSTEMS = "system_id IN (SELECT unnest($1))"
 _OPEN_FILES = f"""(
 SELECT system_id, dt, file_timestamp, file_timestamp > CAST(getvariable('latest_time') AS TIMESTAMP) AS is_future
-FROM state.raw_files
+FROM temp.open_raw_files
 WHERE "rows" > 0 AND {_OF_SYSTEMS}
 )"""
 """The raw files that gave rows, of open partitions."""
 _FORGET_OPEN_FILES = f"""
 DELETE FROM state.file_runs
-WHERE {_OF_SYSTEMS} AND (system_id, dt) IN (SELECT (system_id, dt) FROM state.raw_files)
+WHERE {_OF_SYSTEMS} AND (system_id, dt) IN (SELECT (system_id, dt) FROM temp.open_raw_files)
 """
 """Later raw files may have changed what the earlier ones tell."""
 _ENDS = """
@@ -174,7 +174,7 @@ class Coverage:
         self._run(f"CREATE OR REPLACE TEMP TABLE former AS FROM state.coverage WHERE {_OF_SYSTEMS}", [systems])
         self._run(_FORGET_OPEN_FILES, [systems])
         self._run(f"INSERT INTO state.file_runs BY NAME {_file_runs()}", [systems])
-        polls = poll_runs(f"(FROM state.polls WHERE {_OF_SYSTEMS})")
+        polls = poll_runs(f"(FROM temp.open_polls WHERE {_OF_SYSTEMS})")
         runs = f"FROM state.poll_runs WHERE {_OF_SYSTEMS} UNION ALL BY NAME {polls}"
         self._run(f"CREATE OR REPLACE TEMP TABLE runs AS {_closed(runs)}", [systems])
         self._run(f"DELETE FROM state.coverage WHERE {_OF_SYSTEMS}", [systems])

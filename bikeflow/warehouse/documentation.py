@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
@@ -23,6 +23,7 @@ from bikeflow.warehouse.statements import (
     KEPT,
     LISTS,
     MIRRORED,
+    MOVED,
     SCHEMA,
     PublishedObject,
     compatible,
@@ -72,6 +73,11 @@ _LAKE = (
     ("forecast_bins", "derived table", "station_changes", "derived table", "What then happened."),
     ("forecast_scores", "derived table", "forecast_bins", "derived table", "The same, by day as well."),
     ("forecast_status", "derived table", "forecast_flows", "derived table", "How much there is of it."),
+    ("moved", "derived table", "applied", "derived table", "The partitions whose rows lie in files by now."),
+    *[
+        (name, "local files", source, "derived table", "Rows of days that are not sealed yet, once there are many.")
+        for source, name in MOVED.items()
+    ],
     ("applied", "derived table", "mirror", "local files", "The files that each partition was derived from."),
     ("runs", "derived table", "ledger", "index", "The newest runs."),
     ("files_without_rows", "derived table", "ledger", "index", "Raw files that lie in no Parquet file."),
@@ -144,15 +150,20 @@ def create_inputs(cursor: duckdb.DuckDBPyConnection) -> None:
     _insert(cursor, "lineage_edges", lineage())
 
 
-def describe(cursor: duckdb.DuckDBPyConnection, objects: Sequence[PublishedObject]) -> list[Entry]:
-    """Enter `objects` and their columns in the catalog's input; the attached database `published` has them already."""
+def describe(
+    cursor: duckdb.DuckDBPyConnection, objects: Sequence[PublishedObject], lists: Collection[str] = LISTS
+) -> list[Entry]:
+    """Enter `objects` and their columns in the catalog's input; the attached database `published` has them already.
+
+    `lists` are those that have files.
+    """
     found = defaultdict(list)
     for schema, table, *column in cursor.execute(
         "SELECT schema_name, table_name, column_name, column_index, data_type FROM duckdb_columns()"
         " WHERE database_name = 'published' ORDER BY column_index"
     ).fetchall():
         found[schema, table].append(column)
-    entries, reading = [], reading_files(objects)
+    entries, reading = [], reading_files(objects, lists)
     for item in objects:
         kind, needs_files = item.kind.lower(), (item.schema, item.name) in reading
         entries.append(Entry(item.schema, item.name, kind, None, 0, None, item.comment, needs_files))
@@ -164,19 +175,25 @@ def describe(cursor: duckdb.DuckDBPyConnection, objects: Sequence[PublishedObjec
     return entries
 
 
-def reading_files(objects: Iterable[PublishedObject]) -> set[tuple[str, str]]:
-    """Schema and name of the views that read Parquet files, themselves or by another view: a copy lacks these."""
+def needs_files_sql(objects: Iterable[PublishedObject], lists: Collection[str]) -> str:
+    """The statement that lets the catalog tell which objects read files, where `lists` are those that have any."""
+    listed = ", ".join(f"({quoted(schema)}, {quoted(name)})" for schema, name in sorted(reading_files(objects, lists)))
+    return f"UPDATE {SCHEMA}.catalog SET needs_files = (schema_name, object) IN ({listed})"
+
+
+def reading_files(objects: Iterable[PublishedObject], lists: Collection[str] = LISTS) -> set[tuple[str, str]]:
+    """Schema and name of the views that read files of these lists, themselves or by others: a copy lacks these."""
     found: set[tuple[str, str]] = set()
     for item in objects:  # in the order of their creation
         read = {(schema, name) for schema, name in _READ.findall(item.query)}
-        if item.kind == "VIEW" and (read & found or any(f"{{{name}}}" in item.query for name in LISTS)):
+        if item.kind == "VIEW" and (read & found or any(f"{{{name}}}" in item.query for name in lists)):
             found.add((item.schema, item.name))
     return found
 
 
 def meaning(table: str, column: str) -> str | None:
     """What a column of an object means, or None where that is not documented."""
-    generic = table.removeprefix("wrm_")
+    generic = table.removeprefix("wrm_").replace("recent_", "open_")
     return meanings().get((generic, column)) or meanings().get(("", column))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bikeflow.warehouse.statements import FOLLOWED, HIVE_TYPES, PARTS, quoted
+from bikeflow.warehouse.statements import FOLLOWED, HIVE_TYPES, MOVED, PARTS, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,10 @@ class FileList:
 
 
 def open_sql(lists: Mapping[str, FileList], empty: Mapping[str, str]) -> Iterator[str]:
-    """The statements that create the views of open days' files; the file in `empty` gives a list's schema."""
+    """The statements that create the views of open days' files.
+
+    The file in `empty` gives a list's schema; for one of `MOVED`, a query without rows does where it has no files.
+    """
     return (_view_sql(name, "open", empty[name], files.open, files.former) for name, files in lists.items())
 
 
@@ -44,6 +47,8 @@ def whole_sql(names: Iterable[str]) -> Iterator[str]:
 
 
 def _view_sql(name: str, kind: str, empty: str, files: Sequence[str], former: Collection[str]) -> str:
+    if name in MOVED.values():  # these lie in no folders of a system and day
+        return f"CREATE OR REPLACE VIEW {PARTS}.{name}_{kind} AS {_moved_sql(files) if files else empty}"
     parts = [_files_sql([empty, *(file for file in files if file not in former)])]
     if apart := [file for file in files if file in former]:
         parts.append(_files_sql(apart))
@@ -52,7 +57,14 @@ def _view_sql(name: str, kind: str, empty: str, files: Sequence[str], former: Co
     return f"CREATE OR REPLACE VIEW {PARTS}.{name}_{kind} AS {' UNION ALL BY NAME '.join(parts)}"
 
 
+def _moved_sql(files: Sequence[str]) -> str:
+    return f"FROM read_parquet({_listed(files)}, hive_partitioning = false)"
+
+
 def _files_sql(files: Sequence[str]) -> str:
+    return f"FROM read_parquet({_listed(files)}, hive_partitioning = true, {HIVE_TYPES})"
+
+
+def _listed(files: Sequence[str]) -> str:
     # one text, a name a line: each publication reads the views and writes them, and of a list every name by itself
-    listed = quoted("\n".join(files))
-    return f"FROM read_parquet(string_split({listed}, chr(10)), hive_partitioning = true, {HIVE_TYPES})"
+    return f"string_split({quoted(chr(10).join(files))}, chr(10))"

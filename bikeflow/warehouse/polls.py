@@ -14,6 +14,7 @@ import pyarrow as pa
 from bikeflow.core.model import Partition
 from bikeflow.polls.poll import SCHEMA, Poll
 from bikeflow.warehouse.coverage import Coverage
+from bikeflow.warehouse.moved import MovedRows
 from bikeflow.warehouse.parquet import write_empty
 from bikeflow.warehouse.statements import HIVE_TYPES, pattern, poll_runs, quoted
 
@@ -75,12 +76,13 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
 class PollTables:
     """These tables of an open working database, kept up to date with `source`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, source: PollSource) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, source: PollSource, moved: MovedRows) -> None:
         self._run = connection.execute
+        self._moved = moved
         self._connection = connection
         self._source = source
         self._coverage = Coverage(connection)
-        newest = self._run("SELECT system_id, max(due_at) FROM state.polls GROUP BY system_id").fetchall()
+        newest = self._run("SELECT system_id, max(due_at) FROM temp.open_polls GROUP BY system_id").fetchall()
         self._newest: dict[str, dt.datetime] = {name: at.replace(tzinfo=dt.UTC) for name, at in newest}
         self._changes: int | None = None
         self.copies: Mapping[Partition, Path] = {}
@@ -103,6 +105,8 @@ class PollTables:
             self._run("UPDATE state.poll_source SET number = $1", [max(rows)])
         closed = changed.keys() | ({Partition(poll.system_id, poll.day) for poll in rows.values()} & self.copies.keys())
         self._forget("polls", closed)  # what lies in a file need not lie here
+        if closed:
+            self._moved.forget_polls(closed)
         self._forget("poll_runs", changed.keys() | gone)
         if changed:
             files = "[" + ", ".join(quoted(pattern(path)) for path in changed.values()) + "]"
@@ -123,6 +127,7 @@ class PollTables:
         self._newest = {}
         for table in ("polls", "poll_days", "poll_runs", "poll_source"):
             self._run(f"DELETE FROM state.{table}")
+        self._moved.forget_polls()
         self._run("INSERT INTO state.poll_source VALUES ($1, 0)", [self._source.identity])
         return 0
 
@@ -150,6 +155,7 @@ class PollTables:
         """Add rows; one that was due at the same time as another of the system takes its place."""
         doubtful = [poll for poll in rows.values() if not self._is_newer(poll)]
         if doubtful:
+            self._moved.take_back_polls({Partition(poll.system_id, poll.day) for poll in doubtful})
             keys = [[poll.system_id for poll in doubtful], [_naive(poll.due_at) for poll in doubtful]]
             self._run("DELETE FROM state.polls WHERE (system_id, due_at) IN (SELECT (unnest($1), unnest($2)))", keys)
         if len(rows) <= FEW:  # a fraction of what a table takes

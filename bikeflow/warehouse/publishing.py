@@ -26,11 +26,13 @@ from bikeflow.core.model import UTC, Publication
 from bikeflow.runtime.files import hidden, remove, replace
 from bikeflow.runtime.log import get_logger
 from bikeflow.warehouse import opening
-from bikeflow.warehouse.documentation import create_inputs, describe
+from bikeflow.warehouse.documentation import create_inputs, describe, needs_files_sql
 from bikeflow.warehouse.parts import FileList, open_sql, sealed_sql, whole_sql
 from bikeflow.warehouse.state import BLOCK_BYTES, discard, first_line, quarantined, transaction
 from bikeflow.warehouse.statements import (
     COMPATIBLE,
+    LISTS,
+    MOVED,
     PARTS,
     SCHEMA,
     compatible,
@@ -62,8 +64,9 @@ FROM {SCHEMA}.publication
 class Publisher:
     """Publishes to `target` what the working database and the segments' files give.
 
-    `empty` are files without rows, one for each list of files, as patterns: they give the schemas. `systems` are
-    the configured ones with their time zones, `shown` is the id of the one that the views in `wrm_analytics` show.
+    `empty` are files without rows, one for each list of files, as patterns, and queries without rows for those of
+    `MOVED`: they give the schemas. `systems` are the configured ones with their time zones, `shown` is the id of the
+    one that the views in `wrm_analytics` show.
     """
 
     def __init__(
@@ -91,21 +94,23 @@ class Publisher:
         self._cursor.execute(f"SET VARIABLE bikeflow_version = {quoted(__version__)}")
         self._cursor.execute("SET VARIABLE systems = $1", [list(systems)])
         self._cursor.execute("SET VARIABLE timezones = $1", [list(systems.values())])
+        self._objects = [*published(), *compatible(shown)]
+        self._with_files = [name for name in LISTS if name not in MOVED.values()]
+        """The lists that have files."""
         discard(template)
         with self._attached(template):
             create_inputs(self._cursor)
             with transaction(self._cursor) as run:
                 none = dict.fromkeys(empty, FileList())
-                objects = [*published(), *compatible(shown)]
                 for schema in (COMPATIBLE, PARTS):
                     run(f"CREATE SCHEMA {schema}")
                 for sql in (*shared(PARTS), *open_sql(none, empty), *sealed_sql(none, empty), *whole_sql(empty)):
                     run(sql)
-                for item in objects:
+                for item in self._objects:
                     run(item.create_sql)
-                for entry in describe(self._cursor, objects):
+                for entry in describe(self._cursor, self._objects, self._with_files):
                     run(entry.comment_sql)
-                for item in objects:
+                for item in self._objects:
                     if item.kind == "TABLE" and not item.from_state:
                         run(item.fill_sql)
 
@@ -155,11 +160,14 @@ class Publisher:
         if daily or not self._is_settled:
             tables = [item for item in published() if item.is_daily]
             statements += [sql for item in tables for sql in (f"DELETE FROM {item.schema}.{item.name}", item.fill_sql)]
+        with_files = [name for name in LISTS if name not in MOVED.values() or lists[name].open]
+        if with_files != self._with_files:
+            statements.append(needs_files_sql(self._objects, with_files))
         if statements:
             with self._attached(self._template), transaction(self._cursor) as run:
                 for sql in statements:
                     run(sql)
-        self._sealed, self._is_settled = named, True
+        self._sealed, self._is_settled, self._with_files = named, True, with_files
         return statements
 
     def _fill(self, lists: Mapping[str, FileList], changed: Collection[str], sealed: Sequence[str]) -> None:

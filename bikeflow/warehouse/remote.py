@@ -130,6 +130,7 @@ class RemoteDatabase:
             return None
         objects = {self._file_key(name, path): path for name, path in frozen.empty.items()}
         empty = {name: self._url(key) for name, key in zip(frozen.empty, objects, strict=True)}
+        empty |= frozen.no_moved_rows
         in_lake, uploaded = self._parted(frozen.files)
         urls = {self._upload_of(MIRRORED, path, objects): path for path in uploaded}
         former = frozenset(url for url, path in urls.items() if lacks_columns(path))
@@ -137,6 +138,8 @@ class RemoteDatabase:
         for name, files in frozen.kept.items():
             newest_first = [files[partition] for partition in sorted(files, reverse=True)]
             lists[name] = FileList(sealed=tuple(self._upload_of(name, path, objects) for path in newest_first))
+        for name, paths in frozen.moved.items():
+            lists[name] = FileList(open=tuple(self._upload_of(name, path, objects) for path in paths))
         tables = {}
         for name, path in self._tables(frozen.database):
             digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]

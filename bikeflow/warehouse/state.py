@@ -24,6 +24,7 @@ from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse import days, forecasts, history, opening, polls, usual
 from bikeflow.warehouse.facts import create_tables
 from bikeflow.warehouse.kept import KeptFiles
+from bikeflow.warehouse.moved import MovedRows
 from bikeflow.warehouse.parquet import raw_file_records
 from bikeflow.warehouse.statements import (
     HIVE_TYPES,
@@ -32,6 +33,7 @@ from bikeflow.warehouse.statements import (
     derived,
     macros,
     merges,
+    moved,
     quoted,
     readings,
     stamp,
@@ -152,12 +154,15 @@ class WorkingDatabase:
     crash loses is only read again.
     """
 
-    def __init__(self, path: Path, settings: WarehouseSettings, mirror: Path, empty: Path, kept: KeptFiles) -> None:
+    def __init__(
+        self, path: Path, settings: WarehouseSettings, mirror: Path, empty: Path, kept: KeptFiles, moved_rows: MovedRows
+    ) -> None:
         self._path = path
         self._settings = settings
         self._mirror = mirror
         self._empty = empty
         self._kept = kept
+        self._moved = moved_rows
         self._unsaved_changes = self._unsaved_bytes = 0
         self._threads = settings.threads
         self._settled = False
@@ -170,6 +175,8 @@ class WorkingDatabase:
                 self._create()
             kept.open(self.connection)
             self._contents = self._applied()
+            for partition in moved_rows.open(self.connection):
+                self.forget(partition)
             self.set_latest_time(_NEVER)
         except BaseException:
             self.connection.close()
@@ -260,6 +267,17 @@ class WorkingDatabase:
                     self._join_totals(system_id, day)
         self._settled = True
 
+    def move(self) -> set[str]:
+        """Let rows of open days go to files where there are many; gives the systems that have any, if so."""
+        with transaction(self.connection):
+            self._moved.settle()
+            has_moved = self._moved.move()
+        if not has_moved:
+            return set()
+        self.connection.execute("CHECKPOINT working")  # until then DuckDB keeps what has gone
+        self._unsaved_changes = self._unsaved_bytes = 0
+        return {partition.system_id for partition in self._contents}
+
     def close(self) -> None:
         """Close the file; all is saved in it."""
         self.connection.close()
@@ -309,6 +327,7 @@ class WorkingDatabase:
         self._reset_totals(partition)
         for table in (*derived(), "applied"):
             self._delete(table, [partition])
+        self._moved.forget(partition)
         days.forget(self.connection, [partition])
 
     def _end_days(self, sealed: Mapping[Partition, bool]) -> None:
@@ -547,6 +566,8 @@ class WorkingDatabase:
             create_tables(self.connection)
             polls.create_tables(self.connection)
             days.create_tables(self.connection)
+            for statement in moved():
+                run(statement)
             usual.create_tables(self.connection)
             history.create_tables(self.connection)
             forecasts.create_tables(self.connection)

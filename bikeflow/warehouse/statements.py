@@ -10,6 +10,7 @@ The working database (schema `state`) holds what has been derived from the enhan
 - `sql/merges/<table>.sql` adds what later raw files gave (`{added}`) to what is stored.
 - `sql/polls/` has what is derived from the record of polls, day by day, `sql/usual/` what is once a day,
   `sql/forecast/` what the forecast is made of.
+- `sql/moved/` has the tables that tell which rows of open days lie in files by now.
 - `sql/macros/` has what these share, `sql/shared/` what they share with the published database.
 
 A line with `{flag}` in it stands for one line for each of `FLAGS`.
@@ -96,9 +97,11 @@ FOLLOWED = (MIRRORED, *KEPT)
 """The lists that tell of the day after, too: their rows have it as `next_dt`."""
 POLLS = "polls"
 """The record of polls of closed days."""
+MOVED = {name: f"moved_{name}" for name in (*KEPT, POLLS)}
+"""Of these, the list of files with rows of open days, of all systems together."""
 USUAL = "station_usual"
 """What is usual at each station, a file a system."""
-LISTS = (MIRRORED, *KEPT, POLLS, USUAL)
+LISTS = (MIRRORED, *KEPT, *MOVED.values(), POLLS, USUAL)
 """The lists of files that published objects read."""
 
 _FROM_STATE = re.compile(r"FROM (working\.state\.\w+)\b(?!\()")
@@ -194,6 +197,12 @@ def forecasting() -> dict[str, str]:
 
 
 @cache
+def moved() -> tuple[str, ...]:
+    """The statements that create the tables that tell of rows in files of open days."""
+    return tuple(_queries("moved").values())
+
+
+@cache
 def macros() -> tuple[str, ...]:
     """The statements that create what the queries share."""
     return (*shared("state"), *_queries("macros").values())
@@ -230,6 +239,7 @@ def stamp() -> str:
         [
             *queries,
             *macros(),
+            *moved(),
             poll_runs(""),
             coverage("", ""),
             usual(),

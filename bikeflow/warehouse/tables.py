@@ -14,6 +14,7 @@ from bikeflow.warehouse.days import Days
 from bikeflow.warehouse.facts import take_over
 from bikeflow.warehouse.forecasts import Forecasts
 from bikeflow.warehouse.kept import KeptFiles
+from bikeflow.warehouse.moved import MovedRows
 from bikeflow.warehouse.polls import PollSource, PollTables
 from bikeflow.warehouse.state import transaction
 from bikeflow.warehouse.usual import Usual
@@ -37,6 +38,7 @@ class Tables:
         self,
         connection: duckdb.DuckDBPyConnection,
         kept: KeptFiles,
+        moved: MovedRows,
         facts: RunLog | None,
         polls: PollSource,
         systems: Mapping[str, str],
@@ -44,7 +46,7 @@ class Tables:
     ) -> None:
         self._connection = connection
         self._facts = facts
-        self.polls = PollTables(connection, polls)
+        self.polls = PollTables(connection, polls, moved)
         self._days = Days(connection, kept)
         self.usual = Usual(connection, kept, systems)
         self._forecasts = Forecasts(connection, kept, forecast_systems)

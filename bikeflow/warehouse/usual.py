@@ -171,12 +171,12 @@ class Usual:
         listed = ", ".join(quoted(pattern(path)) for path in paths)
         self._run(
             "CREATE OR REPLACE TEMP TABLE usual_ends AS FROM state.spans"
-            f" WHERE {mine} AND (system_id, dt) IN (SELECT (system_id, dt) FROM state.station_changes)"
+            f" WHERE {mine} AND (system_id, dt) IN (SELECT (system_id, dt) FROM temp.open_station_changes)"
         )
         self._run(
             "CREATE OR REPLACE TEMP VIEW usual_changes AS SELECT *, dt + 1 AS next_dt FROM ("
             f"FROM read_parquet([{listed}], hive_partitioning = true, {HIVE_TYPES})"
-            f" UNION ALL BY NAME FROM working.state.station_changes WHERE {mine}"
+            f" UNION ALL BY NAME FROM temp.open_station_changes WHERE {mine}"
             " UNION ALL BY NAME FROM state.last_states('temp.usual_ends'))"
         )
         self._run(

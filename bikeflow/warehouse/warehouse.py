@@ -22,6 +22,7 @@ from bikeflow.runtime.log import get_logger
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.mirror import empty_file, mirror_root, version_of
+from bikeflow.warehouse.moved import MovedRows
 from bikeflow.warehouse.parquet import lacks_columns
 from bikeflow.warehouse.parts import FileList
 from bikeflow.warehouse.polls import NoPolls, PollSource, empty_polls
@@ -35,7 +36,7 @@ from bikeflow.warehouse.state import (
     is_sealed,
     quarantined,
 )
-from bikeflow.warehouse.statements import COMPATIBLE, KEPT, MIRRORED, POLLS, USUAL, pattern
+from bikeflow.warehouse.statements import COMPATIBLE, KEPT, MIRRORED, MOVED, POLLS, USUAL, pattern
 from bikeflow.warehouse.tables import Tables
 from bikeflow.warehouse.usual import empty_usual
 
@@ -84,12 +85,15 @@ class Frozen:
     """A copy of the published database, and what it names: the mirror's files by segment, and where all of them lie.
 
     `kept` gives the kept files of a list by the sealed partition that they were derived from, and the polls of closed
-    days, `empty` a file without rows for each list.
+    days, `moved` the files with rows of open days, `empty` a file without rows for each list, and `no_moved_rows` a
+    query without rows for each list in `MOVED`.
     """
 
     database: Path
     files: Mapping[Segment, Path]
     kept: Mapping[str, Mapping[Partition, Path]]
+    moved: Mapping[str, Sequence[Path]]
+    no_moved_rows: Mapping[str, str]
     empty: Mapping[str, Path]
 
 
@@ -128,6 +132,7 @@ class Warehouse:
         self._mirror = mirror_root(data_dir)
         self._empty = empty_file(self._mirror)
         self._kept = KeptFiles(self._mirror)
+        self._moved = MovedRows(self._kept.root / "moved")
         self._named: tuple[Mapping[Partition, Contents], Mapping[Partition, Path], Mapping[Partition, Path]] | None = (
             None
         )
@@ -191,7 +196,8 @@ class Warehouse:
                 }
                 for name in KEPT
             }
-            return Frozen(copy, files, {**kept, POLLS: polls, USUAL: usual}, self._empties)
+            moved = {MOVED[name]: paths for name, paths in self._moved.files.items()}
+            return Frozen(copy, files, {**kept, POLLS: polls, USUAL: usual}, moved, self._no_moved_rows, self._empties)
 
     def forget(self, segment: Segment) -> None:
         """Let the next refresh read a segment's partition again, though its file has the same name: it was damaged."""
@@ -241,6 +247,7 @@ class Warehouse:
             damaged += self._read(working, partition, wanted[partition])
             self.steps += 1
         working.settle({partition: is_sealed(contents) for partition, contents in working.contents.items()})
+        self._unpublished |= working.move()
         updated = tables.update(
             _sealed(working.contents), [*removed, *changed], added, self._unpublished, self.daily_seconds
         )
@@ -250,6 +257,7 @@ class Warehouse:
         named = {partition: dict(contents) for partition, contents in working.contents.items()}
         self._named = named, dict(tables.polls.copies), dict(tables.usual.files)
         self._tell_future(publication)
+        self._moved.prune()
         self._kept.prune(file for contents in named.values() if is_sealed(contents) for file in contents.values())
         return Refresh(len(changed) - len(added), len(added), len(removed), tuple(damaged), publication)
 
@@ -320,6 +328,10 @@ class Warehouse:
         polls, usual = empty_polls(copies_root(self._data_dir)), empty_usual(self._kept.root)
         return {MIRRORED: self._empty, **self._kept.empty, POLLS: polls, USUAL: usual}
 
+    @property
+    def _no_moved_rows(self) -> dict[str, str]:
+        return {MOVED[name]: query for name, query in self._moved.empty.items()}
+
     def _lists(self, contents: Mapping[Partition, Contents], tables: Tables) -> dict[str, FileList]:
         """The lists of files that the published views read, the newest first."""
         sealed = {partition: some for partition, some in contents.items() if is_sealed(some)}
@@ -336,11 +348,13 @@ class Warehouse:
         former = frozenset(pattern(self._mirror / file) for file, is_former in found.items() if is_former)
         opened = tuple(pattern(self._mirror / file) for file in open_files)
         kept = {name: FileList((), self._sealed[1].get(name, ())) for name in KEPT}
+        moved = {MOVED[name]: FileList(tuple(map(pattern, paths))) for name, paths in self._moved.files.items()}
         polls = FileList((), tables.polls.files)
         usual = FileList((), tuple(map(pattern, tables.usual.files.values())))
         return {
             MIRRORED: FileList(opened, self._sealed[1].get(MIRRORED, ()), former),
             **kept,
+            **moved,
             POLLS: polls,
             USUAL: usual,
         }
@@ -351,12 +365,14 @@ class Warehouse:
 
     def _opened(self) -> tuple[WorkingDatabase, Tables, Publisher]:
         working = WorkingDatabase(
-            self._directory / "working.duckdb", self._settings, self._mirror, self._empty, self._kept
+            self._directory / "working.duckdb", self._settings, self._mirror, self._empty, self._kept, self._moved
         )
         try:
             forecast = self._systems if self._settings.forecast else {}
-            tables = Tables(working.connection, self._kept, self._facts, self._polls, self._systems, forecast)
-            empty = {name: pattern(file) for name, file in self._empties.items()}
+            tables = Tables(
+                working.connection, self._kept, self._moved, self._facts, self._polls, self._systems, forecast
+            )
+            empty = {**{name: pattern(file) for name, file in self._empties.items()}, **self._no_moved_rows}
             template = self._directory / "template.duckdb"
             return working, tables, Publisher(working.connection, template, self.path, empty, self._systems, self.shown)
         except BaseException:

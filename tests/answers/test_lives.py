@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from bikeflow.warehouse.moved import MOVED_ROWS
 from tests.answers.forecasts import assert_forecast
 from tests.answers.lake import Lake
 from tests.answers.lives import RandomLife
@@ -47,7 +48,10 @@ def _assert_all(lake: Lake, covered: list[Interval], life: Life) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(rounds(2, 12)))
 @pytest.mark.parametrize("form", ["wrm", "gbfs"])
-def test_at_every_moment_of_a_random_life(seed: int, form: str, tmp_path: Path) -> None:
+def test_at_every_moment_of_a_random_life(
+    seed: int, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bikeflow.warehouse.moved.MOVED_ROWS", (1, MOVED_ROWS, 50)[seed % 3])
     zone, since = BEGINNINGS[seed % len(BEGINNINGS)]
     lake = Lake(tmp_path, zone, form)
     life = RandomLife(lake, Random(seed), since)

@@ -23,8 +23,12 @@ class Watch:
 
     async def faults(self) -> dict[str, dt.datetime]:
         """What /readyz says now: since when each part that does not work has not."""
-        async with self._client.get("/readyz") as answer:
-            parts = (await answer.json())["parts"]
+        try:
+            async with self._client.get("/readyz") as answer:
+                parts = (await answer.json())["parts"]
+        except aiohttp.ClientConnectionError as error:
+            ended = self.service.process.returncode
+            raise AssertionError(f"{error}; exit code {ended}\n{self.service.log()[-5000:]}") from error
         broken = {name: dt.datetime.fromisoformat(part["since"]) for name, part in parts.items() if not part["works"]}
         assert (answer.status == 200) == (not broken)
         return broken

@@ -21,6 +21,7 @@ from bikeflow.polls.archive import copies_root
 from bikeflow.settings.sections import StorageSettings, WarehouseSettings
 from bikeflow.store import open_store
 from bikeflow.warehouse import Mirror, Warehouse
+from bikeflow.warehouse.moved import MOVED_ROWS
 from tests.answers.tables import assert_answers
 from tests.support.parquet import DAY, EnhancedLayer, at, row
 from tests.support.wrm import wrm_layout
@@ -223,9 +224,32 @@ async def happen(poller: Poller, chance: random.Random) -> None:
                 await poller.poll(chance.choice(OUTCOMES))
 
 
+async def test_polls_that_lie_in_files_tell_what_others_do(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that is told anew, and where a file is lost: its polls are taken from the record again."""
+    monkeypatch.setattr("bikeflow.warehouse.moved.MOVED_ROWS", 1)
+    outcomes: list[Outcome] = ["stored", "failed", "duplicate", "stored"]
+    for outcome in outcomes:
+        await poller.poll(outcome)
+        await poller.analytics.refresh(quick=True)
+    told = await poller.matches()
+    polls = poller.polls()
+    assert poller.analytics.query("SELECT count(*) FROM recent_polls") == [(1,)]
+    next(poller.data_dir.glob("mirror/kept/*/moved/polls/*.parquet")).unlink()
+    poller.analytics.warehouse.close()
+    assert await poller.matches() == told
+    assert poller.polls() == polls
+    poller.now = at(0) + dt.timedelta(minutes=1)
+    await poller.poll("stored")
+    await poller.matches()
+    assert [poll["outcome"] for poll in poller.polls()] == ["stored", "stored", "unchanged", "stored"]
+
+
 @pytest.mark.parametrize("seed", range(6))
-async def test_whatever_happens_it_equals_plain_python(poller: Poller, seed: int, tmp_path: Path) -> None:
+async def test_whatever_happens_it_equals_plain_python(
+    poller: Poller, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Failures, slow polls, restarts, kills, lost disks, downtime, reloads, files of others; then from the lake."""
+    monkeypatch.setattr("bikeflow.warehouse.moved.MOVED_ROWS", (MOVED_ROWS, 1)[seed % 2])
     chance = random.Random(seed)
     for taken in range(chance.randrange(5)):
         await poller.raw_file(poller.now + dt.timedelta(minutes=7 * taken))

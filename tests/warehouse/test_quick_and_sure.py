@@ -7,10 +7,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bikeflow.core.layout import sealed_segment, segment_of
+from bikeflow.warehouse.moved import MOVED_ROWS
 from tests.support.parquet import DAY, Row, at, row, snapshot
 from tests.support.wrm import wrm_day
 from tests.warehouse.conftest import Analytics, open_analytics
@@ -174,11 +176,12 @@ ALONE, ONE_OF_MANY = ("wrm",), ("wrm", "another", "yet_another")
 
 
 @settings(max_examples=25, deadline=None)
-@given(STEPS, st.sampled_from([ALONE, ONE_OF_MANY]))
+@given(STEPS, st.sampled_from([ALONE, ONE_OF_MANY]), st.sampled_from([1, 5, MOVED_ROWS]))
 async def test_whatever_happens_both_ways_agree_with_plain_python(
-    steps: list[tuple[Written | Vanished | Sealed, bool, str]], systems: tuple[str, ...]
+    steps: list[tuple[Written | Vanished | Sealed, bool, str]], systems: tuple[str, ...], moved_rows: int
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bikeflow.warehouse.moved.MOVED_ROWS", moved_rows)
         async with open_analytics(Path(directory), systems=systems) as analytics:
             city = City(analytics)
             for step, at_once, way in steps:

@@ -1,5 +1,12 @@
 -- Polls of days that are not closed in the lake yet. Part of feed_polls.
-CREATE OR REPLACE TABLE main.open_polls AS
-SELECT system_id, * EXCLUDE (system_id, number, dt)
-FROM working.state.polls
-ORDER BY system_id, due_at;
+CREATE OR REPLACE VIEW main.open_polls AS
+SELECT * EXCLUDE (dt)
+FROM (
+    FROM main.recent_polls
+    UNION ALL BY NAME
+    SELECT moved.* EXCLUDE (number, file_number)
+    FROM {moved_polls} AS moved
+    JOIN main.moved_days USING (system_id, dt)
+    WHERE name = 'polls'
+        AND file_number >= first_file_number
+);
