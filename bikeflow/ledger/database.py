@@ -78,6 +78,8 @@ class Database:
         self._version = int.from_bytes(hashlib.sha256(self._schema.encode()).digest()[:3], "big")
         self._statements = queries(package)
         self._lock = threading.Lock()
+        self._is_ours = False
+        """Whether it is open, and nobody else may set it aside."""
         with self._translated():
             if read_only:
                 # SQLite would create a log beside the file, and could not in a read-only place.
@@ -98,6 +100,7 @@ class Database:
                 log.warning("ledger_quarantined", path=str(path), error=str(error))
                 self._set_aside()
                 self._connection = self._open()
+        self._is_ours = True
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -138,14 +141,31 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            if not _is_of_the_machine(error) and self._is_readable():
+            if not (_is_of_the_machine(error) or (_is_of_the_file(error) and self._is_whole())):
                 raise
             raise Transient(f"the ledger {self.path}: {error}") from error
         except OSError as error:
             raise Transient(f"the ledger {self.path}: {error.strerror or error}") from error
 
+    def _is_whole(self) -> bool:
+        """Whether the disk is to blame: SQLite calls a file malformed of which it could not read a part at that moment.
+
+        One that can be read is opened anew, so that the next query is answered from what lies there.
+        """
+        if not self._is_readable():
+            return True
+        if not self._is_ours:
+            return False
+        try:
+            connection = self._open()
+        except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
+            return isinstance(error, OSError) or _is_of_the_machine(error)
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+        self._connection = connection
+        return True
+
     def _is_readable(self) -> bool:
-        """SQLite calls a file malformed of which the disk can't give a part; the next start may read it well."""
         try:
             for path in self.path.parent.glob(f"{self.path.name}*"):
                 path.read_bytes()
@@ -186,6 +206,11 @@ class Database:
 def _is_of_the_machine(error: Exception) -> bool:
     """Whether the disk or another process is to blame, and not the file's content: by the primary code."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_MACHINE
+
+
+def _is_of_the_file(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that the file is damaged."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _connect(uri: str) -> sqlite3.Connection:

@@ -8,6 +8,7 @@ import os
 import resource
 import struct
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from tests.support.oracle import Oracle, bucket_lake, database_rows, local_lake, serving
 from tests.support.preload import built
+from tests.support.rounds import rounds
 from tests.support.s3server import S3Server
 from tests.support.service import PATIENCE_SECONDS, Service, running
 from tests.support.watch import Watch
@@ -187,3 +189,50 @@ def fill(ballast: Path) -> None:
                 file.write(bytes(64 * 1024))
         except OSError as error:
             assert error.errno == errno.ENOSPC
+
+
+LEDGER = """
+import datetime as dt, random, struct, sys, threading, time
+from pathlib import Path
+from bikeflow.core.errors import Transient
+from bikeflow.core.layout import Layout
+from bikeflow.ledger.database import Database
+from bikeflow.ledger.files import FileIndex
+
+folder, control, errors = Path(sys.argv[1]), Path(sys.argv[2]), [int(number) for number in sys.argv[3:]]
+index = FileIndex(Database(folder / "ledger.sqlite"), Layout("wrm", "", "wrm_stations", ".txt"), 60)
+ended = threading.Event()
+
+def fail_now_and_then():
+    chance = random.Random(1)
+    while not ended.is_set():
+        for error in (chance.choice(errors), 0):
+            with control.open("r+b") as file:
+                file.write(struct.pack("i", error) + f"{folder}/".encode() + bytes(1))
+            time.sleep(chance.uniform(0, 0.004))
+
+thread = threading.Thread(target=fail_now_and_then)
+thread.start()
+worked = failed = 0
+try:
+    while min(worked, failed) < ROUNDS:
+        try:
+            index.set_reconciled(dt.datetime.now(dt.UTC))
+            index.key_before_newest(5)
+            worked += 1
+        except Transient:
+            failed += 1
+finally:
+    ended.set()
+    thread.join()
+"""
+
+
+def test_a_disk_that_fails_for_moments_never_makes_the_ledger_look_damaged(tmp_path: Path, shim: Path) -> None:
+    """SQLite calls it malformed where a part could not be read, which can be read again a moment later."""
+    disk = BadDisk(shim, tmp_path / "control", tmp_path / "data")
+    (tmp_path / "data").mkdir()
+    script = LEDGER.replace("ROUNDS", str(rounds(500, 3_000)))
+    errors = map(str, (errno.ENOSPC, errno.EROFS, errno.EIO))
+    command = [sys.executable, "-c", script, str(tmp_path / "data"), str(tmp_path / "control"), *errors]
+    subprocess.run(command, env={**os.environ, **disk.variables}, check=True, timeout=PATIENCE_SECONDS)
