@@ -175,11 +175,16 @@ def kept(name: str, change: str) -> Work:
 
     def work(data_dir: Path) -> None:
         (path,) = (data_dir / "mirror/kept").glob(f"*/{name}/*/{DAY}/*.parquet")
-        with duckdb.connect() as connection:
-            connection.execute(f"COPY (SELECT * REPLACE ({change}) FROM '{path}') TO '{path}.new' (FORMAT parquet)")
-        path.with_name(f"{path.name}.new").replace(path)
+        rewritten(path, change)
 
     return work
+
+
+def rewritten(path: Path, change: str) -> None:
+    """Let a Parquet file have other rows, by what follows REPLACE."""
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT * REPLACE ({change}) FROM '{path}') TO '{path}.new' (FORMAT parquet)")
+    path.with_name(f"{path.name}.new").replace(path)
 
 
 def moved(find: Callable[[Path], Path], target: Callable[[Path], Path]) -> Work:

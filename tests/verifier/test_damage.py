@@ -12,6 +12,7 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from bikeflow.core.scope import Scope
@@ -20,6 +21,7 @@ from bikeflow.settings import Settings
 from bikeflow.settings.sections import FeedSettings, RulesSettings
 from bikeflow.store import open_store
 from bikeflow.verifier import Report, Verifier, lake, tables
+from bikeflow.warehouse.reading import files_by_view
 from tests.support.audits import repaired as repaired_lake
 from tests.support.audits import verified
 from tests.support.real import REAL, SNAPSHOTS
@@ -278,3 +280,33 @@ async def test_damage_to_what_is_published_is_found_and_repaired(in_place: Path,
     after, found = await repaired_lake(settings_for(in_place))
     assert {item.kind.partition("_")[0] for item in found} in ({"copy"}, {"database"}, {"copy", "database"})
     assert told(after) + told(await looked_at(in_place, None)) == []
+
+
+@pytest.fixture
+async def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The four real snapshots as if they were of today: rows of an open day lie in files."""
+    data_dir, now = tmp_path / "data", dt.datetime.now(dt.UTC)
+    with monkeypatch.context() as patch:
+        patch.setattr("bikeflow.warehouse.moved.MOVED_ROWS", 1)
+        for number, snapshot in enumerate(SNAPSHOTS):
+            taken_at = now - dt.timedelta(minutes=len(SNAPSHOTS) - number)
+            raw = data_dir / damage.LAKE / "raw" / f"dt={taken_at:%Y-%m-%d}"
+            raw.mkdir(parents=True, exist_ok=True)
+            shutil.copy(snapshot, raw / f"wrm_stations_{taken_at:%Y-%m-%d_%H-%M-%S}.txt")
+            await process(settings_for(data_dir))
+    return data_dir
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("station_changes", "bikes + 1 AS bikes"), ("bike_changes", "lat + 1 AS lat"), ("raw_files", "'0' AS md5")],
+)
+async def test_rows_of_open_days_in_files_are_proved_and_repaired(moved: Path, name: str, change: str) -> None:
+    settings = settings_for(moved)
+    assert told(await verified(settings, None)) == []
+    with duckdb.connect(moved / "analytics.duckdb", read_only=True) as reader:
+        (path, *_) = files_by_view(reader)[f"moved_{name}_open"].values()
+    damage.rewritten(Path(path), change)
+    assert {item.kind for item in (await verified(settings, None)).findings} == {"database_differs"}
+    left, _ = await repaired_lake(settings)
+    assert told(left) == []
