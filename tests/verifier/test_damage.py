@@ -305,8 +305,8 @@ async def test_rows_of_open_days_in_files_are_proved_and_repaired(moved: Path, n
     settings = settings_for(moved)
     assert told(await verified(settings, None)) == []
     with duckdb.connect(moved / "analytics.duckdb", read_only=True) as reader:
-        (path, *_) = files_by_view(reader)[f"moved_{name}_open"].values()
-    damage.rewritten(Path(path), change)
+        (*_, oldest) = files_by_view(reader)[f"moved_{name}_open"].values()
+    damage.rewritten(Path(oldest), change)
     assert {item.kind for item in (await verified(settings, None)).findings} == {"database_differs"}
     left, _ = await repaired_lake(settings)
     assert told(left) == []
