@@ -46,6 +46,8 @@ async def prove(
     variables = {**environment(storage), **(variables or {})}
     await _bikeflow(config, variables, "backfill")  # what the stop left to the next start
     report = json.loads(await _bikeflow(config, variables, "verify", "--full", "--json"))
+    for finding in report["findings"]:
+        print(f"{finding['kind']} {finding['key']}: {finding['message']}", file=sys.stderr)
     return {
         "records_waiting_at_stop": waiting,
         **_lost(served, raw, database),
