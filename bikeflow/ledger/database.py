@@ -8,6 +8,7 @@ import hashlib
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
@@ -23,6 +24,9 @@ _OF_THE_MACHINE = (
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM,
 )  # fmt: skip
+LOOKS = 5
+LOOK_SECONDS = 0.2
+"""A file that looks damaged so many times, with so much time between, is."""
 log = get_logger()
 
 
@@ -78,8 +82,7 @@ class Database:
         self._version = int.from_bytes(hashlib.sha256(self._schema.encode()).digest()[:3], "big")
         self._statements = queries(package)
         self._lock = threading.Lock()
-        self._is_ours = False
-        """Whether it is open, and nobody else may set it aside."""
+        self._is_ours = self._is_suspect = False
         with self._translated():
             if read_only:
                 # SQLite would create a log beside the file, and could not in a read-only place.
@@ -106,19 +109,20 @@ class Database:
     def transaction(self) -> Iterator[Transaction]:
         """All or nothing; one at a time. Raises `Transient` where the disk fails."""
         with self._lock, self._translated():
-            self._connection.execute("BEGIN IMMEDIATE")
+            connection = self._ready()
+            connection.execute("BEGIN IMMEDIATE")
             try:
-                yield Transaction(self._connection, self._statements)
-                self._connection.commit()
+                yield Transaction(connection, self._statements)
+                connection.commit()
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # SQLite itself has mostly done so where the disk failed
-                    self._connection.rollback()
+                    connection.rollback()
                 raise
 
     def rows(self, name: str, **parameters: object) -> list[sqlite3.Row]:
         """The rows of the query of this name. Raises `Transient` where the disk fails."""
         with self._lock, self._translated():
-            return self._connection.execute(self._statements[name], parameters).fetchall()
+            return self._ready().execute(self._statements[name], parameters).fetchall()
 
     def row(self, name: str, **parameters: object) -> sqlite3.Row | None:
         """Its first row, or None where it has none."""
@@ -127,7 +131,7 @@ class Database:
     def pairs(self, name: str, **parameters: object) -> dict[Any, Any]:
         """Its second column by its first. Raises `Transient` where the disk fails."""
         # Row by row: a hundred thousand rows at once are as many objects for the garbage collector to go through.
-        with self._lock, self._translated(), contextlib.closing(self._connection.cursor()) as cursor:
+        with self._lock, self._translated(), contextlib.closing(self._ready().cursor()) as cursor:
             cursor.row_factory = None
             return dict(cursor.execute(self._statements[name], parameters))
 
@@ -147,23 +151,32 @@ class Database:
         except OSError as error:
             raise Transient(f"the ledger {self.path}: {error.strerror or error}") from error
 
-    def _is_whole(self) -> bool:
-        """Whether the disk is to blame: SQLite calls a file malformed of which it could not read a part at that moment.
+    def _ready(self) -> sqlite3.Connection:
+        """The connection; a new one where the file looked damaged to the one before, and is not."""
+        if self._is_suspect:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = self._open()
+            self._is_suspect = False
+        return self._connection
 
-        One that can be read is opened anew, so that the next query is answered from what lies there.
-        """
-        if not self._is_readable():
-            return True
-        if not self._is_ours:
-            return False
-        try:
-            connection = self._open()
-        except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
-            return isinstance(error, OSError) or _is_of_the_machine(error)
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.close()
-        self._connection = connection
-        return True
+    def _is_whole(self) -> bool:
+        """Whether the disk is to blame: SQLite calls a file malformed of which it can't read a part at that moment."""
+        for _ in range(LOOKS):
+            if not self._is_readable():
+                return True
+            try:
+                with contextlib.closing(_connect(f"{self.path.absolute().as_uri()}?mode=ro")) as connection:
+                    (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+            except sqlite3.Error as error:
+                if _is_of_the_machine(error):
+                    return True
+            else:
+                if verdict == "ok":
+                    self._is_suspect = self._is_ours
+                    return True
+            time.sleep(LOOK_SECONDS)  # the disk may have failed for another moment
+        return False
 
     def _is_readable(self) -> bool:
         try:
@@ -187,7 +200,9 @@ class Database:
             # Unlike the quick one, it compares the indices with the tables: the only trace of many a flipped bit.
             (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
             if verdict != "ok" or (tables and _objects(connection) != _intended_objects(self._schema)):
-                raise sqlite3.DatabaseError("malformed" if verdict == "ok" else verdict)
+                damage = sqlite3.DatabaseError("malformed" if verdict == "ok" else verdict)
+                damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+                raise damage
             connection.executescript(f"BEGIN; {self._schema} PRAGMA user_version = {self._version}; COMMIT;")
         except BaseException:
             connection.close()
