@@ -1,8 +1,8 @@
-"""Rows of open days that have gone from tables to files, those of all systems together.
+"""Rows of open days that were moved from tables to Parquet files, those of all systems together.
 
-So neither the working nor the published database grows with the day, nor does what a publication costs. A row goes once
-nothing more is told by it, and its file never changes. When a partition is read again or sealed, its rows in files
-count no more. A file none of whose rows counts is named no more, and removed a while later.
+So neither the databases nor the cost of a publication grow through the day. Only rows are moved that adding a snapshot
+or a poll never needs again, and a file never changes. When a partition is read again or sealed, its moved rows are
+ignored. A file that has no other rows is no longer named, and is removed a while later.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from bikeflow.warehouse.parquet import is_whole
 from bikeflow.warehouse.statements import KEPT, MOVED, POLLS, pattern, quoted
 
 MOVED_ROWS = 200_000
-"""After so many new rows in the tables, those that can go do."""
+"""So many new rows may be in the tables before they are moved."""
 _NEWEST = {
     "station_changes": "row_number() OVER (PARTITION BY system_id, dt, station_id ORDER BY ordinal DESC)",
     POLLS: "row_number() OVER (PARTITION BY system_id ORDER BY due_at DESC)",
 }
-"""Of which rows the newest stay: one tells what comes next at a station, and the newest poll may be told anew."""
+"""Where the newest row stays in the table: a station's next change is found by it, a poll's record may be replaced."""
 _OF_THESE = "(system_id, dt) IN (SELECT (unnest($1), unnest($2)))"
 _FORGET_FILES = """
 DELETE FROM state.moved_files AS file
@@ -45,7 +45,7 @@ class MovedRows:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._left = 0
-        """How many rows the tables had when rows last went."""
+        """How many rows the tables had after rows were last moved."""
         self._retired: dict[Path, tuple[float, int]] = {}
         """Files that are named no more: since when, and their size."""
         self.files: dict[str, tuple[Path, ...]] = {}
@@ -79,7 +79,7 @@ class MovedRows:
         return {Partition(*row) for name, *row in found if name in KEPT}
 
     def move(self) -> bool:
-        """Let rows go if there are many, in a transaction of the caller; tells whether any did."""
+        """Move rows if there are many, in a transaction of the caller; tells whether any were."""
         ((rows,),) = self._run(_ROWS).fetchall()
         self._left = min(self._left, rows)  # less where days were sealed
         if rows - self._left < MOVED_ROWS:
@@ -92,7 +92,7 @@ class MovedRows:
         return True
 
     def forget(self, partition: Partition) -> None:
-        """Let the rows of a partition in files count no more, but for polls; in a transaction of the caller."""
+        """Ignore a partition's moved rows, but for polls, from now on; in a transaction of the caller."""
         self._run(
             "DELETE FROM state.moved WHERE name <> $1 AND system_id = $2 AND dt = $3",
             [POLLS, partition.system_id, partition.day],
@@ -100,13 +100,13 @@ class MovedRows:
         self._forgot = True
 
     def forget_polls(self, partitions: Collection[Partition] | None = None) -> None:
-        """Let polls of these partitions, or all, in files count no more; in a transaction of the caller."""
+        """Ignore the moved polls of these partitions, or all, from now on; in a transaction of the caller."""
         which = "true" if partitions is None else _OF_THESE
         self._run(f"DELETE FROM state.moved WHERE name = '{POLLS}' AND {which}", partitions and _keys(partitions))
         self._forgot = True
 
     def take_back_polls(self, partitions: Collection[Partition]) -> None:
-        """Let the polls of these partitions be in the table again, where they can be changed."""
+        """Bring the moved polls of these partitions back to the table, where they can be replaced."""
         moved = f"SELECT 1 FROM state.moved WHERE name = '{POLLS}' AND {_OF_THESE} LIMIT 1"
         if self._run(moved, _keys(partitions)).fetchall():
             self._run(f"CREATE TEMP TABLE back AS FROM temp.open_{POLLS} WHERE {_OF_THESE}", _keys(partitions))
@@ -116,7 +116,7 @@ class MovedRows:
             self.forget_polls(partitions)
 
     def settle(self) -> None:
-        """Name no more the files none of whose rows counts."""
+        """Stop naming files all of whose rows are ignored."""
         if self._forgot:
             self._run(_FORGET_FILES)
             self._name_files()

@@ -268,7 +268,7 @@ class WorkingDatabase:
         self._settled = True
 
     def move(self) -> set[str]:
-        """Let rows of open days go to files where there are many; gives the systems that have any, if so."""
+        """Move rows of open days to files if there are many; gives the systems, all of which may then have changed."""
         with transaction(self.connection):
             self._moved.settle()
             has_moved = self._moved.move()

@@ -225,7 +225,7 @@ async def happen(poller: Poller, chance: random.Random) -> None:
 
 
 async def test_polls_that_lie_in_files_tell_what_others_do(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one that is told anew, and where a file is lost: its polls are taken from the record again."""
+    """Also where a file is lost, whose polls are then read from their record again, and where one poll is replaced."""
     monkeypatch.setattr("bikeflow.warehouse.moved.MOVED_ROWS", 1)
     outcomes: list[Outcome] = ["stored", "failed", "duplicate", "stored"]
     for outcome in outcomes:
