@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bikeflow.core.model import UTC
+from bikeflow.settings import Settings
 from bikeflow.settings.sections import StorageSettings
 from tests.soak.trigger import Trigger
+from tests.support.audits import verified
 from tests.support.oracle import PREFIX, Oracle, Verdict, bucket_lake, database_rows, local_lake, serving
 from tests.support.s3server import S3Server
 from tests.support.service import PATIENCE_SECONDS, Service, running
@@ -34,6 +36,7 @@ PLACES = {
     "ledger": r"^ledger\.sqlite",
     "polls": r"^polls\.sqlite|/polls/dt=",
     "mirror": r"^mirror/",
+    "moved rows": r"^mirror/.*/moved/",
     "working database": r"^warehouse/",
     "published database": r"^\.?analytics\.duckdb",
     "anything": r"",
@@ -90,6 +93,7 @@ class LocalPlace:
     """A lake in the data directory, as somebody else sees it."""
 
     storage: StorageSettings | None = None
+    direct = StorageSettings()
     places = tuple(PLACES)
 
     def __init__(self, data_dir: Path) -> None:
@@ -115,11 +119,11 @@ class BucketPlace:
 
     def __init__(self, server: S3Server, endpoint_url: str = "") -> None:
         """The service reaches it by another way where there is an `endpoint_url`."""
-        place = server.settings()
+        self.direct = server.settings()
         self.storage: StorageSettings | None = (
-            place.model_copy(update={"endpoint_url": endpoint_url}) if endpoint_url else place
+            self.direct.model_copy(update={"endpoint_url": endpoint_url}) if endpoint_url else self.direct
         )
-        self._bucket = place.bucket
+        self._bucket = self.direct.bucket
         self._client = server.client()
 
     def contents(self) -> dict[str, bytes]:
@@ -146,9 +150,14 @@ class Soak:
         self._promises: list[str] = []
 
     def service(self) -> AbstractAsyncContextManager[Service]:
-        """The service, started; in some lives open segments wait to be written."""
-        waits = {"processing.write_seconds": self._chance.choice([0, 0, 3, 3_600])}
-        return running(self._data_dir, self._oracle.url, storage=self._place.storage, settings=SETTINGS | waits)
+        """The service, started; in some lives open segments wait to be written, and rows move to files early."""
+        return running(
+            self._data_dir,
+            self._oracle.url,
+            storage=self._place.storage,
+            settings=SETTINGS | {"processing.write_seconds": self._chance.choice([0, 0, 3, 3_600])},
+            moved_rows=self._chance.choice([None, 20, 200]),
+        )
 
     async def life(self, number: signal.Signals = signal.SIGKILL, place: str | None = None) -> int:
         """Start the service and end it by a signal at a random touch of a kind of file; returns the exit code."""
@@ -190,7 +199,7 @@ class Soak:
             await asyncio.sleep(0.05)
 
     async def settle(self) -> None:
-        """Let the service run undisturbed until all is published, prove liveness, stop it, and audit."""
+        """Let the service run undisturbed until all is published, prove liveness, stop it, audit and verify."""
         self._oracle.frozen = True
         started = time.monotonic()
         async with self.service() as service:
@@ -209,6 +218,8 @@ class Soak:
             self._place.contents(), self._data_dir / "analytics.duckdb", "\n".join(self._promises)
         )
         self.tally.verdict.assert_exactly_once()
+        settings = Settings(data_dir=self._data_dir, storage=self._place.direct)
+        assert not (await verified(settings, sample=None)).findings
 
     async def _recovered(self, service: Service, started: float) -> None:
         await service.logged("event=refreshed")

@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 
 from bikeflow.settings.sections import StorageSettings
+from tests.support import moving
 
 PATIENCE_SECONDS = 120.0
 """Long enough for a machine that is busy with other things; whoever waits goes on at once when it is time."""
@@ -140,10 +141,12 @@ async def running(
     settings: Mapping[str, object] | None = None,
     config: Path | None = None,
     variables: Mapping[str, str] | None = None,
+    moved_rows: int | None = None,
 ) -> AsyncIterator[Service]:
     """Start the service; it is killed at the end if it still runs.
 
-    With a `config` it is this file that configures it, which is written here and may be rewritten by `configure`.
+    With a `config` it is this file that configures it, which is written here and may be rewritten by `configure`. With
+    `moved_rows`, rows of open days move to files after so many.
     """
     values = {
         **({} if settings and "systems" in settings else {"feed.url": feed_url}),
@@ -161,10 +164,11 @@ async def running(
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("BIKEFLOW_", "S3_"))}
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     log = data_dir.parent / f"{data_dir.name}.log"
+    program = ("-m", "bikeflow") if moved_rows is None else ("-P", moving.__file__, str(moved_rows))
     with log.open("ab") as stderr:
         log_start = stderr.tell()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bikeflow", "run", *arguments, stdout=stderr, stderr=stderr,
+            sys.executable, *program, "run", *arguments, stdout=stderr, stderr=stderr,
             env={**clean, **environment(storage), **(variables or {})}, cwd=data_dir.parent,
         )  # fmt: skip
     service = Service(data_dir, process, log, log_start)
