@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import itertools
 import random
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -33,20 +34,22 @@ def main() -> None:
     arguments.add_argument("--no-calls", action="store_true", help="leave out the failing of every call to the store")
     arguments.add_argument("--s3", action="store_true", help="keep the lake in a bucket of a real S3 server")
     given = arguments.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bikeflow-soak-") as directory:
-        if not given.no_calls:
-            asyncio.run(_fail_every_call(Path(directory)))
-        typer.echo(f"seed {given.seed}: {given.kills} kills, {given.minutes:g} minutes of storage faults")
-        with rclone(Path(directory)) as server:
-            if given.kills:
-                place = server if given.s3 else None
-                run = soak(Path(directory) / "kills", kills=given.kills, seed=given.seed, server=place, tell=typer.echo)
-                typer.echo("\n".join(asyncio.run(run).lines()))
-            if given.minutes:
-                weather = storms(
-                    Path(directory) / "storms", minutes=given.minutes, seed=given.seed, server=server, tell=typer.echo
-                )
-                typer.echo("\n".join(asyncio.run(weather).lines()))
+    directory = Path(tempfile.mkdtemp(prefix="bikeflow-soak-"))
+    typer.echo(f"in {directory}, which stays where something is found")
+    if not given.no_calls:
+        asyncio.run(_fail_every_call(directory))
+    typer.echo(f"seed {given.seed}: {given.kills} kills, {given.minutes:g} minutes of storage faults")
+    with rclone(directory) as server:
+        if given.kills:
+            place = server if given.s3 else None
+            run = soak(directory / "kills", kills=given.kills, seed=given.seed, server=place, tell=typer.echo)
+            typer.echo("\n".join(asyncio.run(run).lines()))
+        if given.minutes:
+            weather = storms(
+                directory / "storms", minutes=given.minutes, seed=given.seed, server=server, tell=typer.echo
+            )
+            typer.echo("\n".join(asyncio.run(weather).lines()))
+    shutil.rmtree(directory)
 
 
 async def _fail_every_call(directory: Path) -> None:

@@ -219,7 +219,8 @@ class Soak:
         )
         self.tally.verdict.assert_exactly_once()
         settings = Settings(data_dir=self._data_dir, storage=self._place.direct)
-        assert not (await verified(settings, sample=None)).findings
+        report = await verified(settings, sample=None)
+        assert not report.findings, "\n".join(map(str, report.findings[:20]))
 
     async def _recovered(self, service: Service, started: float) -> None:
         await service.logged("event=refreshed")
