@@ -79,7 +79,7 @@ class Days:
         due, systems = set(changed), set[str]()
         if self._known is None:
             self._known = {Partition(*row) for row in self._connection.execute("FROM state.days").fetchall()}
-            systems |= {item.system_id for item in (*self._known, *sealed)}
+            systems |= {item.system_id for item in (*self._known, *sealed, *due)}
         if sealed != self._sealed:
             due |= self._known ^ sealed.keys()
             self._sealed = dict(sealed)

@@ -33,10 +33,10 @@ from bikeflow.warehouse.statements import (
     derived,
     macros,
     merges,
-    moved,
     quoted,
     readings,
     stamp,
+    tables,
 )
 
 SAVED_BYTES = 8 * 1024 * 1024
@@ -89,6 +89,7 @@ GROUP BY ALL
 """
 """The newest snapshot of each system, and where that has no stations, the newest one that has, for its stations."""
 
+_CHANGED = "SELECT system_id, dt, bool_and(is_added) FROM state.changed GROUP BY ALL"
 _ROWS_OF = """(
     s3_source_key IN (SELECT unnest($1))
     OR (s3_source_key IN (SELECT unnest($2)) AND record_type = 'station')
@@ -175,6 +176,9 @@ class WorkingDatabase:
                 self._create()
             kept.open(self.connection)
             self._contents = self._applied()
+            self._changed = {
+                Partition(*key): is_added for *key, is_added in self.connection.execute(_CHANGED).fetchall()
+            }
             for partition in moved_rows.open(self.connection):
                 self.forget(partition)
             self.set_latest_time(_NEVER)
@@ -215,6 +219,7 @@ class WorkingDatabase:
             self._probe(files)
             raise
         self._contents[partition] = dict(files)
+        self._changed[partition] = False
         self._save_some(sum((self._mirror / file).stat().st_size for file in files.values()))
 
     def add(self, additions: Mapping[Partition, Addition]) -> set[Partition]:
@@ -237,10 +242,12 @@ class WorkingDatabase:
                     self._take_current_rows()
             if not unfit:
                 self._note({partition: addition.files for partition, addition in additions.items()})
+                self._note_change(additions, is_added=True)
         if unfit:
             fit = {partition: addition for partition, addition in additions.items() if partition not in unfit}
             return unfit | (self.add(fit) if fit else set())
         self._contents |= {partition: dict(addition.files) for partition, addition in additions.items()}
+        self._changed = dict.fromkeys(additions, True) | self._changed
         self._save_some(sum(rows.nbytes for addition in additions.values() for rows in addition.rows))
         return unfit
 
@@ -249,6 +256,7 @@ class WorkingDatabase:
         with transaction(self.connection):
             self._forget(partition)
         self._contents.pop(partition, None)
+        self._changed[partition] = False
 
     def settle(self, sealed: Mapping[Partition, bool]) -> None:
         """Bring up to date what is derived from several partitions; `sealed` tells of each whether it is.
@@ -277,6 +285,17 @@ class WorkingDatabase:
         self.connection.execute("CHECKPOINT working")  # until then DuckDB keeps what has gone
         self._unsaved_changes = self._unsaved_bytes = 0
         return {partition.system_id for partition in self._contents}
+
+    @contextlib.contextmanager
+    def taking_over(self) -> Iterator[Mapping[Partition, bool]]:
+        """In a transaction, bring up to date what follows from the partitions that have changed since this was done.
+
+        Of each it is told whether it only had later snapshots added.
+        """
+        with transaction(self.connection) as run:
+            yield self._changed
+            run("DELETE FROM state.changed")
+        self._changed = {}
 
     def close(self) -> None:
         """Close the file; all is saved in it."""
@@ -315,6 +334,12 @@ class WorkingDatabase:
             "INSERT INTO state.applied SELECT unnest($1), unnest($2), unnest($3), unnest($4)", columns
         )
 
+    def _note_change(self, partitions: Iterable[Partition], *, is_added: bool) -> None:
+        """Remember that what follows from these is to be brought up to date."""
+        for partition in partitions:
+            values = [partition.system_id, partition.day, is_added]
+            self.connection.execute("INSERT INTO state.changed VALUES ($1, $2, $3)", values)
+
     def _delete(self, table: str, partitions: Iterable[Partition]) -> None:
         keys = [(partition.system_id, partition.day) for partition in partitions]
         systems, days = [key[0] for key in keys], [key[1] for key in keys]
@@ -329,6 +354,7 @@ class WorkingDatabase:
             self._delete(table, [partition])
         self._moved.forget(partition)
         days.forget(self.connection, [partition])
+        self._note_change([partition], is_added=False)
 
     def _end_days(self, sealed: Mapping[Partition, bool]) -> None:
         """Tell the last states of each day that another one follows, if either of them is open."""
@@ -566,7 +592,7 @@ class WorkingDatabase:
             create_tables(self.connection)
             polls.create_tables(self.connection)
             days.create_tables(self.connection)
-            for statement in moved():
+            for statement in tables():
                 run(statement)
             usual.create_tables(self.connection)
             history.create_tables(self.connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -16,7 +16,6 @@ from bikeflow.warehouse.forecasts import Forecasts
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.moved import MovedRows
 from bikeflow.warehouse.polls import PollSource, PollTables
-from bikeflow.warehouse.state import transaction
 from bikeflow.warehouse.usual import Usual
 
 
@@ -54,23 +53,22 @@ class Tables:
     def update(
         self,
         sealed: Mapping[Partition, str],
-        changed: Collection[Partition],
-        added: AbstractSet[Partition],
+        changed: Mapping[Partition, bool],
         touched: AbstractSet[str],
         seconds: float | None,
     ) -> Updated:
-        """Take over what has changed.
+        """Take over what has changed, in a transaction of the caller.
 
-        `sealed` has the file in the mirror of each sealed partition. Of the `changed` partitions, the `added` ones only
-        have later snapshots. Of the `touched` systems something has changed already. What is due once a day ends after
-        `seconds`, and goes on with the next call; with None it goes on until all is done.
+        `sealed` has the file in the mirror of each sealed partition. Of the `changed` partitions it is told whether
+        they only had later snapshots added. Of the `touched` systems something has changed already. What is due once a
+        day ends after `seconds`, and goes on with the next call; with None it goes on until all is done.
         """
-        with transaction(self._connection):
-            if self._facts is not None:
-                take_over(self._connection, self._facts)
-            systems, since = self.polls.update(changed)
-            days = self._days.update(sealed, changed, since)
-            systems |= self.usual.update(sealed, changed, set(changed) - added, since, seconds)
-            before = self._forecasts.changes
-            systems |= self._forecasts.update(sealed, days, touched | systems, seconds)
+        if self._facts is not None:
+            take_over(self._connection, self._facts)
+        systems, since = self.polls.update(changed)
+        days = self._days.update(sealed, changed, since)
+        read = [partition for partition, is_added in changed.items() if not is_added]
+        systems |= self.usual.update(sealed, changed, read, since, seconds)
+        before = self._forecasts.changes
+        systems |= self._forecasts.update(sealed, days, touched | systems, seconds)
         return Updated(systems, daily=bool(days) or self._forecasts.changes != before)

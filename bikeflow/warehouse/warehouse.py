@@ -248,9 +248,8 @@ class Warehouse:
             self.steps += 1
         working.settle({partition: is_sealed(contents) for partition, contents in working.contents.items()})
         self._unpublished |= working.move()
-        updated = tables.update(
-            _sealed(working.contents), [*removed, *changed], added, self._unpublished, self.daily_seconds
-        )
+        with working.taking_over() as changes:
+            updated = tables.update(_sealed(working.contents), changes, self._unpublished, self.daily_seconds)
         self._unpublished |= updated.systems
         publication = publisher.publish(self._lists(working.contents, tables), self._unpublished, daily=updated.daily)
         self._unpublished.clear()

@@ -14,6 +14,7 @@ import pytest
 from bikeflow.settings.sections import StorageSettings, WarehouseSettings
 from bikeflow.store import open_store
 from bikeflow.warehouse import Mirror, MirrorChange, Refresh, Warehouse
+from bikeflow.warehouse.polls import PollSource
 from tests.support.parquet import EnhancedLayer
 from tests.support.wrm import wrm_layout
 
@@ -75,12 +76,13 @@ async def open_analytics(
     storage: StorageSettings | None = None,
     settings: WarehouseSettings | None = None,
     systems: Sequence[str] = ("wrm",),
+    polls: PollSource | None = None,
 ) -> AsyncIterator[Analytics]:
     storage = storage or StorageSettings()
     async with open_store(storage, data_dir) as store:
         layer = EnhancedLayer(store, wrm_layout(storage.prefix))
         warehouse = Warehouse(
-            settings or WarehouseSettings(), data_dir, systems=dict.fromkeys(systems, "Europe/Warsaw")
+            settings or WarehouseSettings(), data_dir, systems=dict.fromkeys(systems, "Europe/Warsaw"), polls=polls
         )
         yield Analytics(data_dir, layer, Mirror(store, data_dir), warehouse)
         warehouse.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bikeflow.core.errors import Transient
 from bikeflow.core.layout import sealed_segment, segment_of
+from bikeflow.polls.poll import Poll
 from bikeflow.warehouse.moved import MOVED_ROWS
+from bikeflow.warehouse.polls import NoPolls
 from tests.support.parquet import DAY, Row, at, row, snapshot
 from tests.support.wrm import wrm_day
 from tests.warehouse.conftest import Analytics, open_analytics
@@ -109,10 +113,22 @@ STEPS = st.lists(
     st.tuples(
         st.one_of(WRITTEN, WRITTEN, WRITTEN, st.builds(Vanished, DAYS, HOURS, MINUTES), st.builds(Sealed, DAYS)),
         st.booleans(),
-        st.sampled_from(["quick", "quick", "sure", "restart"]),
+        st.sampled_from(["quick", "quick", "sure", "restart", "failure"]),
     ),
     max_size=8,
 )
+
+
+class Stumbling(NoPolls):
+    """A record of polls that can't be read once."""
+
+    stumbles = False
+
+    def since(self, number: int) -> Mapping[int, Poll]:
+        if self.stumbles:
+            self.stumbles = False
+            raise Transient("the record of polls can't be read")
+        return super().since(number)
 
 
 class City:
@@ -182,7 +198,8 @@ async def test_whatever_happens_both_ways_agree_with_plain_python(
 ) -> None:
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         patch.setattr("bikeflow.warehouse.moved.MOVED_ROWS", moved_rows)
-        async with open_analytics(Path(directory), systems=systems) as analytics:
+        polls = Stumbling()
+        async with open_analytics(Path(directory), systems=systems, polls=polls) as analytics:
             city = City(analytics)
             for step, at_once, way in steps:
                 await city.step(step)
@@ -190,5 +207,9 @@ async def test_whatever_happens_both_ways_agree_with_plain_python(
                     continue
                 if way == "restart":
                     analytics.warehouse.close()
+                if way == "failure":
+                    polls.stumbles = True
+                    with pytest.raises(Transient):
+                        await analytics.refresh(quick=True)
                 await analytics.refresh(quick=way == "quick")
                 assert_tables(analytics, analytics.layer.rows)
