@@ -131,6 +131,26 @@ class Stumbling(NoPolls):
         return super().since(number)
 
 
+@pytest.mark.parametrize("days", [1, 2])
+async def test_what_a_refresh_that_failed_has_left_is_done_by_the_next(tmp_path: Path, days: int) -> None:
+    """It had read a sealed day again that is open now; the day after it, if there is one, begins with other states."""
+    polls = Stumbling()
+    async with open_analytics(tmp_path / "data", polls=polls) as analytics:
+        for day in (DAY + dt.timedelta(days=number) for number in range(days)):
+            await analytics.layer.put_hour(9, *snapshot(at(9, day=day), "1", "2"), day=day)
+            await analytics.layer.put_hour(23, *snapshot(at(23, 50, day=day), "1", "2"), day=day)
+            await analytics.layer.seal(day)
+        await analytics.refresh()
+        await analytics.layer.remove(sealed_segment(wrm_day(DAY)))
+        await analytics.layer.put_hour(9, *snapshot(at(9), "1", "2"))
+        await analytics.layer.put_hour(23, *snapshot(at(23, 50), "1", "2", bikes=0))
+        polls.stumbles = True
+        with pytest.raises(Transient):
+            await analytics.refresh()
+        await analytics.refresh()
+        assert_tables(analytics, analytics.layer.rows)
+
+
 class City:
     """Raw files by time, and the segments that they lie in."""
 
