@@ -22,6 +22,7 @@ from bikeflow.core.schema import ADDED
 from bikeflow.runtime.files import remove, set_aside
 from bikeflow.settings.sections import WarehouseSettings
 from bikeflow.warehouse import days, forecasts, history, opening, polls, usual
+from bikeflow.warehouse.current import FORMER_ROWS, CurrentRows
 from bikeflow.warehouse.facts import create_tables
 from bikeflow.warehouse.kept import KeptFiles
 from bikeflow.warehouse.moved import MovedRows
@@ -66,69 +67,10 @@ WHERE is_there
 """
 """The log of a day, and the last states in it."""
 _NEVER = dt.datetime(9999, 12, 31)  # noqa: DTZ001 - naive, as all times in DuckDB
-_CURRENT = """
-SELECT system_id, current.dt AS dt, current."key" AS "key", bool_and(only_stations) AS only_stations
-FROM (
-    SELECT
-        system_id,
-        arg_max({'dt': dt, 'key': newest_source_key}, (newest_snapshot, newest_source_key)) AS current,
-        false AS only_stations
-    FROM state.partitions
-    WHERE newest_snapshot IS NOT NULL
-    GROUP BY system_id
-    UNION ALL
-    SELECT
-        system_id,
-        arg_max({'dt': dt, 'key': newest_stations_key}, (newest_stations_at, newest_stations_key)),
-        true
-    FROM state.partitions
-    WHERE newest_stations_at IS NOT NULL
-    GROUP BY system_id
-)
-GROUP BY ALL
-"""
-"""The newest snapshot of each system, and where that has no stations, the newest one that has, for its stations."""
-
 _CHANGED = "SELECT system_id, dt, bool_and(is_added) FROM state.changed GROUP BY ALL"
-_ROWS_OF = """(
-    s3_source_key IN (SELECT unnest($1))
-    OR (s3_source_key IN (SELECT unnest($2)) AND record_type = 'station')
-)"""
-"""All rows of some snapshots, and those of stations of others."""
-_FORMER_ROWS = """
-SELECT *
-FROM (
-    SELECT
-        system_id,
-        CAST(file_timestamp AS DATE) AS dt,
-        s3_source_key,
-        file_timestamp,
-        station_id,
-        record_type,
-        lat,
-        lon,
-        battery_level,
-        range_meters,
-        vehicle_type
-    FROM state.current_rows
-    QUALIFY rank() OVER (PARTITION BY system_id ORDER BY file_timestamp DESC, s3_source_key DESC) = 1
-)
-WHERE record_type <> 'unknown'
-"""
-"""What changes of bikes are told by: the rows of the newest snapshot of each system, and its day."""
 
 Contents = Mapping[Segment, str]
 """The files (paths below the mirror's root) that a partition consists of, by segment."""
-
-
-@dataclass(frozen=True, slots=True)
-class _CurrentSnapshot:
-    """A snapshot all of whose rows, or only those of stations, are among a system's current ones."""
-
-    system_id: str
-    day: dt.date
-    key: str
-    only_stations: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +117,7 @@ class WorkingDatabase:
                 self.connection = self._connect()
                 self._create()
             kept.open(self.connection)
+            self._current = CurrentRows(self.connection)
             self._contents = self._applied()
             self._changed = {
                 Partition(*key): is_added for *key, is_added in self.connection.execute(_CHANGED).fetchall()
@@ -213,7 +156,7 @@ class WorkingDatabase:
                 self._forget(partition)
                 with self._reading_files(partition, files.values()):
                     self._insert(files)
-                    self._take_current_rows()
+                    self._current.take()
                 self._note({partition: files})
         except duckdb.Error:
             self._probe(files)
@@ -239,7 +182,7 @@ class WorkingDatabase:
                             self._settled = False
                     for table, merge in merges().items():
                         self.connection.execute(merge.replace("{added}", derived()[table]))
-                    self._take_current_rows()
+                    self._current.take()
             if not unfit:
                 self._note({partition: addition.files for partition, addition in additions.items()})
                 self._note_change(additions, is_added=True)
@@ -266,7 +209,7 @@ class WorkingDatabase:
         if self._settled:
             return
         with transaction(self.connection) as run:
-            self._restore_current_rows()
+            self._current.restore(self._view_of_days)
             self._end_days(sealed)
             bounds = _first_open_days(sealed)
             known = dict(run("SELECT system_id, dt FROM state.joined_until").fetchall())
@@ -393,52 +336,6 @@ class WorkingDatabase:
         run("INSERT INTO state.totals BY NAME FROM state.joined_spans('temp.closed_spans')")
         run("INSERT INTO state.joined_until VALUES ($1, $2)", [system_id, day])
 
-    def _take_current_rows(self) -> None:
-        """Where a system's current snapshots are among what is being read, their rows are the current ones."""
-        found = self._current()
-        query = "SELECT s3_source_key FROM temp.sources WHERE s3_source_key IN (SELECT unnest($1))"
-        keys = [one.key for snapshots in found.values() for one in snapshots]
-        read = {key for (key,) in self.connection.execute(query, [keys]).fetchall()}
-        touched = [snapshots for snapshots in found.values() if any(one.key in read for one in snapshots)]
-        self._set_current_rows([one for snapshots in touched for one in snapshots], read)
-
-    def _restore_current_rows(self) -> None:
-        """Where current snapshots have gone, others are: their rows are read from their files."""
-        run, shown = self.connection.execute, dict[str, set[str]]()
-        for system_id, key in run("SELECT DISTINCT system_id, s3_source_key FROM state.current_rows").fetchall():
-            shown.setdefault(system_id, set()).add(key)
-        found = self._current()
-        for system_id in shown.keys() - found.keys():
-            run("DELETE FROM state.current_rows WHERE system_id = $1", [system_id])
-        for system_id, snapshots in found.items():
-            keys = {one.key for one in snapshots}
-            if keys != shown.get(system_id):
-                files = {file for one in snapshots for file in self._contents[Partition(system_id, one.day)].values()}
-                with self._view_of(files):
-                    self._set_current_rows(snapshots, keys)
-
-    def _current(self) -> dict[str, list[_CurrentSnapshot]]:
-        """The current snapshots of each system."""
-        found: dict[str, list[_CurrentSnapshot]] = {}
-        for row in self.connection.execute(_CURRENT).fetchall():
-            found.setdefault(row[0], []).append(_CurrentSnapshot(*row))
-        return found
-
-    def _set_current_rows(self, snapshots: Collection[_CurrentSnapshot], read: Collection[str]) -> None:
-        """Let these be the current ones of their systems; of those that are being read, take the rows."""
-        run, systems = self.connection.execute, list({one.system_id for one in snapshots})
-        kept = _keys(one for one in snapshots if one.key not in read)
-        taken = _keys(one for one in snapshots if one.key in read)
-        run(
-            f"DELETE FROM state.current_rows WHERE system_id IN (SELECT unnest($3)) AND NOT {_ROWS_OF}",
-            [*kept, systems],
-        )
-        run(
-            "INSERT INTO state.current_rows BY NAME SELECT * EXCLUDE (dt, row_number) FROM temp.read_rows"
-            f" WHERE {_ROWS_OF}",
-            taken,
-        )
-
     @contextlib.contextmanager
     def _reading_files(self, partition: Partition, files: Collection[str]) -> Iterator[None]:
         records = [record for file in files for record in raw_file_records(self._mirror / file)]
@@ -460,11 +357,14 @@ class WorkingDatabase:
             " row_number() OVER () AS row_number FROM added_rows"
         )
         self.connection.unregister("added_rows")
-        self.connection.execute(f"CREATE TEMP TABLE former_rows AS {_FORMER_ROWS}")
+        self.connection.execute(f"CREATE TEMP TABLE former_rows AS {FORMER_ROWS}")
         with self._tables({partition: addition.records for partition, addition in additions.items()}):
             yield
         self.connection.execute("DROP TABLE temp.former_rows")
         self.connection.execute("DROP TABLE temp.read_rows")
+
+    def _view_of_days(self, partitions: Iterable[Partition]) -> contextlib.AbstractContextManager[None]:
+        return self._view_of({file for partition in partitions for file in self._contents[partition].values()})
 
     @contextlib.contextmanager
     def _view_of(self, files: Iterable[str]) -> Iterator[None]:
@@ -598,12 +498,6 @@ class WorkingDatabase:
             history.create_tables(self.connection)
             forecasts.create_tables(self.connection)
             run("CREATE TABLE state.stamp AS SELECT $1 AS value", [stamp()])
-
-
-def _keys(snapshots: Iterable[_CurrentSnapshot]) -> list[list[str]]:
-    """The parameters of `_ROWS_OF`."""
-    found = list(snapshots)
-    return [[one.key for one in found if one.only_stations is only] for only in (False, True)]
 
 
 def following(day: Partition) -> Partition:
