@@ -95,11 +95,13 @@ async def test_two_hundred_clients_on_every_path_delay_no_poll(tmp_path: Path) -
         late = storm.late_seconds + starved_seconds(service.process.pid) - starved
         assert watch.result() <= 2 + late, storm.statuses
         assert len(oracle.served) - polls >= seconds - 2 - late
+        began, ended = storm.began, time.time()
         assert storm.statuses[200] > 0 and set(storm.statuses) <= {200, 503}
         assert storm.unready == []
         oracle.frozen = True
         await service.until(lambda: shows_all_but_lost(service, oracle), "all to be published")
         await ends_well(service, oracle, local_lake(tmp_path / "data"))
+        assert longest_pause(service.database, began, ended) <= 2 + late  # a second's interval, and one late by another
         assert '"lost"' not in service.log() and "outcome=failed" not in service.log()
 
 
@@ -108,6 +110,7 @@ class Storm:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self.began = time.time()
         self.over = asyncio.Event()
         self.statuses: dict[int, int] = {}
         self.unready: list[object] = []
@@ -146,3 +149,20 @@ def shows(database: Path, number: int) -> bool:
     with duckdb.connect(database, read_only=True) as connection:
         row = connection.execute("SELECT count(*) FROM wrm_analytics.pipeline_files").fetchone()
     return row is not None and row[0] > number
+
+
+def longest_pause(database: Path, began: float, ended: float) -> float:
+    """The longest time between one poll's beginning and the next one's, of those between two times, in seconds."""
+    sql = """
+    SELECT max(pause), count(*)
+    FROM (
+        SELECT epoch(started_at) AS begun, begun - lag(begun) OVER (ORDER BY started_at) AS pause
+        FROM feed_polls
+        WHERE started_at IS NOT NULL
+    )
+    WHERE begun BETWEEN $1 AND $2
+    """
+    with duckdb.connect(database, read_only=True) as connection:
+        ((longest, polls),) = connection.execute(sql, [began, ended]).fetchall()
+    assert polls > 1
+    return float(longest)
