@@ -23,7 +23,17 @@ from bikeflow.settings import Settings
 from bikeflow.settings.sections import StorageSettings
 from tests.soak.trigger import Trigger
 from tests.support.audits import verified
-from tests.support.oracle import PREFIX, Oracle, Verdict, bucket_lake, database_rows, local_lake, serving
+from tests.support.oracle import (
+    PREFIX,
+    Oracle,
+    Verdict,
+    bucket_keys,
+    bucket_lake,
+    database_rows,
+    local_keys,
+    local_lake,
+    serving,
+)
 from tests.support.s3server import S3Server
 from tests.support.service import PATIENCE_SECONDS, Service, running
 
@@ -99,8 +109,12 @@ class LocalPlace:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
 
+    def raw_keys(self) -> list[str]:
+        """The keys of the raw files."""
+        return [key for key in local_keys(self._data_dir) if "/raw/" in key]
+
     def contents(self) -> dict[str, bytes]:
-        """All objects by key."""
+        """All objects by key, while no service runs."""
         return local_lake(self._data_dir)
 
     def put(self, key: str, data: bytes) -> None:
@@ -126,8 +140,12 @@ class BucketPlace:
         self._bucket = self.direct.bucket
         self._client = server.client()
 
+    def raw_keys(self) -> list[str]:
+        """The keys of the raw files."""
+        return [key for key in bucket_keys(self._client, self._bucket) if "/raw/" in key]
+
     def contents(self) -> dict[str, bytes]:
-        """All objects by key."""
+        """All objects by key, while no service runs."""
         return bucket_lake(self._client, self._bucket)
 
     def put(self, key: str, data: bytes) -> None:
@@ -239,7 +257,7 @@ class Soak:
         self._place.put(key, self._oracle.put_file(key))
 
     def _is_settled(self) -> bool:
-        raw = sum(1 for key in self._place.contents() if "/raw/" in key)
+        raw = len(self._place.raw_keys())
         if list((self._data_dir / "spool").glob("*/*.txt")) or not (self._data_dir / "analytics.duckdb").exists():
             return False
         rows = database_rows(self._data_dir / "analytics.duckdb")

@@ -168,18 +168,27 @@ async def serving(repeats: int = 1, padding: int = 0) -> AsyncIterator[Oracle]:
         await runner.cleanup()
 
 
-def local_lake(data_dir: Path) -> dict[str, bytes]:
-    """Contents of a local lake's objects by key, read as plain files; names with a dot are no objects."""
+def local_keys(data_dir: Path) -> list[str]:
+    """The keys of a local lake's objects; names with a dot are no objects."""
     root = data_dir / "lake"
     files = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+    return [path.relative_to(root).as_posix() for path in files]
+
+
+def local_lake(data_dir: Path) -> dict[str, bytes]:
+    """Contents of a local lake's objects by key, read as plain files; nothing must remove any meanwhile."""
+    return {key: (data_dir / "lake" / key).read_bytes() for key in local_keys(data_dir)}
+
+
+def bucket_keys(client: Any, bucket: str) -> list[str]:
+    """The keys of a bucket's objects."""
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
 
 
 def bucket_lake(client: Any, bucket: str) -> dict[str, bytes]:
-    """Contents of a bucket's objects by key, read with a plain client."""
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-    keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-    return {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+    """Contents of a bucket's objects by key, read with a plain client; nothing must remove any meanwhile."""
+    return {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in bucket_keys(client, bucket)}
 
 
 def database_rows(database: Path) -> list[Row]:
