@@ -87,7 +87,10 @@ class CurrentRows:
         self._set([one for snapshots in touched for one in snapshots], read)
 
     def restore(self, reading: Callable[[Collection[Partition]], AbstractContextManager[None]]) -> None:
-        """Where current snapshots have gone, others are: their rows are read, `reading` partitions."""
+        """Where a system's current snapshots have gone, others are: their rows are read from its files.
+
+        `reading` gives a context in which the rows of some partitions are being read.
+        """
         run, shown = self._run, dict[str, set[str]]()
         for system_id, key in run("SELECT DISTINCT system_id, s3_source_key FROM state.current_rows").fetchall():
             shown.setdefault(system_id, set()).add(key)

@@ -31,13 +31,13 @@ from bikeflow.warehouse.statements import (
     HIVE_TYPES,
     KEPT,
     OF_CHANGED_SYSTEMS,
+    bookkeeping,
     derived,
     macros,
     merges,
     quoted,
     readings,
     stamp,
-    tables,
 )
 
 SAVED_BYTES = 8 * 1024 * 1024
@@ -492,7 +492,7 @@ class WorkingDatabase:
             create_tables(self.connection)
             polls.create_tables(self.connection)
             days.create_tables(self.connection)
-            for statement in tables():
+            for statement in bookkeeping():
                 run(statement)
             usual.create_tables(self.connection)
             history.create_tables(self.connection)

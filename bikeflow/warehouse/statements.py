@@ -10,7 +10,7 @@ The working database (schema `state`) holds what has been derived from the enhan
 - `sql/merges/<table>.sql` adds what later raw files gave (`{added}`) to what is stored.
 - `sql/polls/` has what is derived from the record of polls, day by day, `sql/usual/` what is once a day,
   `sql/forecast/` what the forecast is made of.
-- `sql/tables/` has the tables that tell what has changed, and which rows of open days lie in files by now.
+- `sql/bookkeeping/` has the tables that tell what has changed, and which rows of open days lie in files by now.
 - `sql/macros/` has what these share, `sql/shared/` what they share with the published database.
 
 A line with `{flag}` in it stands for one line for each of `FLAGS`.
@@ -197,9 +197,9 @@ def forecasting() -> dict[str, str]:
 
 
 @cache
-def tables() -> tuple[str, ...]:
+def bookkeeping() -> tuple[str, ...]:
     """The statements that create the tables that tell what has changed, and of rows in files of open days."""
-    return tuple(_queries("tables").values())
+    return tuple(_queries("bookkeeping").values())
 
 
 @cache
@@ -239,7 +239,7 @@ def stamp() -> str:
         [
             *queries,
             *macros(),
-            *tables(),
+            *bookkeeping(),
             poll_runs(""),
             coverage("", ""),
             usual(),
